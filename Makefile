@@ -1,0 +1,40 @@
+# Two commands are enough: `make repro` and `make test`. Each sets up .venv first, from pinned and hashed requirements.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: help setup repro test lint folds bench pin docs
+
+help:
+	@grep -E '^## ' Makefile | sed 's/^## //'
+
+## make setup   virtual environment with all that the project needs
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] < (3, 14), "Python 3.11 to 3.13 is needed"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+## make repro   set up and run the pipeline: only what has changed
+repro: setup
+	$(RUN) dvc repro
+
+## make test    set up, lint, check types, run the tests
+test: setup lint
+	$(RUN) pytest
+
+lint: setup
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+## make pin     choose versions anew: requirements.txt and versions.yaml (needs uv)
+pin:
+	uv pip compile pyproject.toml --extra pipeline --extra test --extra dask --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file requirements.txt
+	$(RUN) python -m scripts.pin
