@@ -1,0 +1,1 @@
+"""fsat: a reproducible audio-tagging pipeline. See docs/ARCHITECTURE.md for the rooms of the house."""

@@ -1,0 +1,56 @@
+"""Small stores of frames and plain parameters that many tests use."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import project
+from fsat import examples
+from fsat.frames import FrameStore
+
+
+def make_store(lengths: list[int], *, n_mels: int = 8, seed: int = 0) -> FrameStore:
+    """A store of clips "clip0.wav", ... whose frame t of clip c has the value 1000 c + t in bin 0, noise above."""
+    rng = np.random.default_rng(seed)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    array = rng.normal(-40, 10, (sum(lengths), n_mels)).astype(np.float32)
+    array[:, 0] = np.concatenate([1000 * clip + np.arange(length) for clip, length in enumerate(lengths)])
+    return FrameStore(array, [f"clip{clip}.wav" for clip in range(len(lengths))], starts, np.array(lengths))
+
+
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which every stage has run and the result is committed. Tests must not change it."""
+    folder = project.clone(tmp_path_factory.mktemp("finished"))
+    project.repro(folder)
+    project.commit(folder, "run")
+    return folder
+
+
+@pytest.fixture
+def no_augmentation() -> SimpleNamespace:
+    erase = SimpleNamespace(probability=0.0, area=(0.02, 0.4), aspect=(0.3, 3.33))
+    return SimpleNamespace(time_shift=0.0, frequency_shift=0.0, flip_probability=0.0, erase=erase)
+
+
+@pytest.fixture
+def recipe_augmentation() -> SimpleNamespace:
+    erase = SimpleNamespace(probability=0.5, area=(0.02, 0.4), aspect=(0.3, 3.33))
+    return SimpleNamespace(time_shift=0.6, frequency_shift=0.0, flip_probability=0.5, erase=erase)
+
+
+def make_examples(
+    lengths: list[int], labels: list[str], *, n_components: int = 0, n_mels: int = 8
+) -> examples.Examples:
+    """Examples of `make_store` with labels, and random components if asked for."""
+    import pandas as pd
+
+    store = make_store(lengths, n_mels=n_mels)
+    components = None
+    if n_components:
+        values = np.random.default_rng(1).normal(size=(len(lengths), n_components)).astype(np.float32)
+        components = pd.DataFrame(values, columns=[f"pc{number:03d}" for number in range(n_components)])
+        components.insert(0, "fname", store.fnames)
+    return examples.select(store, store.fnames, labels=labels, classes=sorted(set(labels)), components=components)

@@ -1,0 +1,90 @@
+"""Clones of the project in a temporary folder, small enough to run from the first stage to the last in a test."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+# All stages and phases, two folds, a few steps.
+TINY = {
+    "sources.demo.clips_per_class": 4,
+    "mel.n_mels": 32,
+    "pca.n_components": 8,
+    "folds.n_splits": 2,
+    "folds.ids": [0, 1],
+    "model.width": 0.35,
+    "train.batch_size": 64,
+    "train.validation_lengths": 2,
+    "train.stage1.cyclic.epochs": 2,
+    "train.stage1.finetune_low.epochs": 1,
+    "train.stage1.finetune_high.epochs": 1,
+    "train.stage2.cyclic.epochs": 1,
+    "train.stage2.finetune_low.epochs": 1,
+    "train.stage2.finetune_high.epochs": 1,
+    "tta.lengths": 2,
+    "tta.tries": 1,
+}
+
+
+def environment() -> dict[str, str]:
+    """The environment of this process, with the programs of its virtual environment first."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "TQDM_DISABLE": "1"}
+
+
+def call(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command in a clone; a failure shows what it printed."""
+    result = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    if check and result.returncode != 0:
+        raise AssertionError(f"{' '.join(command)} in {folder}:\n{result.stdout[-6000:]}\n{result.stderr[-6000:]}")
+    return result
+
+
+def clone(folder: Path, **overrides: Any) -> Path:
+    """A git repository with the project's files, as they are in the working tree, and parameters of `TINY`."""
+    listed = call(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").stdout.splitlines()
+    for name in listed:
+        if (ROOT / name).is_file() and not name.endswith("dvc.lock"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    set_parameters(folder, **(TINY | overrides))
+    call(folder, "git", "init", "--quiet")
+    commit(folder, "clone")
+    return folder
+
+
+def commit(folder: Path, message: str) -> None:
+    """Commit all that git does not ignore."""
+    call(folder, "git", "add", "--all")
+    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    call(folder, "git", *identity, "commit", "--quiet", "--message", message)
+
+
+def set_parameters(folder: Path, **values: Any) -> None:
+    """Set dotted keys of params.yaml."""
+    path = folder / "params.yaml"
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for key, value in values.items():
+        *sections, leaf = key.split(".")
+        section = tree
+        for name in sections:
+            section = section[name]
+        assert leaf in section, f"no parameter {key}"
+        section[leaf] = value
+    path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+
+
+def repro(folder: Path, *arguments: str) -> list[str]:
+    """`dvc repro`; returns the names of the stages that ran or were restored, in order."""
+    output = call(folder, "dvc", "repro", *arguments).stdout
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+
+
+def locks(folder: Path) -> dict[str, str]:
+    """Text of both lock files."""
+    return {name: (folder / name).read_text(encoding="utf-8") for name in ("dvc.lock", "sources/dvc.lock")}
