@@ -1,0 +1,25 @@
+"""`data/predictions.parquet` -> `metrics/`: the headline `map3.json`, and tables per class, per fold, of confusions."""
+
+from fsat import files, metrics
+from fsat.stage import run
+
+
+def main() -> None:
+    """Score both stages on held-out clips and, where labels exist, on the test clips."""
+    predictions = files.read_parquet("data/predictions.parquet")
+    index = files.read_csv("data/index.csv")
+    summary = metrics.summarise(predictions, index)
+    files.write_json("metrics/map3.json", summary.headline)
+    files.write_csv("metrics/per_class.csv", summary.per_class)
+    files.write_csv("metrics/per_fold.csv", summary.per_fold)
+    files.write_csv("metrics/confusion.csv", summary.confusion)
+    files.write_csv("metrics/confusion_test.csv", summary.confusion_test)
+    cv, test = summary.headline["cv"], summary.headline["test"]
+    # The weights were chosen on the folds that the cv score is taken on, unless train.select is last.
+    print(f"MAP@3, held-out clips: stage 1 {cv['stage1']:.4f}, stage 2 {cv['stage2']:.4f}")
+    if test:
+        print(f"MAP@3, test clips:     stage 1 {test['stage1']['all']:.4f}, stage 2 {test['all']:.4f}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,22 @@
+"""Dataset folder -> `data/index.csv`: a row a clip, and `metrics/data.json`: counts, licences, leakage."""
+
+from fsat import dataset, files, layouts, params
+from fsat.stage import run
+
+
+def main() -> None:
+    """Check the dataset as a whole; every problem is told at once."""
+    p = params.read("dataset")
+    sources = [f"data/{name}" for name in params.Sources.model_fields]
+    layouts.refuse_inside(p.dataset.path, "data", allowed=sources)
+    index = dataset.scan(p.dataset.path, bad_clips=p.dataset.bad_clips, exclude_licenses=p.dataset.exclude_licenses)
+    files.write_csv("data/index.csv", index.table)
+    files.write_json("metrics/data.json", index.facts)
+    train, test = index.facts["train"], index.facts["test"]
+    print(f"{train['clips']} training clips of {train['classes']} labels, {test['clips']} test clips")
+    for note in index.notes:
+        print(f"note: {note}")
+
+
+if __name__ == "__main__":
+    run(main)

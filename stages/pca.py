@@ -1,0 +1,34 @@
+"""`data/spectral.parquet` -> `data/pca/`: principal components of both splits, and the projection itself."""
+
+import numpy as np
+import pandas as pd
+
+from fsat import files, params, pca
+from fsat.stage import run
+
+
+def main() -> None:
+    """Fit on all training clips (no labels are used), apply to train and test alike."""
+    p = params.read("pca.n_components")
+    spectral = files.read_parquet("data/spectral.parquet").set_index("fname")
+    splits = {split: spectral[spectral["split"] == split].drop(columns="split") for split in ("train", "test")}
+    projection, explained = pca.fit(splits["train"], n_components=p.pca.n_components)
+    names = pca.component_names(len(explained))
+    for split, statistics in splits.items():
+        components = pd.DataFrame(pca.project(statistics, projection), columns=names)
+        components.insert(0, "fname", statistics.index)
+        files.write_parquet(f"data/pca/{split}.parquet", components)
+    pca.save("data/pca/projection.npz", projection)
+    cumulative = np.round(np.cumsum(explained), 6)
+    curve = pd.DataFrame({"component": np.arange(1, len(explained) + 1), "cumulative": cumulative})
+    files.write_csv("metrics/pca_variance.csv", curve)
+    used = {
+        "requested": p.pca.n_components,
+        "n_components": len(explained),
+        "explained_variance": float(cumulative[-1]),
+    }
+    files.write_json("metrics/pca.json", used)
+
+
+if __name__ == "__main__":
+    run(main)
