@@ -1,0 +1,33 @@
+"""`data/trim.csv` and audio -> `data/mel/`: log-mel spectrograms, one array for training and one for test clips."""
+
+from functools import partial
+from pathlib import Path
+
+from fsat import files, frames, mel, params
+from fsat.parallel import map_clips
+from fsat.stage import run
+
+
+def main() -> None:
+    """Compute and write one split after the other."""
+    p = params.read("dataset.path", "audio.sample_rate", "mel")
+    clips = files.read_csv("data/trim.csv")
+    root = Path(p.dataset.path).resolve()  # absolute, for workers elsewhere
+    work = partial(
+        mel.mel_clip,
+        sample_rate=p.audio.sample_rate,
+        mel_sample_rate=p.mel.sample_rate,
+        n_fft=p.mel.n_fft,
+        hop_length=p.mel.hop_length,
+        n_mels=p.mel.n_mels,
+    )
+    for split in ("train", "test"):
+        part = clips[clips["split"] == split]
+        rows = part[["path", "start", "end"]].itertuples(index=False)
+        items = [(root / path, start, end) for path, start, end in rows]
+        spectrograms = map_clips(work, items, desc=f"mel {split}")
+        frames.write_frames(f"data/mel/{split}", zip(part["fname"], spectrograms, strict=True), n_mels=p.mel.n_mels)
+
+
+if __name__ == "__main__":
+    run(main)

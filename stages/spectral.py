@@ -1,0 +1,39 @@
+"""`data/trim.csv` and audio -> `data/spectral.parquet`: the 1133 statistics of each clip."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fsat import files, params, spectral
+from fsat.parallel import map_clips
+from fsat.stage import run
+
+
+def main() -> None:
+    """Compute all rows, then write them."""
+    p = params.read("dataset.path", "audio.sample_rate", "spectral")
+    clips = files.read_csv("data/trim.csv")
+    root = Path(p.dataset.path).resolve()  # absolute, for workers elsewhere
+    work = partial(
+        spectral.clip_statistics,
+        sample_rate=p.audio.sample_rate,
+        n_fft=p.spectral.n_fft,
+        hop_length=p.spectral.hop_length,
+        n_mfcc=p.spectral.n_mfcc,
+    )
+    rows = clips[["path", "start", "end"]].itertuples(index=False)
+    items = [(root / path, start, end) for path, start, end in rows]
+    names = spectral.feature_names(n_mfcc=p.spectral.n_mfcc)
+    values = np.empty((len(items), len(names)))
+    for row, statistics in enumerate(map_clips(work, items, desc="spectral")):
+        values[row] = statistics
+    table = pd.DataFrame(values, columns=names)
+    table.insert(0, "split", clips["split"])
+    table.insert(1, "fname", clips["fname"])
+    files.write_parquet("data/spectral.parquet", table)
+
+
+if __name__ == "__main__":
+    run(main)
