@@ -1,0 +1,43 @@
+"""Source: ImageNet weights of the backbone, downloaded by Keras."""
+
+import tempfile
+import urllib.error
+from pathlib import Path
+
+import keras
+
+from fsat import model, params
+from fsat.errors import FsatError
+from fsat.stage import run
+
+OUT = Path("data/pretrained/imagenet.weights.h5")
+
+
+def download_trunk(backbone: str, width: float) -> keras.Model:
+    """The backbone with ImageNet weights; `FsatError` says what to do where there is no network."""
+    try:
+        return model.build_trunk(backbone, width=width, weights="imagenet")
+    except Exception as error:
+        # Keras turns what urllib raises into a bare Exception; any other one passes.
+        if not isinstance(error.__context__, urllib.error.URLError) and not isinstance(error, OSError):
+            raise
+        raise FsatError(
+            f"The ImageNet weights of {backbone} cannot be downloaded ({error}). Run this where there is a network; or "
+            "put a .weights.h5 file of the backbone, without its top, anywhere and point model.weights at it; or use "
+            "data/pretrained/random.weights.h5."
+        ) from error
+
+
+def main() -> None:
+    """Write `data/pretrained/imagenet.weights.h5`."""
+    p = params.read("model.backbone", "model.width")
+    trunk = download_trunk(p.model.backbone, p.model.width)
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    # Keras insists on the ending .weights.h5, so the file is written under its own name in a folder beside it.
+    with tempfile.TemporaryDirectory(dir=OUT.parent) as folder:
+        trunk.save_weights(Path(folder) / OUT.name)
+        (Path(folder) / OUT.name).replace(OUT)
+
+
+if __name__ == "__main__":
+    run(main)
