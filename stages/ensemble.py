@@ -1,0 +1,29 @@
+"""Folds into one: `data/predictions.parquet` (both stages), `data/submission.csv` (stage 2), mean learning curves."""
+
+from pathlib import Path
+
+from fsat import ensemble, files, params
+from fsat.stage import run
+
+
+def main() -> None:
+    """Geometric mean over the folds of `folds.ids`; folders of other folds are removed (DVC's cache keeps them)."""
+    p = params.read("folds.ids")
+    folder = Path("data/predictions")
+    for name in ensemble.remove_other_folds(folder, p.folds.ids):
+        print(f"{folder / name} removed: not in folds.ids")
+    folders = {fold: folder / f"fold{fold}" for fold in sorted(p.folds.ids)}
+    table = ensemble.combine({fold: files.read_parquet(path / "predictions.parquet") for fold, path in folders.items()})
+    files.write_parquet("data/predictions.parquet", table)
+    chosen = table[(table["stage"] == "stage2") & (table["split"] == "test")]
+    labels = list(table.columns[4:])
+    files.write_csv(
+        "data/submission.csv", ensemble.submission(chosen["fname"].tolist(), chosen[labels].to_numpy(), labels)
+    )
+    histories = {fold: files.read_csv(path / "history.csv") for fold, path in folders.items()}
+    for stage in ("stage1", "stage2"):
+        files.write_csv(f"metrics/learning_curve_{stage}.csv", ensemble.learning_curve(histories, stage))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,48 @@
+"""Stage 2 of one fold: mel + PCA, the trunk from stage 1 of the same fold -> `data/models/stage2/fold<k>/`."""
+
+from pathlib import Path
+
+from fsat import batches, examples, files, frames, model, params, training
+from fsat.stage import run
+
+
+def main(fold: str) -> None:
+    """Train on all folds but `fold`, which is held out."""
+    p = params.read(
+        "seed", "crop", "augment", "mixup.alpha", "mixup.stage2_factor", "model.backbone", "model.width",
+        "model.batchnorm_momentum", "train.batch_size", "train.precision", "train.deterministic",
+        "train.class_weight", "train.select", "train.validate_every", "train.validation_lengths", "train.stage2",
+    )  # fmt: skip
+    stage1 = Path(f"data/models/stage1/fold{fold}")
+    store, components = frames.open_frames("data/mel/train"), files.read_parquet("data/pca/train.parquet")
+    folds = files.read_csv("data/folds.csv")
+    learn, heldout, _ = examples.split_fold(store, folds, int(fold), components=components)
+    training.train_fold(
+        p.model,
+        lambda network: model.transfer(model.load_network(stage1), network),
+        learn,
+        heldout,
+        training.Recipe(
+            seed=p.seed,
+            stage="stage2",
+            fold=int(fold),
+            bounds=batches.length_range(store.lengths, p.crop.percentiles, step=p.crop.step),
+            crop=p.crop,
+            alpha=p.mixup.alpha * p.mixup.stage2_factor,
+            augment=p.augment,
+            settings=p.train,
+            schedule=p.train.stage2,
+        ),
+        inputs=[
+            *sorted(Path("data/mel/train").iterdir()),
+            Path("data/pca/train.parquet"),
+            Path("data/folds.csv"),
+            stage1 / "model.weights.h5",
+        ],
+        state_folder=Path("state/training"),
+        out=Path(f"data/models/stage2/fold{fold}"),
+    )
+
+
+if __name__ == "__main__":
+    run(main)
