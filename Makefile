@@ -38,3 +38,15 @@ pin:
 	uv pip compile pyproject.toml --extra pipeline --extra test --extra dask --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file requirements.txt
 	$(RUN) python -m scripts.pin
+
+## make folds   train and predict the folds side by side, one worker a GPU (FSAT_WORKERS=2: two on this machine)
+folds: setup
+	$(RUN) python -m scripts.folds $(if $(FSAT_WORKERS),--workers $(FSAT_WORKERS))
+
+## make bench   measure; writes docs/PERFORMANCE.md
+bench: setup
+	$(RUN) python -m benchmarks
+
+## make docs    pages that are made from the code
+docs: setup
+	$(RUN) python -m scripts.invalidation

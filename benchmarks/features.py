@@ -1,0 +1,289 @@
+"""What the clip-parallel stages cost: against plain library calls, over two cores, with more and more clips.
+
+Every function returns rows as dicts: `name`, `compare_with`, `ratio` (how many times faster, or larger), `reach` where
+docs say what to reach, and the measured figures with their unit in the name. Times of one core are processor time, so
+that other work on the machine disturbs them little; times of two cores are wall time.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import pandas as pd
+import yaml
+
+from benchmarks import slow_spectral
+from fsat import audio, mel, spectral, spectral_shape, tonal, trim
+from fsat.parallel import map_clips
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = (ROOT.parent / "shared/data/fsdkaggle2018_slice", ROOT / "data/demo")
+SPECTRAL: dict[str, Any] = {"sample_rate": 44100, "n_fft": 2048, "hop_length": 512, "n_mfcc": 40}
+MEL: dict[str, Any] = {"sample_rate": 44100, "mel_sample_rate": 22050, "n_fft": 1764, "hop_length": 220, "n_mels": 64}
+TRIM: dict[str, Any] = {"sample_rate": 44100, "top_db": 60}
+
+Clip = tuple[Path, int, int]
+Row = dict[str, Any]
+
+
+def clips(*, every: int = 1) -> list[Clip]:
+    """Every n-th clip of the real slice, or of the demo where that is absent, with its trimmed interval."""
+    folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
+    if folder is None:
+        sys.exit("benchmarks need clips: run `dvc repro` first, which makes data/demo.")
+    # A few clips of the demo are made to be awkward; the comparison is about ordinary ones.
+    paths = [path for path in sorted(folder.glob("*/*.wav")) if audio.probe(path).seconds > 0.1][::every]
+    return [(path, *trim.trim_clip(path, **TRIM)) for path in paths]
+
+
+def all_rows() -> list[Row]:
+    """Everything below; about half an hour on two cores, nearly all of it the scaling and the growth."""
+    some = clips(every=10)
+    return [*spectral_speed(some), *spectral_parts(some), *mel_speed(some), *scaling(clips()), *growth(clips(every=5))]
+
+
+# --- one core --------------------------------------------------------------------------------------------------------
+
+
+def spectral_speed(chosen: list[Clip], *, runs: int = 3) -> list[Row]:
+    """`fsat.spectral` against the same statistics by plain per-clip calls, per second of audio."""
+    signals = [audio.load_interval(*clip, 44100) for clip in chosen]
+    seconds = sum(map(len, signals)) / 44100
+    fast = partial(spectral.spectral_statistics, **SPECTRAL)
+    ours, plain = _alternate(
+        partial(_each, fast, signals), partial(_each, slow_spectral.spectral_statistics, signals), runs
+    )
+    return [
+        {
+            "name": "spectral, one core",
+            "compare_with": "plain per-clip librosa and SciPy calls",
+            "ratio": plain / ours,
+            "reach": 6,
+            "ours_s_per_s_of_audio": ours / seconds,
+            "plain_s_per_s_of_audio": plain / seconds,
+        }
+    ]
+
+
+def spectral_parts(chosen: list[Clip]) -> list[Row]:
+    """Where the time of `fsat.spectral` goes: processor time of each part without the parts it calls."""
+    parts: list[tuple[str, Any, str]] = [
+        ("short-time Fourier transforms", tonal, "stft"),
+        ("median filters", tonal, "_running_median"),
+        ("soft mask", tonal, "_harmonic_mask"),
+        ("inverse transform", tonal, "_istft"),
+        ("tunings", tonal, "tuning"),
+        ("resampling", audio, "resample"),
+        ("constant-Q filters", tonal, "_filter_octave"),
+        ("constant-Q filter banks", tonal, "_cqt_bank"),
+        ("chroma", spectral, "_chroma"),
+        ("contrast", spectral, "_contrast"),
+        ("roll-off, centroid, bandwidth", spectral, "_rolloff_centroid_bandwidth"),
+        ("zero crossings", spectral, "_zero_crossing_rate"),
+        ("statistics over time", spectral, "_row_statistics"),
+        ("envelope", spectral_shape, "envelope_statistics"),
+        ("mean spectrum", spectral_shape, "mean_spectrum"),
+        ("shape of the mean spectrum", spectral_shape, "spectrum_statistics"),
+        ("waveform", spectral_shape, "waveform_statistics"),
+    ]
+    signals = [audio.load_interval(*clip, 44100) for clip in chosen]
+    fast = partial(spectral.spectral_statistics, **SPECTRAL)
+    _each(fast, signals)  # filter banks are made once, not per clip
+    clock = _PartClock()
+    originals = [(module, function, getattr(module, function)) for _, module, function in parts]
+    try:
+        for (part, module, function), (_, _, original) in zip(parts, originals, strict=True):
+            setattr(module, function, clock.watched(part, original))
+        clock.watched("log-mel, MFCC and the rest", partial(_each, fast))(signals)
+    finally:
+        for module, function, original in originals:
+            setattr(module, function, original)
+    total = sum(clock.spent.values())
+    seconds = sum(map(len, signals)) / 44100
+    return [
+        {
+            "name": f"spectral: {part}",
+            "compare_with": "all of spectral",
+            "ratio": spent / total,
+            "ours_s_per_s_of_audio": spent / seconds,
+        }
+        for part, spent in sorted(clock.spent.items(), key=lambda item: -item[1])
+    ]
+
+
+def mel_speed(chosen: list[Clip], *, runs: int = 5) -> list[Row]:
+    """`fsat.mel` against librosa.load, resample and melspectrogram per clip, reading included."""
+    fast = partial(mel.mel_clip, **MEL)
+    error_db = max(float(np.abs(fast(clip) - _librosa_mel(clip).T).max()) for clip in chosen)
+    ours, plain = _alternate(partial(_each, fast, chosen), partial(_each, _librosa_mel, chosen), runs)
+    seconds = sum(end - start for _, start, end in chosen) / 44100
+    return [
+        {
+            "name": "mel, one core",
+            "compare_with": "librosa.load, resample, melspectrogram",
+            "ratio": plain / ours,
+            "reach": 1.5,
+            "ours_s_per_s_of_audio": ours / seconds,
+            "plain_s_per_s_of_audio": plain / seconds,
+            "largest_difference_db": error_db,
+        }
+    ]
+
+
+def _librosa_mel(clip: Clip) -> np.ndarray:
+    path, start, end = clip
+    x, rate = librosa.load(path, sr=44100)
+    y = librosa.resample(x[start:end], orig_sr=rate, target_sr=22050)
+    return librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=22050, n_fft=1764, hop_length=220, n_mels=64))
+
+
+# --- two cores -------------------------------------------------------------------------------------------------------
+
+
+def scaling(chosen: list[Clip], *, work_s: float = 60.0, runs: int = 5) -> list[Row]:
+    """Two warm workers against one, on clips repeated to at least `work_s` of one-core work."""
+    stages: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
+        "trim": (partial(trim.trim_clip, **TRIM), [path for path, _, _ in chosen]),
+        "mel": (partial(mel.mel_clip, **MEL), list(chosen)),
+        "spectral": (partial(spectral.clip_statistics, **SPECTRAL), list(chosen)),
+    }
+    rows = []
+    for name, (work, items) in stages.items():
+        for jobs in (1, 2):
+            _consume(work, items, jobs)  # warm: imports, filter banks
+        repeats = int(np.ceil(work_s / _wall(partial(_consume, work, items, 1))))
+        pairs = [[_wall(partial(_consume, work, items * repeats, jobs)) for jobs in (1, 2)] for _ in range(runs)]
+        rows.append(
+            {
+                "name": f"{name}, two cores",
+                "compare_with": "one core, warm",
+                "ratio": statistics.median(one / two for one, two in pairs),
+                "reach": 1.7 if name == "spectral" else None,
+                "one_core_s": statistics.median(one for one, _ in pairs),
+                "two_cores_s": statistics.median(two for _, two in pairs),
+                "clips": len(items) * repeats,
+            }
+        )
+    return rows
+
+
+def _consume(work: Callable[[Any], Any], items: list[Any], jobs: int) -> None:
+    for _ in map_clips(work, items, desc=f"benchmark, {jobs} jobs", jobs=jobs):
+        pass
+
+
+# --- more and more clips ---------------------------------------------------------------------------------------------
+
+
+def growth(chosen: list[Clip], *, factors: tuple[int, ...] = (1, 2, 4, 8, 10)) -> list[Row]:
+    """Peak memory and time of the stage scripts, in one process, with the same clips 1, 2, 4, 8 and 10 times.
+
+    `ratio` is the peak at the largest factor over that at the first; `exponent` is that of time, start taken off.
+    """
+    peaks: dict[str, list[float]] = {"trim": [], "mel": [], "spectral": []}
+    times: dict[str, list[float]] = {"trim": [], "mel": [], "spectral": []}
+    with tempfile.TemporaryDirectory() as folder:
+        # One clip alone first: what a start with all its imports costs.
+        for some in (chosen[:1], *(chosen * factor for factor in factors)):
+            for stage, (peak_mb, seconds) in _run_stages(Path(folder), some).items():
+                peaks[stage].append(peak_mb)
+                times[stage].append(seconds)
+    rows = []
+    for stage in peaks:
+        work = np.maximum(np.array(times[stage][1:]) - times[stage][0], 1e-3)
+        slope, _ = np.polyfit(np.log(factors), np.log(work), 1)
+        rows.append(
+            {
+                "name": f"{stage}, {factors[-1]} times the clips: peak memory",
+                "compare_with": f"{len(chosen)} clips",
+                "ratio": peaks[stage][-1] / peaks[stage][1],
+                "reach": 1.1,
+                "peak_mb": [round(peak) for peak in peaks[stage][1:]],
+                "seconds": [round(second, 2) for second in times[stage][1:]],
+                "exponent": float(slope),
+            }
+        )
+    return rows
+
+
+def _run_stages(folder: Path, chosen: list[Clip]) -> dict[str, tuple[float, float]]:
+    """Run trim, mel and spectral on some clips: peak memory in MB and processor time in s of each."""
+    root = chosen[0][0].parents[1]
+    index = [
+        {"split": "train", "fname": f"{row}.wav", "path": path.relative_to(root).as_posix(), "problem": ""}
+        for row, (path, _, _) in enumerate(chosen)
+    ]
+    (folder / "data").mkdir(exist_ok=True)
+    pd.DataFrame(index).to_csv(folder / "data/index.csv", index=False)
+    parameters = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    parameters["dataset"]["path"] = str(root)
+    (folder / "params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
+    environment = os.environ | {"FSAT_JOBS": "1", "PYTHONPATH": str(ROOT)}
+    environment.pop("FSAT_DASK", None)
+    measured = {}
+    for stage in ("trim", "mel", "spectral"):
+        command = [sys.executable, "-m", f"stages.{stage}"]
+        process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit(f"benchmarks: {' '.join(command)} failed in {folder}")
+        measured[stage] = (usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
+    return measured
+
+
+# --- clocks ----------------------------------------------------------------------------------------------------------
+
+
+class _PartClock:
+    """Processor time spent in watched functions, each without the watched functions it calls."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+        self._inner = [0.0]
+
+    def watched(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function, updated=())
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self._inner.append(0.0)
+            started = time.process_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                elapsed = time.process_time() - started
+                self.spent[part] = self.spent.get(part, 0.0) + elapsed - self._inner.pop()
+                self._inner[-1] += elapsed
+
+        return timed
+
+
+def _each(function: Callable[[Any], Any], items: list[Any]) -> None:
+    for item in items:
+        function(item)
+
+
+def _alternate(ours: Callable[[], None], plain: Callable[[], None], runs: int) -> tuple[float, float]:
+    """Median processor times of two functions that take turns, after one turn each that does not count."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for run in range(runs + 1):
+        for function, measured in zip((ours, plain), times, strict=True):
+            started = time.process_time()
+            function()
+            if run:
+                measured.append(time.process_time() - started)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def _wall(function: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started

@@ -1,0 +1,41 @@
+"""Trained networks, projection, labels, scores -> `data/bundle/`: all that tagging needs, in one folder."""
+
+from pathlib import Path
+
+from fsat import bundle, ensemble, files, params
+from fsat.stage import run
+
+
+def main() -> None:
+    """Bundle the folds of `folds.ids`; networks of other folds are removed (DVC's cache keeps them)."""
+    p = params.read(
+        "seed", "dataset.path", "audio", "trim", "mel", "spectral", "folds.ids", "crop.step", "train.select",
+        "tta.lengths", "tta.tries",
+    )  # fmt: skip
+    models = Path("data/models")
+    for folder in (models / stage for stage in bundle.STAGES):
+        for name in ensemble.remove_other_folds(folder, p.folds.ids):
+            print(f"{folder / name} removed: not in folds.ids")
+    written = bundle.write(
+        "data/bundle",
+        models=models,
+        folds=sorted(p.folds.ids),
+        projection="data/pca/projection.npz",
+        labels=sorted(files.read_csv("data/folds.csv")["label"].unique()),
+        preprocessing={"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
+        passes={"seed": p.seed, "step": p.crop.step, "lengths": p.tta.lengths, "tries": p.tta.tries},
+        select=p.train.select,
+        dataset={
+            # The last part of the path alone: where data lie on this machine is nobody's business.
+            "name": Path(p.dataset.path).name,
+            "synthetic": p.dataset.path == "data/demo",
+            "fingerprint": bundle.file_facts(Path("data/index.csv")).sha256,
+            "facts": files.read_json("metrics/data.json"),
+        },
+        scores=files.read_json("metrics/map3.json"),
+    )
+    print(f"{written.folder}: {len(written.manifest.files)} files. Try: fsat tag clip.wav")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,47 @@
+"""Everything a run has written -> `data/report/index.html`, and figures for GitHub in `metrics/figures/`."""
+
+from fsat import files, frames, params, report
+from fsat.report_run import Run
+from fsat.stage import run
+
+
+def main() -> None:
+    """Gather the tables of the run and render its report."""
+    # All that shapes a run, because the page shows it; `sources` only say where the data came from.
+    p = params.read(
+        "seed", "dataset", "audio", "trim", "mel", "spectral", "pca", "folds", "crop", "augment", "mixup",
+        "model", "train", "tta", "report",
+    )  # fmt: skip
+    sections = {"dataset": p.dataset, "audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral}
+    sections |= {"pca": p.pca, "folds": p.folds, "crop": p.crop, "augment": p.augment, "mixup": p.mixup}
+    sections |= {"model": p.model, "train": p.train, "tta": p.tta, "report": p.report}
+    splits = ("train", "test")
+    page = report.build(
+        Run(
+            predictions=files.read_parquet("data/predictions.parquet"),
+            index=files.read_csv("data/index.csv"),
+            folds=files.read_csv("data/folds.csv"),
+            trim=files.read_csv("data/trim.csv"),
+            histories={fold: files.read_csv(f"data/predictions/fold{fold}/history.csv") for fold in p.folds.ids},
+            mel={split: frames.open_frames(f"data/mel/{split}") for split in splits},
+            components={split: files.read_parquet(f"data/pca/{split}.parquet") for split in splits},
+            scores=files.read_json("metrics/map3.json"),
+            facts=files.read_json("metrics/data.json"),
+            pca=files.read_json("metrics/pca.json"),
+            variance=files.read_csv("metrics/pca_variance.csv"),
+            parameters={"seed": p.seed} | {name: section.model_dump() for name, section in sections.items()},
+            meanings=params.leaves(),
+        ),
+        mistakes=p.report.mistakes,
+        suspicious=p.report.suspicious_clips,
+    )
+    with files.atomic_folder("data/report") as part:
+        files.write_text(part / "index.html", page.html)
+    with files.atomic_folder("metrics/figures") as part:
+        for name, figure in page.figures.items():
+            files.write_text(part / name, figure)
+    print(f"data/report/index.html: {len(page.html.encode()) / 1e6:.1f} MB, opens from disk")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,263 @@
+"""The command `fsat`: what it prints, where, and with which exit code."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from tiny_bundle import LABELS, project, tone
+
+from fsat import bundle, cli, files
+from fsat.errors import FsatError
+
+__all__ = ["project"]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call the entry point as the shell does: (exit code, stdout, stderr)."""
+
+    def call(*arguments: object, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fsat", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        output, errors = capsys.readouterr()
+        code = ended.value.code
+        if isinstance(code, str):  # what sys.exit prints by itself
+            return 1, output, errors + code
+        return int(code or 0), output, errors
+
+    return call
+
+
+class Parrot:
+    """Stands in for `tagging.Tagger`: knows every file but those named bad; the label is the name's first letter."""
+
+    made: ClassVar[list[dict[str, object]]] = []
+
+    def __init__(self, opened: object, **options: object) -> None:
+        Parrot.made.append(options)
+
+    def tag_files(self, paths: list[str], *, segment_s: float | None, progress: bool) -> Iterator[object]:
+        from fsat.tagging import Failed, Tagged
+
+        for path in paths:
+            if "bad" in path:
+                yield Failed(path, "truncated: 1 of 2 bytes of samples")
+                continue
+            best = "abc".index(Path(path).name[0])
+            p = np.where(np.arange(3) == best, 0.7, 0.15)
+            for start in (0.0, 2.0) if segment_s else (0.0,):
+                yield Tagged(path, start, start + 2.0, p, np.full(4, best, dtype=np.float32))
+
+
+@pytest.fixture
+def parrot(monkeypatch: pytest.MonkeyPatch) -> type[Parrot]:
+    from fsat import tagging
+
+    Parrot.made = []
+    monkeypatch.setattr(tagging, "Tagger", Parrot)
+    opened = SimpleNamespace(manifest=SimpleNamespace(labels=["a", "b, or so", "c"]))
+    monkeypatch.setattr(bundle, "read", lambda folder: opened)
+    return Parrot
+
+
+def test_importing_the_command_is_quick() -> None:
+    code = "import sys, time; t = time.perf_counter(); import fsat.cli; print(time.perf_counter() - t, *sys.modules)"
+    seconds, *modules = min(
+        (subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+         for _ in range(3)),
+        key=lambda words: float(words[0]),
+    )  # fmt: skip
+    assert not {"keras", "tensorflow", "pandas", "numpy", "rich.table", "pydantic"} & set(modules)
+    assert float(seconds) < 0.5
+
+
+@pytest.mark.usefixtures("parrot")
+def test_csv_has_a_row_a_file_and_quotes_what_must_be(run: Run) -> None:
+    code, output, errors = run("tag", "a.wav", "x/b.wav", "--top", 2)
+    assert code == 0 and errors == ""
+    assert output == (
+        "path,label1,probability1,label2,probability2\n"
+        'a.wav,a,0.7,"b, or so",0.15\n'
+        'x/b.wav,"b, or so",0.7,a,0.15\n'
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("parrot")
+def test_json_is_json(run: Run) -> None:
+    _, output, _ = run("tag", "b.wav", "--format", "json", "--top", 1)
+    assert json.loads(output) == [{"path": "b.wav", "tags": [{"label": "b, or so", "probability": 0.7}]}]
+    _, output, _ = run("tag", "b.wav", "--format", "json", "--segments", 2)
+    assert [(row["start_s"], row["end_s"]) for row in json.loads(output)] == [(0, 2), (2, 4)]
+
+
+@pytest.mark.usefixtures("parrot")
+def test_the_table_shows_names_as_they_are(run: Run) -> None:
+    _, output, _ = run("tag", "a[bold]x.wav", "--format", "table", "--segments", 2)
+    assert "a[bold]x.wav" in output
+    assert all(text in output for text in ("a 70%", "b, or so 15%", "2.00 s", "4.00 s"))
+    assert "\x1b" not in output  # no colours in a pipe
+
+
+@pytest.mark.usefixtures("parrot")
+@pytest.mark.parametrize("form", ["csv", "json", "table"])
+def test_a_file_that_fails_is_told_on_stderr_and_the_others_are_tagged(form: str, run: Run) -> None:
+    code, output, errors = run("tag", "a.wav", "bad.wav", "c.wav", "--format", form)
+    assert code == 1
+    assert "a.wav" in output and "c.wav" in output and "bad.wav" not in output
+    assert errors == ("fsat: bad.wav: truncated: 1 of 2 bytes of samples\nfsat: 1 of 3 files could not be tagged\n")
+
+
+@pytest.mark.usefixtures("parrot")
+def test_names_come_from_folders_lists_and_standard_input(run: Run, tmp_path: Path) -> None:
+    for name in ("b.ogg", "inner/a.WAV", "notes.txt", ".a.wav"):
+        (tmp_path / "sounds" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sounds" / name).touch()
+    (tmp_path / "list.txt").write_text("c.wav\n\nb two.wav\r\n")
+    _, output, _ = run("tag", tmp_path / "sounds", "-", "--list", tmp_path / "list.txt", stdin="a1.wav\na2.wav")
+    paths = [row["path"] for row in csv.DictReader(io.StringIO(output))]
+    sounds = [str(tmp_path / "sounds" / name) for name in ("b.ogg", "inner/a.WAV")]
+    assert paths == [*sounds, "a1.wav", "a2.wav", "c.wav", "b two.wav"]
+    _, output, _ = run("tag", "--list", "-", stdin="c9.wav\n")
+    assert output.splitlines()[1].startswith("c9.wav,c,0.7")
+
+
+@pytest.mark.usefixtures("parrot")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "nothing to tag"),
+        (("--list", "nowhere.txt"), "--list: nowhere.txt cannot be read (No such file or directory)"),
+        (("{empty}",), "no sound files in this folder"),
+        (("a.wav", "--embeddings", "out.csv"), "out.csv must end in .parquet"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_message_without_traceback(
+    arguments: tuple[str, ...], message: str, run: Run, tmp_path: Path
+) -> None:
+    code, output, errors = run("tag", *(argument.format(empty=tmp_path) for argument in arguments))
+    assert code == 1 and output == ""
+    assert errors.startswith("fsat: ") and message in errors
+
+
+def test_options_reach_the_tagger(run: Run, parrot: type[Parrot]) -> None:
+    run("tag", "a.wav", "--folds", 1, "--lengths", 2, "--tries", 3, "--stage", "stage1")
+    assert parrot.made == [{"stage": "stage1", "n_folds": 1, "lengths": 2, "tries": 3, "embeddings": False}]
+
+
+@pytest.mark.usefixtures("parrot")
+def test_embeddings_are_a_table_of_numbers(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    code, output, _ = run("tag", "a.wav", "bad.wav", "c.wav", "--embeddings", out)
+    table = files.read_parquet(out)
+    assert table.columns.tolist() == ["path", "start_s", "end_s", "e0000", "e0001", "e0002", "e0003"]
+    assert table["path"].tolist() == ["a.wav", "c.wav"] and table["e0003"].tolist() == [0, 2]
+    assert code == 1 and len(output.splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_tags_outside_the_repository_with_the_package_alone(project: Path, tmp_path: Path) -> None:
+    """A real bundle, in another folder, by a process that finds nothing but the package."""
+    import soundfile
+
+    root = Path(cli.__file__).parents[1]
+    shutil.copytree(root / "fsat", tmp_path / "site" / "fsat", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(project / "data" / "bundle", tmp_path / "model")
+    (tmp_path / "work").mkdir()
+    soundfile.write(tmp_path / "work" / "clip.ogg", tone(900, 0.4), 44_100)
+    (tmp_path / "work" / "text.wav").write_text("no sound")
+    arguments = ["tag", "clip.ogg", "text.wav", "--model", "../model", "--folds", "1", "--tries", "1"]
+    done = subprocess.run(
+        # -P: the working folder is not searched; the copy comes before an editable install.
+        [sys.executable, "-P", "-m", "fsat.cli", *arguments],
+        cwd=tmp_path / "work",
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    [row] = csv.DictReader(io.StringIO(done.stdout))
+    assert row["path"] == "clip.ogg" and {row[f"label{rank}"] for rank in (1, 2, 3)} == set(LABELS)
+    assert sum(float(row[f"probability{rank}"]) for rank in (1, 2, 3)) == pytest.approx(1, abs=1e-5)
+    problems = [line for line in done.stderr.splitlines() if line.startswith("fsat: ")]
+    assert problems[0].startswith("fsat: text.wav: not audio that can be decoded")
+    assert "cuda" not in done.stderr.lower() and "oneDNN" not in done.stderr
+
+
+# fsat times
+
+
+LOG = """2026-01-05T10:00:00,index,1.50
+2026-01-05T10:10:00,stage1@0,600.25
+2026-01-05T10:20:00,stage1@1,3700.00
+2026-01-06T09:00:00,index,2.50
+2026-01-06T09:0"""
+
+
+@pytest.fixture
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "times.csv").write_text(LOG)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("logs")
+def test_times_are_those_of_each_stages_last_run(run: Run) -> None:
+    _, output, _ = run("times")
+    rows = list(csv.reader(io.StringIO(output)))
+    assert rows[0] == ["finished", "stage", "seconds"]
+    assert [row[1:] for row in rows[1:]] == [
+        ["stage1@0", "600.25"],
+        ["stage1@1", "3700.0"],
+        ["index", "2.5"],
+        ["total", "4302.75"],
+    ]
+    _, table, _ = run("times", "--format", "table")
+    assert "1:01:40" in table and "10:00" in table and "2.5 s" in table and "1:11:43" in table
+    _, text, _ = run("times", "--format", "json")
+    assert json.loads(text)["total"] == 4302.75
+
+
+def test_times_without_a_log_say_what_writes_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = run("times")
+    assert code == 1 and "logs/times.csv: cannot be read" in errors and "dvc repro" in errors
+
+
+def test_the_log_is_the_one_that_stages_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsat import stage
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["stages/stage1.py", "3"])
+    stage.run(lambda fold: time.sleep(0.05))
+    [(name, (_, seconds))] = cli.last_runs(stage.TIMES).items()
+    assert name == "stage1@3" and 0.04 < seconds < 5
+
+
+def test_what_tensorflow_says_is_kept_back_unless_it_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    with cli._quiet_tensorflow():
+        os.write(2, b"noise\n")
+    assert capfd.readouterr().err == ""
+    with pytest.raises(ImportError), cli._quiet_tensorflow():
+        os.write(2, b"cause\n")
+        raise ImportError
+    assert capfd.readouterr().err == "cause\n"
+    with pytest.raises(FsatError), cli._quiet_tensorflow():
+        os.write(2, b"noise\n")
+        raise FsatError
+    assert capfd.readouterr().err == ""

@@ -1,0 +1,121 @@
+"""Each check of `fsat doctor`, on machines that are told to it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fsat import doctor
+from fsat.doctor import GIB, Check
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("version", "status"), [((3, 10, 9), "missing"), ((3, 11, 0), "ok"), ((3, 13, 2), "ok"), ((3, 14, 0), "missing")]
+)
+def test_python(version: tuple[int, int, int], status: str) -> None:
+    assert doctor.python(version).status == status
+
+
+def test_libraries(tmp_path: Path) -> None:
+    import numpy as np
+
+    pinned = tmp_path / "versions.yaml"
+    assert doctor.versions(pinned).status == "warn"
+    pinned.write_text(f"numpy: {np.__version__}\n")
+    assert doctor.versions(pinned).status == "ok"
+    pinned.write_text("numpy: 1.0.0\n")
+    other = doctor.versions(pinned)
+    assert other.status == "warn" and f"numpy {np.__version__} (pinned: 1.0.0)" in other.text
+    pinned.write_text("numpy: 1.0.0\nno-such-package-here: 1\n")
+    absent = doctor.versions(pinned)
+    assert absent.status == "missing" and "not installed: no-such-package-here" in absent.text
+
+
+def test_memory() -> None:
+    assert [doctor.memory(gib).status for gib in (None, 1.0, 16.0)] == ["warn", "warn", "ok"]
+    assert (doctor.total_memory() or 1) > 0.1
+
+
+def test_disk_counts_what_is_still_to_be_written(tmp_path: Path) -> None:
+    full = "data/fsdkaggle2018"
+    assert doctor.disk(10 * GIB, tmp_path, full, copies=False).status == "missing"
+    assert doctor.disk(20 * GIB, tmp_path, full, copies=False).status == "ok"
+    assert doctor.disk(20 * GIB, tmp_path, full, copies=True).status == "missing"
+    (tmp_path / full).mkdir(parents=True)
+    assert doctor.disk(10 * GIB, tmp_path, full, copies=False).status == "ok"
+    assert doctor.disk(GIB, tmp_path, "sounds", copies=True).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("configured", "supported", "is_root", "status", "shared", "words"),
+    [
+        ("reflink,copy", "hardlink, symlink", False, "ok", False, "takes its space twice"),
+        ("reflink,copy", "reflink, hardlink, symlink", True, "ok", True, "shared with the cache by reflink"),
+        ("hardlink", "hardlink, symlink", False, "ok", True, "shared with the cache by hardlink"),
+        ("hardlink,copy", "hardlink, symlink", True, "warn", True, "without a word"),
+        ("reflink,copy", "", False, "ok", False, "shows after a run"),
+    ],
+)
+def test_cache_type(configured: str, supported: str, is_root: bool, status: str, shared: bool, words: str) -> None:
+    check, links = doctor.cache_type("3.67.1", configured, supported, is_root=is_root)
+    assert (check.status, links) == (status, shared)
+    assert words in check.text
+
+
+def test_dvc_is_looked_for_in_this_folder(tmp_path: Path) -> None:
+    check, _ = doctor.dvc(tmp_path)
+    assert check.status == "missing" and "go to the project's folder" in check.text
+    check, _ = doctor.dvc(ROOT)
+    assert check.status in ("ok", "warn") and "cache.type" in check.text
+
+
+def test_tensorflow() -> None:
+    seen = "noise\nfsat-found 2.21.0 {}\n"
+    assert doctor.tensorflow(0, seen.format(1), "", gpus=[]) == Check("TensorFlow", "ok", "2.21.0, sees 1 GPU")
+    assert doctor.tensorflow(0, seen.format(0), "", gpus=[]).status == "ok"
+    unseen = doctor.tensorflow(0, seen.format(0), "", gpus=["GPU 0: NVIDIA H200"])
+    assert unseen.status == "warn" and "there is GPU 0: NVIDIA H200" in unseen.text and "[cuda]" in unseen.text
+    broken = doctor.tensorflow(1, "", "Traceback\nModuleNotFoundError: No module named 'tensorflow'\n", gpus=[])
+    assert broken.status == "missing" and "No module named 'tensorflow'" in broken.text
+
+
+def test_parameters(tmp_path: Path) -> None:
+    settings, check = doctor.parameters(ROOT)
+    assert check.status == "ok" and settings is not None
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(text.replace("n_mels: 64", "n_mels: 0"), encoding="utf-8")
+    settings, check = doctor.parameters(tmp_path)
+    assert settings is None and check.status == "missing" and "mel.n_mels: must be at least 1" in check.text
+
+
+def test_dataset(tmp_path: Path) -> None:
+    assert doctor.dataset(tmp_path, "data/demo").status == "ok"
+    assert doctor.dataset(tmp_path, "sounds").status == "missing"
+    for label in ("Bark", "Gong"):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
+        (tmp_path / "sounds" / label / "1.wav").write_bytes(b"RIFF")
+    found = doctor.dataset(tmp_path, "sounds")
+    assert found.status == "ok" and "2 training clips, 0 test clips" in found.text
+    shutil.rmtree(tmp_path / "sounds")
+    (tmp_path / "sounds" / "audio_train").mkdir(parents=True)
+    (tmp_path / "sounds" / "audio_train" / "a.wav").write_bytes(b"RIFF")
+    (tmp_path / "sounds" / "train.csv").write_text("fname,label\na.wav,Bark\nb.wav,Gong\n")
+    absent = doctor.dataset(tmp_path, "sounds")
+    assert absent.status == "missing" and "1 problems" in absent.text
+
+
+def test_initial_weights(tmp_path: Path) -> None:
+    assert doctor.initial_weights(tmp_path, "data/pretrained/imagenet.weights.h5").status == "ok"
+    assert doctor.initial_weights(tmp_path, "mine.weights.h5").status == "missing"
+    (tmp_path / "mine.weights.h5").touch()
+    assert doctor.initial_weights(tmp_path, "mine.weights.h5").status == "ok"
+
+
+def test_the_whole_examination_goes_on_after_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "dvc", lambda root: (Check("DVC", "ok", ""), False))  # asking it takes seconds
+    names = [check.name for check in doctor.examine(tmp_path, start_tensorflow=False)]
+    assert names == ["Python", "libraries", "CPU cores", "memory", "parameters", "DVC"]
+    found = {check.name: check for check in doctor.examine(ROOT, start_tensorflow=False)}
+    assert {"dataset", "weights", "disk"} < set(found)

@@ -1,0 +1,83 @@
+"""SIGKILL at random moments of a full run: `dvc repro` goes on, and ends with the lock of an undisturbed run.
+
+Five kills by default; `FSAT_KILLS=20 pytest tests/test_kill.py` for more, `FSAT_KILL_SEED` for other moments.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+
+import project
+
+KILLS = int(os.environ.get("FSAT_KILLS", "5"))
+SEED = int(os.environ.get("FSAT_KILL_SEED", "1"))
+
+
+def killed_after(folder: Path, seconds: float) -> bool:
+    """Start `dvc repro`, kill its whole process group after some time; False if it had ended by itself."""
+    with (folder / "output.log").open("a") as log:
+        process = subprocess.Popen(
+            ["dvc", "repro"],
+            cwd=folder,
+            env=project.environment(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+    assert process.returncode == 0, (folder / "output.log").read_text()[-4000:]
+    return False
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_lock(finished_project: Path, tmp_path: Path) -> None:
+    folder = project.clone(tmp_path)
+    rng = np.random.default_rng(SEED)
+    started = time.monotonic()
+    kills = []
+    # A run takes about a minute and a half: moments over 45 s let every kill fall into another part of it.
+    while len(kills) < KILLS:
+        seconds = float(rng.uniform(1, 45))
+        if not killed_after(folder, seconds):
+            break
+        kills.append(round(time.monotonic() - started))
+    project.repro(folder)
+    print(f"{len(kills)} kills, at {kills} s")
+    assert len(kills) >= min(KILLS, 3), "the run ended before it could be disturbed"
+    assert project.locks(folder) == project.locks(finished_project)
+    assert not list((folder / "state").rglob("*.npz"))
+
+
+def test_a_training_that_outlives_its_dvc_is_not_joined_by_a_second(finished_project: Path, tmp_path: Path) -> None:
+    """Killing only `dvc` leaves the training alive; the next one is refused, and says by whom."""
+    folder = project.clone(tmp_path)
+    project.call(folder, "dvc", "repro", "mel", "folds")
+    project.call(folder, "dvc", "repro", "sources/dvc.yaml:random")
+    alive = subprocess.Popen(
+        ["python", "-m", "stages.stage1", "0"],
+        cwd=folder,
+        env=project.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        owner = folder / "state" / "training" / "stage1-fold0.owner"
+        deadline = time.monotonic() + 120
+        while not owner.is_file() or not owner.read_text():
+            assert time.monotonic() < deadline and alive.poll() is None
+            time.sleep(0.05)
+        second = project.call(folder, "python", "-m", "stages.stage1", "0", check=False)
+        assert second.returncode == 1
+        assert f"stage1-fold0 is being trained by process {alive.pid}" in second.stderr
+        assert "Traceback" not in second.stderr
+    finally:
+        alive.kill()
+        alive.wait()

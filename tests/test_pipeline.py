@@ -1,0 +1,73 @@
+"""The whole pipeline at a tiny size: from synthetic clips to a score, twice to the same bytes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import project
+
+TRAINING = ["stage1@0", "stage1@1", "stage2@0", "stage2@1"]
+AFTER_EVALUATION = {"report", "bundle"}
+AFTER_TRAINING = ["predict@0", "predict@1", "ensemble", "evaluate"]
+
+
+def test_every_output_is_there(finished_project: Path) -> None:
+    scores = json.loads((finished_project / "metrics" / "map3.json").read_text())
+    assert set(scores["cv"]) == {"stage1", "stage2"}
+    assert set(scores["test"]) == {"all", "public", "private", "stage1"}
+    assert 0 < scores["test"]["all"] <= 1
+    submission = pd.read_csv(finished_project / "data" / "submission.csv")
+    assert submission.columns.tolist() == ["fname", "label"]
+    index = pd.read_csv(finished_project / "data" / "index.csv")
+    assert sorted(submission["fname"]) == sorted(index[index["split"] == "test"]["fname"])
+    assert (submission["label"].str.split(" ").str.len() == 3).all()
+    for stage in ("stage1", "stage2"):
+        for fold in (0, 1):
+            history = pd.read_csv(finished_project / "data" / "models" / stage / f"fold{fold}" / "history.csv")
+            assert history["phase"].unique().tolist() == ["cyclic", "finetune_low", "finetune_high"]
+    assert not list((finished_project / "state").rglob("*.npz"))
+
+
+def test_a_second_run_does_nothing_and_the_status_is_clean(finished_project: Path) -> None:
+    assert project.repro(finished_project) == []
+    assert "up to date" in project.call(finished_project, "dvc", "status", "dvc.yaml").stdout
+    assert project.call(finished_project, "git", "status", "--porcelain").stdout == ""
+
+
+def test_a_second_clone_makes_the_same_bytes(finished_project: Path, tmp_path: Path) -> None:
+    other = project.clone(tmp_path)
+    project.repro(other)
+    assert project.locks(other) == project.locks(finished_project)
+    for path in sorted((finished_project / "metrics").rglob("*.*")):
+        assert path.read_bytes() == (other / path.relative_to(finished_project)).read_bytes(), path
+
+
+@pytest.fixture
+def copy(finished_project: Path, tmp_path: Path) -> Path:
+    """A copy of the finished clone that a test may change."""
+    return Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
+
+
+def test_mixup_reruns_training_and_what_follows_and_nothing_else(copy: Path) -> None:
+    ran = project.call(copy, "dvc", "exp", "run", "--set-param", "mixup.alpha=0.4", "--dry").stdout
+    stages = [line.split("'")[1] for line in ran.splitlines() if line.startswith("Running stage '")]
+    assert set(stages) - AFTER_EVALUATION == {*TRAINING, *AFTER_TRAINING}
+
+
+def test_a_new_test_clip_trains_nothing(copy: Path) -> None:
+    # A folder of one's own, so that no source makes it: the demo's clips and one more in the test set.
+    sounds = copy / "sounds" / "demo"
+    shutil.copytree(copy / "data" / "demo", sounds)
+    scoring = sounds / "FSDKaggle2018.meta" / "test_post_competition_scoring_clips.csv"
+    table = pd.read_csv(scoring, keep_default_na=False)
+    extra = table.iloc[[0]].assign(fname="ffffffff.wav", freesound_id=99999999)
+    pd.concat([table, extra]).to_csv(scoring, index=False)
+    clip = min((sounds / "FSDKaggle2018.audio_train").iterdir())
+    shutil.copy(clip, sounds / "FSDKaggle2018.audio_test" / "ffffffff.wav")
+    project.set_parameters(copy, **{"dataset.path": "sounds/demo"})
+    ran = set(project.repro(copy)) - AFTER_EVALUATION
+    assert ran == {"index", "trim", "mel", "spectral", "pca", "folds", *AFTER_TRAINING}
+    assert "ffffffff.wav" in pd.read_csv(copy / "data" / "submission.csv")["fname"].tolist()

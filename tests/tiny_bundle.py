@@ -1,0 +1,136 @@
+"""A whole run in miniature, made by the stages' own scripts but for training: the networks keep random weights.
+
+Three labels, nine training and three test clips of about half a second, two folds, MobileNetV2 at width 0.35.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from fsat import batches, files, frames
+
+ROOT = Path(__file__).parents[1]
+LABELS = ["Bark", "Gong", "Hi-hat"]
+RATE = 44_100
+FOLDS = [0, 1]
+
+
+def tone(hz: float, seconds: float, *, seed: int = 0) -> np.ndarray:
+    """A decaying tone with some noise, half a second of silence in front and behind: float32 (n,)."""
+    t = np.arange(int(seconds * RATE)) / RATE
+    noise = np.random.default_rng(seed).normal(0, 0.02, len(t))
+    sound = (0.5 * np.sin(2 * np.pi * hz * t) + noise) * np.exp(-2 * t)
+    return np.pad(sound, RATE // 2).astype(np.float32)
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Work in a folder, with one process, as a stage does that DVC runs."""
+    before, jobs = Path.cwd(), os.environ.get("FSAT_JOBS")
+    os.chdir(folder)
+    os.environ["FSAT_JOBS"] = "1"
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        os.environ.pop("FSAT_JOBS")
+        if jobs is not None:
+            os.environ["FSAT_JOBS"] = jobs
+
+
+def write_clips(folder: Path) -> None:
+    """One folder a class, and a test folder whose clips differ in length, rate and channels."""
+    for label, hz in zip(LABELS, (300, 900, 4000), strict=True):
+        (folder / label).mkdir(parents=True)
+        for number in range(3):
+            soundfile.write(folder / label / f"{number}.wav", tone(hz + 20 * number, 0.4 + 0.1 * number), RATE)
+    (folder / "test").mkdir()
+    soundfile.write(folder / "test" / "short.wav", tone(500, 0.2, seed=1), RATE)
+    soundfile.write(folder / "test" / "long.flac", tone(900, 0.9, seed=2), RATE)
+    stereo = np.stack([tone(4000, 0.6, seed=3), tone(4100, 0.6, seed=4)], axis=1)
+    soundfile.write(folder / "test" / "stereo.wav", stereo, 48_000)
+
+
+def write_parameters(folder: Path) -> None:
+    """The demo's parameters, smaller."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values["dataset"]["path"] = "sounds"
+    values["mel"]["n_mels"] = 32
+    values["pca"]["n_components"] = 5
+    values["folds"] |= {"n_splits": 3, "ids": list(FOLDS)}
+    values["tta"] |= {"lengths": 2, "tries": 2}
+    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+
+
+def write_networks() -> None:
+    """What training leaves in data/models/, without training: batch norms that a few batches have warmed up."""
+    import keras
+
+    from fsat import examples, model, params
+
+    p = params.read("crop", "model", "mel.n_mels")
+    store = frames.open_frames("data/mel/train")
+    bounds = batches.length_range(store.lengths, p.crop.percentiles, step=p.crop.step)
+    components = files.read_parquet("data/pca/train.parquet")
+    names = store.fnames
+    clips = examples.select(store, names, labels=[], classes=LABELS, components=components)
+    batch = next(batches.crop_pass(clips, bounds[1], len(names), (0, "warm")))
+    for stage, n_components in (("stage1", 0), ("stage2", components.shape[1] - 1)):
+        network = {
+            "backbone": "MobileNetV2",
+            "width": 0.35,
+            "batchnorm_momentum": 0.0,
+            "n_mels": p.mel.n_mels,
+            "n_classes": len(LABELS),
+            "n_components": n_components,
+        }
+        keras.utils.set_random_seed(5)
+        built = model.build_network(**network)  # type: ignore[arg-type]
+        inputs = {name: value for name, value in batch.inputs.items() if name in {t.name for t in built.inputs}}
+        # Running averages of real clips, or every clip would look alike.
+        built(inputs, training=True)
+        for fold in FOLDS:
+            folder = Path(f"data/models/{stage}/fold{fold}")
+            folder.mkdir(parents=True)
+            head = built.get_layer("probabilities")
+            # Of a size that no probability comes near 0 or 1, where every prediction would look alike.
+            head.set_weights([np.random.default_rng(fold).normal(0, 0.03, w.shape) for w in head.get_weights()])
+            built.save_weights(folder / "model.weights.h5")
+            (folder / "history.csv").write_text(
+                "epoch,phase,learning_rate,loss,val_loss,val_map3,val_accuracy\n1,cyclic,0.001,1.0,1.0,0.5,0.5\n"
+            )
+            summary = {"network": network, "parameters": built.count_params(), "bounds": list(bounds)}
+            files.write_json(folder / "summary.json", summary)
+
+
+@cache
+def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
+    keeper = tempfile.TemporaryDirectory()
+    folder = Path(keeper.name)
+    write_clips(folder / "sounds")
+    write_parameters(folder)
+    from stages import bundle, ensemble, evaluate, folds, index, mel, pca, predict, spectral, trim
+
+    with inside(folder):
+        for stage in (index, trim, mel, spectral, pca, folds):
+            stage.main()
+        write_networks()
+        for fold in FOLDS:
+            predict.main(str(fold))
+        for stage in (ensemble, evaluate, bundle):
+            stage.main()
+    return folder, keeper
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """Folder of the run: sounds/, params.yaml, data/ with data/bundle/, metrics/. Made once; leave it as it is."""
+    return _made()[0]

@@ -1,0 +1,209 @@
+"""A run of a few seconds of sound with made-up predictions, complete enough for a report."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import soundfile
+import yaml
+
+from fsat import ensemble, files, frames, metrics, params
+from fsat.report_run import Run
+
+ROOT = Path(__file__).parents[1]
+RATE = 44_100
+PLAIN = ("Bark", "Cello", "Gong", "Oboe")
+# What a dataset may hold: markup, quotes, template and script ends, other scripts, a right-to-left override.
+HOSTILE = (
+    "</script><script>window.pwned=1</script>",
+    "\"><img src=x onerror='window.pwned=2'>",
+    "{{ 7 * 7 }}{% raw %}&amp;<!--",
+    "Ďábel_\u202etxt.exe_日本語 '\"`",
+)
+
+
+def make_run(
+    folder: Path,
+    *,
+    labels: tuple[str, ...] = PLAIN,
+    test: str = "labelled",
+    n_per_label: int = 8,
+    path: str = "",
+    noise: float = 2.6,
+    **train: Any,
+) -> Run:
+    """Write clips under `folder` and return their run.
+
+    Parameters
+    ----------
+    test : {"labelled", "unlabelled", "none"}
+        What the test set is; a labelled one has two clips without a label and one that cannot be read.
+    path
+        ``dataset.path`` where it is not `folder`.
+    noise
+        Of the made-up predictions: more makes more mistakes.
+    **train
+        Other values of parameters under ``train``.
+    """
+    rng = np.random.default_rng(5)
+    rows = []
+    for split, n in (("train", n_per_label), ("test", 0 if test == "none" else 3)):
+        for number, label in enumerate(labels * n):
+            kind = number % len(labels)
+            # Hostile labels make hostile names; a file name holds no slash.
+            fname = f"{split}{number:03d}{label.replace('/', '_') if number < len(labels) else ''}.wav"
+            rows.append((split, fname, label, kind, number))
+    index = pd.DataFrame(rows, columns=["split", "fname", "label", "kind", "number"])
+    index["path"] = [f"{split}/{number}.wav" for split, number in zip(index["split"], index["number"], strict=True)]
+    index["usage"] = np.where(index["split"] == "train", "", np.where(index["number"] % 2, "Private", "Public"))
+    index["verified"] = np.where(index["split"] == "train", (index["number"] % 3 == 0).astype(float), np.nan)
+    index["freesound_id"] = 1000 + index.index
+    index["license"] = [("Creative Commons 0", "<b>Attribution</b>")[number % 2] for number in index["number"]]
+    index["sample_rate"], index["channels"], index["problem"] = RATE, 1, ""
+    seconds = 0.15 + 0.05 * (index["number"] % 5)
+    index["seconds"] = seconds
+    is_test = index["split"] == "test"
+    if test == "unlabelled":
+        index.loc[is_test, ["label", "usage"]] = ""
+    elif test == "labelled":
+        index.loc[index.index[is_test][:2], "label"] = ""
+    trim = index[["split", "fname", "path"]].assign(start=0, end=(seconds * RATE).astype(int))
+    spectrograms: dict[str, list[tuple[str, np.ndarray]]] = {"train": [], "test": []}
+    for clip, end in zip(index.itertuples(), trim["end"], strict=True):
+        n_frames = 3 + end // 441
+        shape = rng.normal(-40, 5, (n_frames, 16))
+        shape[:, 3 * clip.kind % 16] += 30
+        spectrograms[clip.split].append((clip.fname, shape.astype(np.float32)))
+        (folder / clip.split).mkdir(parents=True, exist_ok=True)
+        wave = 0.2 * np.sin(2 * np.pi * 220 * 2**clip.kind * np.arange(end) / RATE)
+        soundfile.write(folder / clip.path, wave.astype(np.float32), RATE)
+    if test == "labelled":
+        broken = index.index[is_test][-1]
+        index.loc[broken, ["seconds", "problem"]] = [np.nan, "0 bytes <i>"]
+        trim.loc[broken, "end"] = 0
+    mel = {}
+    for split, clips in spectrograms.items():
+        frames.write_frames(folder / "mel" / split, clips, n_mels=16)
+        mel[split] = frames.open_frames(folder / "mel" / split)
+    folds = index.loc[~is_test, ["fname", "label"]].assign(fold=index["number"] // len(labels) % 3)
+    components = {
+        split: pd.DataFrame(
+            rng.normal(0, 0.6, (len(clips), 6)) + 2 * np.eye(6)[clips["kind"] % 6],
+            columns=[f"pc{k:03d}" for k in range(6)],
+        ).assign(fname=clips["fname"].to_numpy())[["fname", *(f"pc{k:03d}" for k in range(6))]]
+        for split, clips in (("train", index[~is_test]), ("test", index[is_test]))
+    }
+    ids = [0, 2]
+    classes = sorted(labels)
+    predictions = _predictions(index, folds, classes, ids, rng, noise)
+    index = index.drop(columns=["kind", "number"])
+    parameters = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    parameters["dataset"]["path"] = path or str(folder)
+    parameters["folds"]["ids"] = ids
+    parameters["train"] |= train
+    return Run(
+        predictions=predictions,
+        index=index,
+        folds=folds,
+        trim=trim,
+        histories={fold: _history(fold, rng) for fold in ids},
+        mel=mel,
+        components=components,
+        scores=metrics.summarise(predictions, index).headline,
+        facts=_facts(index),
+        pca={"requested": 350, "n_components": 6, "explained_variance": 0.9},
+        variance=pd.DataFrame({"component": range(1, 7), "cumulative": np.linspace(0.4, 0.93, 6)}),
+        parameters=parameters,
+        meanings=params.leaves(),
+    )
+
+
+def _predictions(
+    index: pd.DataFrame, folds: pd.DataFrame, classes: list[str], ids: list[int], rng: np.random.Generator, noise: float
+) -> pd.DataFrame:
+    tables = {}
+    for fold in ids:
+        parts = []
+        for stage, extra in (("stage1", 1.3), ("stage2", 1.0)):
+            heldout = set(folds.loc[folds["fold"] == fold, "fname"])
+            for split, clips in (
+                ("test", index[index["split"] == "test"]),
+                ("heldout", index[(index["split"] == "train") & index["fname"].isin(heldout)]),
+            ):
+                # "kind" is the position of the label among those asked for, not among the sorted ones.
+                order = list(dict.fromkeys(folds["label"]))
+                truth = np.array([[label == order[kind] for label in classes] for kind in clips["kind"]], dtype=float)
+                logits = 3 * truth.reshape(-1, len(classes)) + rng.normal(0, noise * extra, (len(clips), len(classes)))
+                log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+                keys = pd.DataFrame({"stage": stage, "split": split, "fname": clips["fname"].to_numpy()})
+                parts.append(pd.concat([keys, pd.DataFrame(log_p, columns=classes)], axis=1))
+        tables[fold] = pd.concat(parts, ignore_index=True)
+    return ensemble.combine(tables)
+
+
+def _history(fold: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Ten epochs of each stage; every second one was not validated."""
+    parts = []
+    for stage in ("stage1", "stage2"):
+        epoch = np.arange(1, 11)
+        loss = 3 / epoch + rng.uniform(0, 0.2, 10) + 0.1 * fold
+        validated = epoch % 2 == 0
+        parts.append(
+            pd.DataFrame(
+                {
+                    "stage": stage,
+                    "epoch": epoch,
+                    "phase": ["cyclic"] * 6 + ["finetune_low"] * 2 + ["finetune_high"] * 2,
+                    "learning_rate": [1e-4, 1e-3] * 3 + [1e-5] * 2 + [1e-4] * 2,
+                    "loss": loss,
+                    "val_loss": np.where(validated, 0.8 * loss, np.nan),
+                    "val_map3": np.where(validated, 1 - loss / 4, np.nan),
+                    "val_accuracy": np.where(validated, 1 - loss / 3.6, np.nan),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _facts(index: pd.DataFrame) -> dict[str, Any]:
+    def of(split: str) -> dict[str, Any]:
+        clips = index[index["split"] == split]
+        bad = int((clips["problem"] != "").sum())
+        hours = round(float(clips["seconds"].sum()) / 3600, 4)
+        return {"clips": len(clips), "hours": hours, "verified": int((clips["verified"] == 1).sum()), "bad": bad}
+
+    train = index[index["split"] == "train"]
+    sizes = train["label"].value_counts()
+    return {
+        "train": of("train")
+        | {"classes": len(sizes), "clips_per_class": {"min": int(sizes.min()), "max": int(sizes.max())}, "excluded": 0},
+        "test": of("test") | {"labelled": int((index.loc[index["split"] == "test", "label"] != "").sum())},
+        "test_also_in_train": {"clips": 0, "fname": 0, "freesound_id": 0, "bytes": 0},
+        "licenses": {
+            split: {str(k): int(v) for k, v in index.loc[index["split"] == split, "license"].value_counts().items()}
+            for split in ("train", "test")
+        },
+    }
+
+
+def write(run: Run, root: Path) -> None:
+    """Write the tables of a run where the pipeline keeps them below `root`; the audio stays where it is."""
+    data, scores = root / "data", root / "metrics"
+    files.write_parquet(data / "predictions.parquet", run.predictions)
+    files.write_csv(data / "index.csv", run.index)
+    files.write_csv(data / "folds.csv", run.folds)
+    files.write_csv(data / "trim.csv", run.trim)
+    for fold, history in run.histories.items():
+        files.write_csv(data / f"predictions/fold{fold}/history.csv", history)
+    for split, store in run.mel.items():
+        clips = [
+            (fname, store.frames[start : start + n])
+            for fname, start, n in zip(store.fnames, store.starts, store.lengths, strict=True)
+        ]
+        frames.write_frames(data / "mel" / split, clips, n_mels=16)
+        files.write_parquet(data / "pca" / f"{split}.parquet", run.components[split])
+    for name, value in (("map3", run.scores), ("data", run.facts), ("pca", run.pca)):
+        files.write_json(scores / f"{name}.json", value)
+    files.write_csv(scores / "pca_variance.csv", run.variance)
+    files.write_text(root / "params.yaml", yaml.safe_dump(run.parameters, sort_keys=False))
