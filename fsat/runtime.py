@@ -12,6 +12,7 @@ import numpy as np
 
 from fsat import seeds
 from fsat.batches import Batch
+from fsat.quiet import without_startup_notes
 
 # The network's total stride: at lengths in steps of it there are few shapes, so that compiling with XLA pays.
 XLA_STEP = 32
@@ -25,10 +26,13 @@ def prepare(seed: int, *key: int | str, precision: str = "float32", deterministi
     keras.utils.clear_session()
     keras.utils.set_random_seed(seeds.entropy(seed, *key) % 2**32)
     keras.config.set_dtype_policy(precision)
-    if deterministic and keras.backend.backend() == "tensorflow":
+    if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        tf.config.experimental.enable_op_determinism()
+        with without_startup_notes():  # on a machine without CUDA, looking for a GPU is reported as an error
+            _has_gpu()
+        if deterministic:
+            tf.config.experimental.enable_op_determinism()
 
 
 def _has_gpu() -> bool:

@@ -85,6 +85,14 @@ def repro(folder: Path, *arguments: str) -> list[str]:
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
 
 
-def locks(folder: Path) -> dict[str, str]:
-    """Text of both lock files."""
-    return {name: (folder / name).read_text(encoding="utf-8") for name in ("dvc.lock", "sources/dvc.lock")}
+LOCKS = ("dvc.lock", "sources/dvc.lock")
+
+
+def locks(folder: Path) -> dict[str, dict[str, Any]]:
+    """Both lock files: what each stage read and wrote, whatever the order the stages ran in."""
+    return {name: yaml.safe_load((folder / name).read_text(encoding="utf-8"))["stages"] for name in LOCKS}
+
+
+def lock_bytes(folder: Path) -> dict[str, bytes]:
+    """Both lock files to the byte."""
+    return {name: (folder / name).read_bytes() for name in LOCKS}
