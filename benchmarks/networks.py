@@ -82,6 +82,7 @@ def _recipe(batch_size: int) -> training.Recipe:
 def _network() -> keras.Model:
     network = model.build_network(backbone="MobileNetV2", width=1.0, batchnorm_momentum=0.999, n_mels=64, n_classes=41)
     network.compile("adam", "categorical_crossentropy")
+    network.optimizer.build(network.trainable_variables)
     return network
 
 
@@ -146,6 +147,7 @@ imported = time.perf_counter()
 runtime.prepare(1, deterministic={deterministic})
 network = model.build_network(backbone="MobileNetV2", width=1.0, batchnorm_momentum=0.9, n_mels=64, n_classes=41)
 network.compile("adam", "categorical_crossentropy")
+network.optimizer.build(network.trainable_variables)
 step = runtime.training_step(network)
 built = time.perf_counter()
 from fsat.batches import Batch

@@ -6,6 +6,7 @@ Whatever is read is data: arrays are loaded with ``allow_pickle=False``.
 
 import json
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,5 +109,5 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise FsatError(f"{path}: cannot be read as npz arrays ({error}). Run `dvc repro` to make it again.") from error

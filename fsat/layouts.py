@@ -45,7 +45,7 @@ COLUMNS = [
 RESERVED_LABELS = {"stage", "split", "fold", "fname"}
 # Anything else in a class folder is no clip; formats that cannot be read are listed so that they are reported.
 AUDIO_SUFFIXES = (
-    *(".wav", ".wave", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au"),
+    *(".wav", ".wave", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"),
     *(".snd", ".caf", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".ape", ".wv"),
 )
 _USAGES = {usage.lower(): usage for usage in ("Public", "Private", "Ignored")}

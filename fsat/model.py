@@ -4,6 +4,7 @@ Shapes: B clips in a batch, M mel bins, T frames (free), P principal components,
 """
 
 import inspect
+import tempfile
 from pathlib import Path
 
 from fsat import files
@@ -127,6 +128,16 @@ def transfer(stage1: keras.Model, stage2: keras.Model) -> None:
     """Copy input normalisation, both convolutions and the trunk of a stage-1 network into a stage-2 network."""
     for name in TRANSFERRED:
         stage2.get_layer(name).set_weights(stage1.get_layer(name).get_weights())
+
+
+def save_trunk(trunk: keras.Model, path: str | Path) -> None:
+    """Write a trunk's weights as a `.weights.h5` file that `load_trunk_weights` reads."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Keras insists on the ending .weights.h5, so the file is written under its own name in a folder beside it.
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        trunk.save_weights(Path(folder) / path.name)
+        (Path(folder) / path.name).replace(path)
 
 
 def load_network(folder: str | Path) -> keras.Model:

@@ -204,7 +204,9 @@ class Model(Section):
     backbone: Text = Field(description="a name in keras.applications that takes images of any size")
     width: Annotated[Float, Field(gt=0, le=10)] = Field(description="width multiplier of the backbone (MobileNets)")
     weights: Text = Field(description="file of the backbone's initial weights (*.weights.h5)")
-    batchnorm_momentum: Annotated[Float, Field(ge=0, lt=1)] = Field(description="of the backbone's running averages")
+    batchnorm_momentum: Annotated[Float, Field(ge=0, lt=1)] = Field(
+        description="upper limit, of every batch normalisation's running averages"
+    )
 
 
 class Cyclic(Section):
@@ -228,9 +230,9 @@ class Finetune(Section):
     epochs: CountOrZero = Field(description="epochs at most; 0 leaves the phase out")
     lr: Rate = Field(description="learning rate at the start")
     reduce_factor: Annotated[Float, Field(gt=0, le=1)] = Field(description="the rate is multiplied by this")
-    reduce_patience: Count = Field(description="epochs without a gain before it is")
+    reduce_patience: Count = Field(description="validations without a gain before it is")
     min_delta: NotNegative = Field(description="a smaller fall of the validation loss is no gain")
-    stop_patience: Count = Field(description="epochs without a new minimum before the phase ends")
+    stop_patience: Count = Field(description="validations without a new minimum before the phase ends")
 
 
 class TrainStage(Section):
@@ -262,7 +264,9 @@ class Tta(Section):
 
     lengths: Annotated[Int, Field(ge=1, le=1_000)] = Field(description="lengths between the crop percentiles")
     tries: Annotated[Int, Field(ge=1, le=1_000)] = Field(description="passes a length")
-    batch_size: Annotated[Int, Field(ge=1, le=65_536)] = Field(description="clips a batch; does not change results")
+    batch_size: Annotated[Int, Field(ge=1, le=65_536)] = Field(
+        description="clips a batch; changes results by rounding at most"
+    )
 
 
 class Report(Section):

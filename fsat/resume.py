@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,11 @@ class Progress:
 
 
 def _arrays(model: keras.Model, best: list[np.ndarray]) -> dict[str, np.ndarray]:
-    optimizer = [keras.ops.convert_to_numpy(variable) for variable in model.optimizer.variables]
-    groups = {"weight": model.get_weights(), "best": best, "optimizer": optimizer}
+    optimizer, chance = (
+        [keras.ops.convert_to_numpy(variable) for variable in variables]
+        for variables in (model.optimizer.variables, _chance(model))
+    )
+    groups = {"weight": model.get_weights(), "best": best, "optimizer": optimizer, "chance": chance}
     return {f"{name}{number:04d}": array for name, group in groups.items() for number, array in enumerate(group)}
 
 
@@ -53,15 +57,22 @@ def keep(state: Path, model: keras.Model, best: list[np.ndarray], progress: Prog
     files.write_npz(state, progress=np.array(json.dumps(vars(progress))), **_arrays(model, best))
 
 
+def _chance(model: keras.Model) -> list[keras.Variable]:
+    """States of the random generators of a backbone with dropout, which `get_weights` leaves out."""
+    weights = {id(variable) for variable in model.weights}
+    return [variable for variable in model.non_trainable_variables if id(variable) not in weights]
+
+
 def restore(state: Path, model: keras.Model) -> tuple[Progress, list[np.ndarray]]:
     """Put a model and its optimiser where `keep` left them; returns the counters and the best weights so far."""
     arrays = files.read_npz(state)
     progress = Progress(**json.loads(str(arrays.pop("progress"))))
-    groups: dict[str, list[np.ndarray]] = {"weight": [], "best": [], "optimizer": []}
+    groups: dict[str, list[np.ndarray]] = {"weight": [], "best": [], "optimizer": [], "chance": []}
     for name in sorted(arrays):
         groups[name[:-4]].append(arrays[name])
     model.set_weights(groups["weight"])
-    for variable, value in zip(model.optimizer.variables, groups["optimizer"], strict=True):
+    variables = [*model.optimizer.variables, *_chance(model)]
+    for variable, value in zip(variables, groups["optimizer"] + groups["chance"], strict=True):
         variable.assign(value)
     return progress, groups["best"]
 
@@ -73,12 +84,17 @@ def fingerprint(inputs: Iterable[Path], numbers: object) -> str:
     starts afresh.
     """
     digest = hashlib.blake2b(digest_size=16)
-    code = {name: module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "fsat"}
-    sources = [Path(file) for name, file in sorted(code.items()) if file]
+    code = {
+        name: getattr(module, "__file__", None)
+        for name, module in sys.modules.items()
+        if name.split(".")[0] == "fsat" or name == "__main__"
+    }
+    sources = [Path(file) for _, file in sorted(code.items()) if file]
     for path in [*sources, *inputs]:
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "blake2b").digest())
-    digest.update(repr((numbers, keras.__version__, keras.backend.backend(), np.__version__)).encode())
+    backend = keras.backend.backend()
+    digest.update(repr((numbers, backend, [version(name) for name in (backend, "keras", "numpy")])).encode())
     return digest.hexdigest()
 
 

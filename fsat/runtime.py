@@ -44,6 +44,8 @@ def _has_gpu() -> bool:
 def training_step(model: keras.Model, *, crop_step: int = 1) -> Callable[[Batch, np.ndarray], Callable[[], float]]:
     """Function of (batch, sample weights (B,)) that does one optimiser step on a compiled model.
 
+    The optimiser's variables have to exist: ``model.optimizer.build(model.trainable_variables)``.
+
     It returns a function that gives the mean loss since the last `model.reset_metrics()`; the device is waited for
     only when that is called.
     """
@@ -57,8 +59,6 @@ def training_step(model: keras.Model, *, crop_step: int = 1) -> Callable[[Batch,
 
     import tensorflow as tf
 
-    # Optimiser variables have to exist before the step is traced.
-    model.optimizer.build(model.trainable_variables)
     model.reset_metrics()
     signature = (
         {tensor.name: tf.TensorSpec(tensor.shape, tf.float32) for tensor in model.inputs},

@@ -101,8 +101,11 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
     clip_weights = class_weights(training.targets, recipe.settings.class_weight)
     progress, best = resume.Progress(), model.get_weights()
     if state.is_file():
-        progress, best = resume.restore(state, model)
-        print(f"resumed after epoch {len(progress.history)}", flush=True)
+        try:
+            progress, best = resume.restore(state, model)
+            print(f"resumed after epoch {len(progress.history)}", flush=True)
+        except FsatError as error:
+            print(f"starting afresh: {error}", flush=True)
     clock = _Clock(done=len(progress.history))
 
     while progress.phase < len(phases):
@@ -125,10 +128,11 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
             progress.history.append(row)
             progress.phase_state = phase.state()
             print(clock.line(row, phases, progress), flush=True)
-            if not math.isfinite(loss):
+            if not (math.isfinite(loss) and math.isfinite(row.get("val_loss", 0.0))):
                 raise FsatError(
                     f"Training diverged in epoch {row['epoch']} of {recipe.stage}, fold {recipe.fold}: the loss is "
-                    f"{loss}. Lower the learning rate (train.{recipe.stage}), or use train.precision: float32."
+                    f"{loss}, the validation loss {row.get('val_loss', 'not computed')}. "
+                    f"Lower the learning rate (train.{recipe.stage}), or use train.precision: float32."
                 )
             if progress.epoch < phase.max_epochs and not phase.ended:
                 resume.keep(state, model, best, progress)

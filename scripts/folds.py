@@ -79,6 +79,8 @@ def main() -> None:
     gpus = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
     if arguments.workers is None and not gpus:
         parser.error("name the GPUs in CUDA_VISIBLE_DEVICES, or give --workers")
+    if arguments.workers is not None and arguments.workers < 1:
+        parser.error("--workers must be at least 1")
     devices: list[str | None] = list(gpus) if arguments.workers is None else [None] * arguments.workers
     parameters = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     subprocess.run(["dvc", "repro", *source_of(parameters["model"]["weights"]), "mel", "pca", "folds"], check=True)

@@ -15,8 +15,10 @@ def main() -> None:
     files.write_csv("metrics/confusion.csv", summary.confusion)
     files.write_csv("metrics/confusion_test.csv", summary.confusion_test)
     cv, test = summary.headline["cv"], summary.headline["test"]
-    # The weights were chosen on the folds that the cv score is taken on, unless train.select is last.
-    print(f"MAP@3, held-out clips: stage 1 {cv['stage1']:.4f}, stage 2 {cv['stage2']:.4f}")
+    print(
+        f"MAP@3, held-out clips: stage 1 {cv['stage1']:.4f}, stage 2 {cv['stage2']:.4f} "
+        "(weights chosen on them, unless train.select is last)"
+    )
     if test:
         print(f"MAP@3, test clips:     stage 1 {test['stage1']['all']:.4f}, stage 2 {test['all']:.4f}")
 

@@ -1,14 +1,15 @@
 """Source: ImageNet weights of the backbone, downloaded by Keras."""
 
-import tempfile
 import urllib.error
 from pathlib import Path
 
-import keras
-
 from fsat import model, params
 from fsat.errors import FsatError
+from fsat.quiet import without_startup_notes
 from fsat.stage import run
+
+with without_startup_notes():
+    import keras
 
 OUT = Path("data/pretrained/imagenet.weights.h5")
 
@@ -32,11 +33,7 @@ def main() -> None:
     """Write `data/pretrained/imagenet.weights.h5`."""
     p = params.read("model.backbone", "model.width")
     trunk = download_trunk(p.model.backbone, p.model.width)
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    # Keras insists on the ending .weights.h5, so the file is written under its own name in a folder beside it.
-    with tempfile.TemporaryDirectory(dir=OUT.parent) as folder:
-        trunk.save_weights(Path(folder) / OUT.name)
-        (Path(folder) / OUT.name).replace(OUT)
+    model.save_trunk(trunk, OUT)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Source: random initial weights of the backbone, for a run without network."""
 
-import tempfile
 from pathlib import Path
 
-import keras
-
 from fsat import model, params
+from fsat.quiet import without_startup_notes
 from fsat.stage import run
+
+with without_startup_notes():
+    import keras
 
 OUT = Path("data/pretrained/random.weights.h5")
 
@@ -16,11 +17,7 @@ def main() -> None:
     p = params.read("seed", "model.backbone", "model.width")
     keras.utils.set_random_seed(p.seed)
     trunk = model.build_trunk(p.model.backbone, width=p.model.width)
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    # Keras insists on the ending .weights.h5, so the file is written under its own name in a folder beside it.
-    with tempfile.TemporaryDirectory(dir=OUT.parent) as folder:
-        trunk.save_weights(Path(folder) / OUT.name)
-        (Path(folder) / OUT.name).replace(OUT)
+    model.save_trunk(trunk, OUT)
 
 
 if __name__ == "__main__":

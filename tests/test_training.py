@@ -191,6 +191,37 @@ def test_a_training_killed_after_any_epoch_resumes_to_the_same_bytes(
     pd.testing.assert_frame_equal(history, again, check_exact=True)
 
 
+def test_a_backbone_with_dropout_resumes_its_chance_as_well(tmp_path: Path) -> None:
+    def network() -> keras.Model:
+        mel = keras.layers.Input((8, None, 1), name="mel")
+        x = keras.layers.GlobalAveragePooling2D()(keras.layers.Dropout(0.5)(mel))
+        model = keras.Model({"mel": mel}, keras.layers.Dense(2, activation="softmax")(x))
+        model.compile("adam", "categorical_crossentropy")
+        model.optimizer.build(model.trainable_variables)
+        return model
+
+    runtime.prepare(1)
+    first = network()
+    mel = np.ones((4, 8, 16, 1), dtype=np.float32)
+    first(mel, training=True)
+    resume.keep(tmp_path / "state.npz", first, first.get_weights(), resume.Progress())
+    runtime.prepare(1)
+    second = network()
+    resume.restore(tmp_path / "state.npz", second)
+    np.testing.assert_array_equal(first(mel, training=True), second(mel, training=True))
+
+
+def test_a_damaged_state_is_left_and_the_training_starts_afresh(
+    recipe_augmentation: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = recipe(recipe_augmentation)
+    _, history = fit(plan, tmp_path / "whole.npz")
+    (tmp_path / "state.npz").write_bytes(b"PK\x03\x04 half a zip")
+    _, again = fit(plan, tmp_path / "state.npz")
+    assert "starting afresh" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(history, again, check_exact=True)
+
+
 def test_a_loss_that_is_no_number_stops_with_a_message(
     recipe_augmentation: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
