@@ -18,7 +18,6 @@ import pytest
 from tiny_bundle import LABELS, project, tone
 
 from fsat import bundle, cli, files
-from fsat.errors import FsatError
 
 __all__ = ["project"]
 Run = Callable[..., tuple[int, str, str]]
@@ -247,17 +246,3 @@ def test_the_log_is_the_one_that_stages_write(tmp_path: Path, monkeypatch: pytes
     stage.run(lambda fold: time.sleep(0.05))
     [(name, (_, seconds))] = cli.last_runs(stage.TIMES).items()
     assert name == "stage1@3" and 0.04 < seconds < 5
-
-
-def test_what_tensorflow_says_is_kept_back_unless_it_fails(capfd: pytest.CaptureFixture[str]) -> None:
-    with cli._quiet_tensorflow():
-        os.write(2, b"noise\n")
-    assert capfd.readouterr().err == ""
-    with pytest.raises(ImportError), cli._quiet_tensorflow():
-        os.write(2, b"cause\n")
-        raise ImportError
-    assert capfd.readouterr().err == "cause\n"
-    with pytest.raises(FsatError), cli._quiet_tensorflow():
-        os.write(2, b"noise\n")
-        raise FsatError
-    assert capfd.readouterr().err == ""
