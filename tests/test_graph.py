@@ -74,6 +74,15 @@ def test_the_report_depends_on_its_templates() -> None:
     assert declared == {path.relative_to(ROOT).as_posix() for path in (ROOT / "fsat" / "templates").iterdir()}
 
 
+def test_every_plot_names_columns_that_are_there() -> None:
+    plots = [entry for stage in STAGES.values() for entry in stage.get("plots", [])]
+    named = {path: options for entry in plots for path, options in entry.items() if path.endswith(".csv")}
+    assert named
+    for path, options in named.items():
+        header = (ROOT / path).read_text(encoding="utf-8").splitlines()[0].split(",")
+        assert {options[axis] for axis in ("x", "y") if axis in options} <= set(header), path
+
+
 def test_every_stage_has_a_description() -> None:
     assert all(stage.get("desc") for stage in STAGES.values())
 
