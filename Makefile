@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help setup repro test lint folds bench pin docs
+.PHONY: help setup repro test lint folds check-lock shared-run bench pin docs
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -42,6 +42,14 @@ pin:
 ## make folds   train and predict the folds side by side, one worker a GPU (FSAT_WORKERS=2: two on this machine)
 folds: setup
 	$(RUN) python -m scripts.folds $(if $(FSAT_WORKERS),--workers $(FSAT_WORKERS))
+
+## make check-lock   whether the committed dvc.lock belongs to the committed code; needs no data
+check-lock: setup
+	$(RUN) python -m scripts.check_lock
+
+## make shared-run   fetch from the DVC remote, run what changed, give back (AGAINST=origin/main: write metrics_diff.md)
+shared-run: setup
+	$(RUN) python -m scripts.shared_run $(if $(AGAINST),--against $(AGAINST)) $(if $(FOLDS),--folds $(FOLDS))
 
 ## make bench   measure; writes docs/PERFORMANCE.md
 bench: setup

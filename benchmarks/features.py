@@ -6,6 +6,7 @@ that other work on the machine disturbs them little; times of two cores are wall
 """
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,6 @@ from typing import Any
 
 import librosa
 import numpy as np
-import pandas as pd
 import yaml
 
 from benchmarks import slow_spectral
@@ -30,6 +30,7 @@ FOLDERS = (ROOT.parent / "shared/data/fsdkaggle2018_slice", ROOT / "data/demo")
 SPECTRAL: dict[str, Any] = {"sample_rate": 44100, "n_fft": 2048, "hop_length": 512, "n_mfcc": 40}
 MEL: dict[str, Any] = {"sample_rate": 44100, "mel_sample_rate": 22050, "n_fft": 1764, "hop_length": 220, "n_mels": 64}
 TRIM: dict[str, Any] = {"sample_rate": 44100, "top_db": 60}
+CLIP_STAGES = ("index", "trim", "mel", "spectral")
 
 Clip = tuple[Path, int, int]
 Row = dict[str, Any]
@@ -46,7 +47,7 @@ def clips(*, every: int = 1) -> list[Clip]:
 
 
 def all_rows() -> list[Row]:
-    """Everything below; about half an hour on two cores, nearly all of it the scaling and the growth."""
+    """Everything below; about a quarter of an hour on two cores, nearly all of it the scaling and the growth."""
     some = clips(every=10)
     return [*spectral_speed(some), *spectral_parts(some), *mel_speed(some), *scaling(clips()), *growth(clips(every=5))]
 
@@ -149,15 +150,15 @@ def _librosa_mel(clip: Clip) -> np.ndarray:
 # --- two cores -------------------------------------------------------------------------------------------------------
 
 
-def scaling(chosen: list[Clip], *, work_s: float = 60.0, runs: int = 5) -> list[Row]:
-    """Two warm workers against one, on clips repeated to at least `work_s` of one-core work."""
-    stages: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
-        "trim": (partial(trim.trim_clip, **TRIM), [path for path, _, _ in chosen]),
-        "mel": (partial(mel.mel_clip, **MEL), list(chosen)),
-        "spectral": (partial(spectral.clip_statistics, **SPECTRAL), list(chosen)),
+def scaling(chosen: list[Clip], *, runs: int = 5) -> list[Row]:
+    """Two warm workers against one, on clips repeated to so many seconds of one-core work."""
+    stages: dict[str, tuple[Callable[[Any], Any], list[Any], float]] = {
+        "trim": (partial(trim.trim_clip, **TRIM), [path for path, _, _ in chosen], 15.0),
+        "mel": (partial(mel.mel_clip, **MEL), list(chosen), 15.0),
+        "spectral": (partial(spectral.clip_statistics, **SPECTRAL), list(chosen), 60.0),
     }
     rows = []
-    for name, (work, items) in stages.items():
+    for name, (work, items, work_s) in stages.items():
         for jobs in (1, 2):
             _consume(work, items, jobs)  # warm: imports, filter banks
         repeats = int(np.ceil(work_s / _wall(partial(_consume, work, items, 1))))
@@ -189,16 +190,26 @@ def growth(chosen: list[Clip], *, factors: tuple[int, ...] = (1, 2, 4, 8, 10)) -
 
     `ratio` is the peak at the largest factor over that at the first; `exponent` is that of time, start taken off.
     """
-    peaks: dict[str, list[float]] = {"trim": [], "mel": [], "spectral": []}
-    times: dict[str, list[float]] = {"trim": [], "mel": [], "spectral": []}
-    with tempfile.TemporaryDirectory() as folder:
-        # One clip alone first: what a start with all its imports costs.
-        for some in (chosen[:1], *(chosen * factor for factor in factors)):
-            for stage, (peak_mb, seconds) in _run_stages(Path(folder), some).items():
+    peaks: dict[str, list[float]] = {stage: [] for stage in CLIP_STAGES}
+    times: dict[str, list[float]] = {stage: [] for stage in CLIP_STAGES}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "sounds" / "audio_train").mkdir(parents=True)
+        for number, (path, _, _) in enumerate(chosen * max(factors)):
+            shutil.copy(path, folder / "sounds" / "audio_train" / f"{number}.wav")
+        parameters = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        parameters["dataset"]["path"] = "sounds"
+        (folder / "params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
+        # A pair of clips alone first: what a start with all its imports costs.
+        for count in (2, *(len(chosen) * factor for factor in factors)):
+            lines = ["fname,label", *(f"{number}.wav,{'ab'[number % 2]}" for number in range(count))]
+            (folder / "sounds" / "train.csv").write_text("\n".join(lines), encoding="utf-8")
+            for stage in CLIP_STAGES:
+                peak_mb, seconds = _run_stage(folder, stage)
                 peaks[stage].append(peak_mb)
                 times[stage].append(seconds)
     rows = []
-    for stage in peaks:
+    for stage in CLIP_STAGES:
         work = np.maximum(np.array(times[stage][1:]) - times[stage][0], 1e-3)
         slope, _ = np.polyfit(np.log(factors), np.log(work), 1)
         rows.append(
@@ -215,30 +226,18 @@ def growth(chosen: list[Clip], *, factors: tuple[int, ...] = (1, 2, 4, 8, 10)) -
     return rows
 
 
-def _run_stages(folder: Path, chosen: list[Clip]) -> dict[str, tuple[float, float]]:
-    """Run trim, mel and spectral on some clips: peak memory in MB and processor time in s of each."""
-    root = chosen[0][0].parents[1]
-    index = [
-        {"split": "train", "fname": f"{row}.wav", "path": path.relative_to(root).as_posix(), "problem": ""}
-        for row, (path, _, _) in enumerate(chosen)
-    ]
-    (folder / "data").mkdir(exist_ok=True)
-    pd.DataFrame(index).to_csv(folder / "data/index.csv", index=False)
-    parameters = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    parameters["dataset"]["path"] = str(root)
-    (folder / "params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
+def _run_stage(folder: Path, stage: str) -> tuple[float, float]:
+    """Run a stage script in a folder: peak memory in MB and processor time in s."""
     environment = os.environ | {"FSAT_JOBS": "1", "PYTHONPATH": str(ROOT)}
     environment.pop("FSAT_DASK", None)
-    measured = {}
-    for stage in ("trim", "mel", "spectral"):
-        command = [sys.executable, "-m", f"stages.{stage}"]
-        process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", f"stages.{stage}"]
+    with (folder / "output.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            sys.exit(f"benchmarks: {' '.join(command)} failed in {folder}")
-        measured[stage] = (usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
-    return measured
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"benchmarks: {' '.join(command)} failed:\n{(folder / 'output.log').read_text(encoding='utf-8')}")
+    return usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
 # --- clocks ----------------------------------------------------------------------------------------------------------

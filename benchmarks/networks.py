@@ -7,6 +7,7 @@ synthetic: the cost of a batch does not depend on what it holds.
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,9 +109,14 @@ def epoch_speed(*, n_batches: int = 4, runs: int = 5) -> list[Row]:
     ours()  # the first call compiles, and every T allocates
     a, b = _alternate(ours, bare, runs)
     frames = sum(batch.mel.shape[2] for batch in ready) * 64
+    started = time.perf_counter()
+    training.validate(runtime.predictor(network), clips(64, seed=1), recipe)
+    validation = time.perf_counter() - started
     return [{"name": "a training epoch without validation", "compare_with": "bare steps on ready arrays",
              "ratio": a / b, "reach": 1.05, "ours_s": a, "bare_s": b, "clips_per_s": 64 * n_batches / a,
-             "frames_per_s": frames / a}]  # fmt: skip
+             "frames_per_s": frames / a},
+            {"name": "validation of 64 clips at six lengths", "compare_with": f"an epoch of {64 * n_batches} clips",
+             "ratio": validation / a, "validation_s": validation}]  # fmt: skip
 
 
 def predict_speed(*, n_clips: int = 32, runs: int = 5) -> list[Row]:
@@ -178,6 +184,42 @@ def determinism(*, runs: int = 3) -> list[Row]:
              "deterministic_ms": with_ops * 1e3, "other_ms": without * 1e3}]  # fmt: skip
 
 
+MEMORY = """
+import re, sys
+from pathlib import Path
+from types import SimpleNamespace
+import numpy as np
+from fsat import batches, examples, frames
+def anonymous_mb():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+before = anonymous_mb()
+store = frames.open_frames(sys.argv[1])
+labels = [f"label{number % 41:02d}" for number in range(len(store.fnames))]
+some = examples.select(store, store.fnames, labels=labels, classes=sorted(set(labels)))
+erase = SimpleNamespace(probability=0.5, area=(0.02, 0.4), aspect=(0.3, 3.33))
+augment = SimpleNamespace(time_shift=0.6, frequency_shift=0.0, flip_probability=0.5, erase=erase)
+for number in range(50):
+    rng = np.random.default_rng(number)
+    order, partners = (rng.permutation(len(labels))[:64] for _ in range(2))
+    batches.training_batch(some, order, partners, bounds=(263, 763), step=1, augment=augment, alpha=1.0, rng=rng)
+print(anonymous_mb() - before, store.frames.nbytes / 2**20)
+"""
+
+
+def memory() -> list[Row]:
+    """What the process of a training keeps in memory of an array of log-mel frames of 2 GB, after 50 batches."""
+    n_clips, length, n_mels = 10_000, 800, 64
+    with tempfile.TemporaryDirectory() as folder:
+        # Zeros that take no room on disk: what a page costs in memory does not depend on what it holds.
+        shape = (n_clips * length, n_mels)
+        np.lib.format.open_memmap(Path(folder) / "frames.npy", mode="w+", dtype="<f4", shape=shape)
+        lines = [f"{number}.wav,{number * length},{length}" for number in range(n_clips)]
+        (Path(folder) / "index.csv").write_text("\n".join(["fname,start,n_frames", *lines]), encoding="utf-8")
+        own_mb, array_mb = _python(MEMORY, folder)
+    return [{"name": "memory of training, mel array of 2 GB", "compare_with": "the array", "ratio": own_mb / array_mb,
+             "own_memory_mb": own_mb, "array_mb": array_mb}]  # fmt: skip
+
+
 def no_op(*, runs: int = 5) -> list[Row]:
     """`dvc repro` with nothing to do, against `dvc version`; needs a pipeline that has run."""
     if not Path("dvc.lock").is_file():
@@ -189,7 +231,15 @@ def no_op(*, runs: int = 5) -> list[Row]:
 
 def all_rows() -> list[Row]:
     """Everything above; about ten minutes on two cores."""
-    return [*batch_speed(), *epoch_speed(), *predict_speed(), *startup(), *determinism(), *no_op()]
+    return [
+        *batch_speed(),
+        *epoch_speed(),
+        *predict_speed(),
+        *startup(),
+        *determinism(),
+        *memory(),
+        *no_op(),
+    ]
 
 
 def _alternate(ours: Any, other: Any, runs: int) -> tuple[float, float]:
@@ -209,6 +259,6 @@ def _call(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def _python(code: str) -> list[float]:
-    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+def _python(code: str, *arguments: str) -> list[float]:
+    result = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
     return [float(word) for word in result.stdout.split()]

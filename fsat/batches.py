@@ -55,19 +55,19 @@ class Batch:
 
 
 # The total stride of the networks: what is narrower vanishes before it is pooled.
-MIN_FRAMES = 32
+STRIDE = 32
 
 
 def length_range(lengths: np.ndarray, percentiles: tuple[float, float], *, step: int = 1) -> tuple[int, int]:
     """Shortest and longest T: the given percentiles of the training clips' lengths, both multiples of `step`.
 
-    Neither is under `MIN_FRAMES` (rounded up to a multiple of `step`), however short the clips are.
+    Neither is under `STRIDE` (rounded up to a multiple of `step`), however short the clips are.
 
     >>> length_range(np.array([100, 200, 300, 400, 500]), (25, 75))
     (200, 400)
     """
     low, high = np.percentile(lengths, percentiles)
-    least = math.ceil(MIN_FRAMES / step) * step
+    least = math.ceil(STRIDE / step) * step
     shortest = max(least, round(low / step) * step)
     return shortest, max(shortest, round(high / step) * step)
 

@@ -249,7 +249,7 @@ def write(
     if alike[0]["bounds"] != alike[1]["bounds"]:
         raise FsatError(f"{models}: stage 1 and stage 2 were trained at other lengths. Run `dvc repro`.")
     with files.atomic_folder(out) as part:
-        shutil.copyfile(projection, part / PROJECTION)
+        files.write_npz(part / PROJECTION, **files.read_npz(projection))  # arrays and nothing else
         for stage, fold in summaries:
             (part / stage).mkdir(exist_ok=True)
             shutil.copyfile(Path(models) / stage / f"fold{fold}" / "model.weights.h5", part / weights_name(stage, fold))

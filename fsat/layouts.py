@@ -6,7 +6,7 @@
 - **Kaggle.** Training clips in ``audio_train/``, listed in ``train.csv``; test clips in ``audio_test/``, listed in
   ``test.csv``, else (names alone) in ``sample_submission.csv``, else whatever the folder holds.
 - **One folder a class.** Training clips are ``<class>/<clip>``; test clips are ``test/<class>/<clip>``, or
-  ``test/<clip>`` without a label.
+  ``test/<clip>`` without a label. A table ``clips.csv`` beside the folders may add the optional columns below.
 
 The test set is optional in each. Tables need the columns ``fname`` and, in training, ``label``. ``fold``, ``group``,
 ``freesound_id``, ``license``, ``manually_verified`` and ``usage`` are optional, further ones are ignored. In the last
@@ -78,6 +78,8 @@ KAGGLE = Layout(
     test_audio="audio_test",
     test_tables=("test.csv", "sample_submission.csv"),
 )
+# Beside class folders: more about their clips.
+DETAILS_TABLE = "clips.csv"
 
 
 @dataclass
@@ -380,9 +382,33 @@ def _read_class_folders(folder: Path, names: list[str], problems: Problems, note
                 remedy = "Put clips of that label right into it (deeper folders are not read), or remove it."
                 problems.add("class folder without clips", remedy, f"{name}/")
             rows += clips
+    if DETAILS_TABLE in loose:
+        loose.remove(DETAILS_TABLE)
+        _add_details(folder, rows, problems)
     if loose:
         notes.append(f"{len(loose)} files beside the class folders are not used: {listed(loose)}")
     return rows
+
+
+def _add_details(folder: Path, rows: list[_Row], problems: Problems) -> None:
+    """Fill in the optional columns of clips in class folders from `DETAILS_TABLE`, which names all for training."""
+    clips = {unicodedata.normalize("NFC", row["fname"]): row for row in rows if row}
+    lines: dict[str, str] = {}
+    for row in _read_table(folder, DETAILS_TABLE, ["fname"], problems):
+        where = f"{row['line']}: {row['fname']}"
+        key = unicodedata.normalize("NFC", posixpath.normpath(row["fname"]))
+        if key in lines:
+            problems.add("fname twice", "Keep one row for each clip.", f"{where} (also {lines[key]})")
+        elif key not in clips:
+            problems.add("no such clip", "Name clips by folder and file, as in dog/1.wav, or remove the row.", where)
+        else:
+            details = _details(clips[key]["split"], row, where, problems)
+            clips[key].update({column: value for column, value in details.items() if column != "label"})
+        lines[key] = row["line"]
+    forgotten = [row["fname"] for key, row in clips.items() if row["split"] == "train" and key not in lines]
+    if lines:
+        for fname in forgotten:
+            problems.add(f"training clip without a row in {DETAILS_TABLE}", "Add one, or remove the table.", fname)
 
 
 def _class_folder(folder: Path, split: str, inner: Path, problems: Problems, notes: list[str]) -> list[_Row]:

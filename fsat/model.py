@@ -140,6 +140,11 @@ def save_trunk(trunk: keras.Model, path: str | Path) -> None:
         (Path(folder) / path.name).replace(path)
 
 
+def save_network(network: keras.Model, path: str | Path) -> None:
+    """Write a network's weights as a `.weights.h5` file, without the state of the optimiser it was trained with."""
+    keras.Model(network.inputs, network.outputs).save_weights(str(path))
+
+
 def load_network(folder: str | Path) -> keras.Model:
     """Network of a folder that training wrote: built as its `summary.json` says, filled from `model.weights.h5`."""
     folder = Path(folder)

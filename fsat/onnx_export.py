@@ -63,9 +63,7 @@ def _write(network: keras.Model, path: Path) -> None:
     import onnx
 
     # Keras exports networks that were called once.
-    network(
-        {tensor.name: np.zeros((1, *(n or batches.MIN_FRAMES for n in tensor.shape[1:]))) for tensor in network.inputs}
-    )
+    network({tensor.name: np.zeros((1, *(n or batches.STRIDE for n in tensor.shape[1:]))) for tensor in network.inputs})
     network.export(str(path), format="onnx", verbose=False)
     proto = onnx.load(str(path))
     output = proto.graph.output[0]

@@ -11,11 +11,8 @@ import keras
 import numpy as np
 
 from fsat import seeds
-from fsat.batches import Batch
+from fsat.batches import STRIDE, Batch
 from fsat.quiet import without_startup_notes
-
-# The network's total stride: at lengths in steps of it there are few shapes, so that compiling with XLA pays.
-XLA_STEP = 32
 
 
 def prepare(seed: int, *key: int | str, precision: str = "float32", deterministic: bool = True) -> None:
@@ -65,7 +62,8 @@ def training_step(model: keras.Model, *, crop_step: int = 1) -> Callable[[Batch,
         tf.TensorSpec(model.output_shape, tf.float32),
         tf.TensorSpec((None,), tf.float32),
     )
-    jit = crop_step % XLA_STEP == 0 and _has_gpu()
+    # At lengths in steps of the stride there are few shapes, so that compiling with XLA pays.
+    jit = crop_step % STRIDE == 0 and _has_gpu()
     compiled = (
         tf.function(model.train_step, jit_compile=True, reduce_retracing=False)
         if jit

@@ -15,7 +15,7 @@ from fsat import batches, files, metrics, prediction, resume, runtime, schedule,
 from fsat.batches import Augment, Batch
 from fsat.errors import FsatError
 from fsat.examples import Examples
-from fsat.model import build_network
+from fsat.model import build_network, save_network
 
 
 class Crop(Protocol):
@@ -272,7 +272,7 @@ def train_fold(
         )
         history = train(model, training, heldout, recipe, state=state)
         with files.atomic_folder(out) as part:
-            model.save_weights(part / "model.weights.h5")
+            save_network(model, part / "model.weights.h5")
             files.write_csv(part / "history.csv", history)
             files.write_json(
                 part / "summary.json",

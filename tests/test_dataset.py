@@ -129,6 +129,41 @@ def test_class_folders(tmp_path: Path) -> None:
     assert ".DS_Store" not in notes
 
 
+def test_class_folders_with_a_table_of_details(tmp_path: Path) -> None:
+    for number, name in enumerate(["Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav", "test/new.wav"]):
+        write_clip(tmp_path / name, number)
+    rows = ["Dog/1.wav,0,a,x", "Dog/2.wav,1,b,", "Cat/1.wav,0,a,", "Cat/2.wav,1,c,"]
+    (tmp_path / "clips.csv").write_text("\n".join(["fname,fold,group,license", *rows]))
+    index = dataset.scan(tmp_path)
+    assert index.table[["fname", "label", "fold", "group", "license"]].to_numpy().tolist() == [
+        ["Cat/1.wav", "Cat", "0", "a", ""],
+        ["Cat/2.wav", "Cat", "1", "c", ""],
+        ["Dog/1.wav", "Dog", "0", "a", "x"],
+        ["Dog/2.wav", "Dog", "1", "b", ""],
+        ["test/new.wav", "", "", "", ""],
+    ]
+    assert "clips.csv" not in "\n".join(index.notes)
+
+
+def test_problems_of_a_table_of_details(tmp_path: Path) -> None:
+    for number, name in enumerate(["Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav"]):
+        write_clip(tmp_path / name, number)
+    rows = ["Dog/1.wav,0", "Dog/1.wav,1", "Cat/1.wav,first", "../Cat/2.wav,1", "Dog/9.wav,1"]
+    (tmp_path / "clips.csv").write_text("\n".join(["fname,fold", *rows]))
+    text = problems(tmp_path)
+    for part in (
+        "fname twice",
+        "clips.csv line 3: Dog/1.wav",
+        "fold is not a number",
+        "no such clip",
+        "clips.csv line 5: ../Cat/2.wav",
+        "clips.csv line 6: Dog/9.wav",
+        "training clip without a row in clips.csv",
+        "Dog/2.wav",
+    ):
+        assert part in text
+
+
 def test_class_folder_problems(tmp_path: Path) -> None:
     for number, name in enumerate(["Dog bark/1.wav", "Dog_bark/1.wav", "fold/1.wav", "Cat/deeper/1.wav"]):
         write_clip(tmp_path / name, number)

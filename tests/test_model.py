@@ -1,10 +1,13 @@
 """The networks: their size, what they accept, and what stage 2 takes over from stage 1."""
 
+from pathlib import Path
+
+import h5py
 import keras
 import numpy as np
 import pytest
 
-from fsat import model
+from fsat import files, model
 from fsat.errors import FsatError
 from shared_data import SHARED, needs
 
@@ -56,6 +59,20 @@ def test_stage_2_takes_over_the_trunk_of_stage_1() -> None:
     assert np.abs(head[0] - head[1]).max() > 1e-3  # the head starts fresh
 
 
+def test_a_saved_network_is_its_weights_without_the_optimiser(tmp_path: Path) -> None:
+    numbers = SMALL | {"n_components": 7}
+    network = model.build_network(**numbers)
+    network.compile("adam", "categorical_crossentropy")
+    inputs = {"mel": np.random.default_rng(0).normal(size=(4, 32, 40, 1)), "pca": np.ones((4, 7))}
+    network.train_on_batch(inputs, np.eye(5)[:4])
+    model.save_network(network, tmp_path / "model.weights.h5")
+    with h5py.File(tmp_path / "model.weights.h5") as file:
+        assert "optimizer" not in file
+    files.write_json(tmp_path / "summary.json", {"network": numbers})
+    loaded = model.load_network(tmp_path)
+    np.testing.assert_array_equal(loaded.predict_on_batch(inputs), network.predict_on_batch(inputs))
+
+
 @pytest.mark.parametrize("backbone", ["MobileNet", "EfficientNetB0", "ResNet50V2"])
 def test_other_backbones_are_built_for_any_length(backbone: str) -> None:
     network = model.build_network(**(SMALL | {"backbone": backbone, "width": 1.0}))
@@ -86,6 +103,6 @@ def test_imagenet_weights_load_into_the_trunk_of_the_same_width_only() -> None:
         model.load_trunk_weights(model.build_trunk("MobileNetV2", width=0.5), IMAGENET)
 
 
-def test_missing_weights_are_named(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(FsatError, match=r"nothing\.weights\.h5 does not exist"):
         model.load_trunk_weights(model.build_trunk("MobileNetV2", width=0.35), tmp_path / "nothing.weights.h5")
