@@ -1,7 +1,6 @@
 """What a bundle holds, that its bytes are stable, and that a damaged or hostile one is refused."""
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from fsat import bundle, files, params, pca
 from fsat.errors import FsatError
+from hostile import hostile_pickle
 
 LABELS = ["Bark", "Gong"]
 FACTS = {
@@ -154,29 +154,16 @@ def test_no_bundle_says_how_to_make_one(tmp_path: Path) -> None:
         bundle.read(tmp_path / "nowhere")
 
 
-class Bomb:
-    """Would write a file if it were unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.marker,))
-
-
 @pytest.mark.parametrize("name", ["bundle.json", "projection.npz"])
 def test_a_pickle_in_place_of_a_file_is_refused_and_not_run(name: str, written: Path, tmp_path: Path) -> None:
-    marker = tmp_path / "exploded"
-    hostile = pickle.dumps(Bomb(marker))
-    pickle.loads(hostile)  # noqa: S301 - the bomb works
-    marker.unlink()
-    (written / name).write_bytes(hostile)
+    trap = tmp_path / "sprung"
+    (written / name).write_bytes(hostile_pickle(trap))
     if name == "projection.npz":  # with the right checksum, as whoever sends a bundle can make it
         facts = bundle.file_facts(written / name).model_dump()
         edit(written, lambda values: values["files"].update({name: facts}))
     with pytest.raises(FsatError, match=rf"{name}: cannot be read as"):
         pca.load(bundle.read(written).verified(name))
-    assert not marker.exists()
+    assert not trap.exists()
 
 
 def test_folds_of_different_networks_are_refused(inputs: dict[str, Any], tmp_path: Path) -> None:

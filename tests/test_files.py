@@ -1,7 +1,6 @@
 """Files appear whole or not at all, equal content gives equal bytes, and nothing is unpickled."""
 
 import hashlib
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 from fsat import files
 from fsat.errors import FsatError
+from hostile import Hostile, hostile_pickle
 
 
 def digest(path: Path) -> str:
@@ -72,20 +72,10 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-class Hostile:
-    """Unpickling this would create a file."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self):  # type: ignore[no-untyped-def]
-        return (Path.touch, (self.target,))
-
-
 @pytest.mark.parametrize("reader", [files.read_npz, files.read_csv, files.read_json, files.read_parquet])
 def test_a_pickle_in_place_of_a_file_is_refused_unopened(reader, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     path, trap = tmp_path / "file", tmp_path / "sprung"
-    path.write_bytes(pickle.dumps(Hostile(trap)))
+    path.write_bytes(hostile_pickle(trap))
     with pytest.raises(FsatError, match="cannot be read"):
         reader(path)
     np.savez(tmp_path / "objects.npz", x=np.array([Hostile(trap)], dtype=object))

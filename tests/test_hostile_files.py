@@ -1,7 +1,6 @@
 """No code from data: a hostile pickle in place of each file a stage reads is refused by its name, and never run."""
 
 import importlib
-import pickle
 import shutil
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from fsat.errors import FsatError
+from hostile import Hostile, hostile_pickle
 
 # Which stage meets the file first.
 READ_BY = {
@@ -38,16 +38,6 @@ READ_BY = {
 }
 
 
-class Hostile:
-    """Unpickling this creates a file."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self):  # type: ignore[no-untyped-def]
-        return (Path.touch, (self.target,))
-
-
 @pytest.fixture(scope="module")
 def copy(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile") / "copy"
@@ -63,7 +53,7 @@ def test_a_pickle_is_refused_and_not_run(
     path, trap = copy / name, tmp_path / "sprung"
     original = path.read_bytes()
     if kind == "pickle":
-        path.write_bytes(pickle.dumps(Hostile(trap)))
+        path.write_bytes(hostile_pickle(trap))
     else:  # a pickle inside a valid array file
         with path.open("wb") as stream:
             np.save(stream, np.array([Hostile(trap)], dtype=object))
