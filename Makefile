@@ -1,6 +1,8 @@
 # Two commands are enough: `make repro` and `make test`. Each sets up .venv first, from pinned and hashed requirements.
 
 PYTHON ?= python3
+# Processes that share the tests; each takes up to 2 GB of memory.
+TEST_WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
@@ -26,7 +28,7 @@ repro: setup
 
 ## make test    set up, lint, check types, run the tests
 test: setup lint
-	$(RUN) pytest
+	$(RUN) pytest --numprocesses $(TEST_WORKERS) --dist loadfile
 
 lint: setup
 	$(RUN) ruff check .

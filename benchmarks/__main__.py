@@ -1,7 +1,7 @@
 """Measure, print a table, write `docs/PERFORMANCE.md` and `metrics/performance.json`.
 
 python -m benchmarks                 everything: about forty minutes on two cores
-python -m benchmarks networks        one part: features or networks
+python -m benchmarks networks        one part: features, scaling or networks
 """
 
 import datetime
@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import features, networks
 
-PARTS = {"features": features.all_rows, "networks": networks.all_rows}
+PARTS = {"features": features.all_rows, "scaling": features.scaling_rows, "networks": networks.all_rows}
 RESULTS = Path("metrics/performance.json")
 PAGE = Path("docs/PERFORMANCE.md")
 HEADER = """# Performance
@@ -34,7 +34,8 @@ def machine() -> str:
 def markdown(results: dict[str, Any]) -> str:
     """The page: a table for each part."""
     parts = [HEADER]
-    for part, measured in results.items():
+    for part in (part for part in PARTS if part in results):
+        measured = results[part]
         parts.append(f"\n## {part.capitalize()}\n\n{measured['machine']}, {measured['date']}.\n")
         parts.append("| what | compared with | ratio | reach | figures |\n|---|---|---|---|---|")
         for row in measured["rows"]:

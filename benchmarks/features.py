@@ -47,9 +47,14 @@ def clips(*, every: int = 1) -> list[Clip]:
 
 
 def all_rows() -> list[Row]:
-    """Everything below; about a quarter of an hour on two cores, nearly all of it the scaling and the growth."""
+    """All that is measured in processor time of one core; a few minutes."""
     some = clips(every=10)
-    return [*spectral_speed(some), *spectral_parts(some), *mel_speed(some), *scaling(clips()), *growth(clips(every=5))]
+    return [*spectral_speed(some), *spectral_parts(some), *mel_speed(some), *growth(clips(every=5))]
+
+
+def scaling_rows() -> list[Row]:
+    """Two cores against one: wall times, for a machine that does nothing else; about a quarter of an hour."""
+    return scaling(clips())
 
 
 # --- one core --------------------------------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ def memory() -> list[Row]:
 
 def no_op(*, runs: int = 5) -> list[Row]:
     """`dvc repro` with nothing to do, against `dvc version`; needs a pipeline that has run."""
-    if not Path("dvc.lock").is_file():
+    if not Path("data/submission.csv").is_file():  # else the first call would run the pipeline
         return []
     a, b = _alternate(lambda: _call("dvc", "repro", "-q"), lambda: _call("dvc", "version"), runs)
     return [{"name": "dvc repro with nothing to do", "compare_with": "dvc version", "ratio": a / b, "reach": 3,

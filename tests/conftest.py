@@ -1,8 +1,11 @@
 """Small stores of frames and plain parameters that many tests use."""
 
+import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import filelock
 import numpy as np
 import pytest
 
@@ -23,9 +26,18 @@ def make_store(lengths: list[int], *, n_mels: int = 8, seed: int = 0) -> FrameSt
 @pytest.fixture(scope="session")
 def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone in which every stage has run and the result is committed. Tests must not change it."""
-    folder = project.clone(tmp_path_factory.mktemp("finished"))
-    project.repro(folder)
-    project.commit(folder, "run")
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one for all workers: whoever comes first makes it
+        root = root.parent
+    folder, done = root / "finished", root / "finished.done"
+    with filelock.FileLock(root / "finished.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            project.clone(folder)
+            project.repro(folder)
+            project.commit(folder, "run")
+            done.touch()
     return folder
 
 
