@@ -7,6 +7,8 @@ import inspect
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from fsat import files
 from fsat.errors import FsatError
 from fsat.quiet import without_startup_notes
@@ -18,8 +20,11 @@ with without_startup_notes():
 # The total stride of the backbones: a lower picture vanishes before it is pooled.
 MIN_MELS = 32
 
+# Spectrogram (1 channel) -> picture (3 channels).
+PICTURE = ("mel_conv1", "mel_conv2")
+
 # The part stage 2 takes over from stage 1, input to pooling, by layer name.
-TRANSFERRED = ("mel_norm", "mel_conv1", "mel_conv2", "trunk")
+TRANSFERRED = ("mel_norm", *PICTURE, "trunk")
 
 
 def build_trunk(backbone: str, *, width: float = 1.0, weights: str | None = None) -> keras.Model:
@@ -121,7 +126,24 @@ def build_network(
     for layer in model._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = min(layer.momentum, batchnorm_momentum)
+    while _is_black(model):
+        for name in PICTURE:
+            kernel = model.get_layer(name).kernel
+            kernel.assign(keras.initializers.GlorotUniform()(kernel.shape))
     return model
+
+
+def _is_black(network: keras.Model) -> bool:
+    """Whether the picture given to the trunk is zero whatever the spectrogram: such a network can never learn.
+
+    Each of the three channels is dead from the start with probability 1/4, as its weights on the rising and on the
+    falling part of its input may both be negative; all three are so in one network of 64.
+    """
+    x = np.array([[-1.0], [1.0]])  # both sides of the mean: every layer up to the picture is linear on each
+    for name in PICTURE:
+        kernel, bias = network.get_layer(name).get_weights()
+        x = np.maximum(x @ kernel[0, 0] + bias, 0)
+    return not x.any()
 
 
 def transfer(stage1: keras.Model, stage2: keras.Model) -> None:
