@@ -20,7 +20,8 @@ PAGE = Path("docs/PERFORMANCE.md")
 HEADER = """# Performance
 
 Made by `make bench`. Every ratio was measured in one run, the two sides taking turns; the machine was shared, so that
-absolute times vary and ratios count. "Reach" is what the row is meant to reach.
+absolute times vary and ratios count. Where "reach" says "at least", the ratio is how many times faster; elsewhere it is
+how many times longer or larger. Seconds of `spectral` and `mel` and of the growing number of clips are processor time.
 """
 
 
@@ -40,7 +41,9 @@ def markdown(results: dict[str, Any]) -> str:
         parts.append("| what | compared with | ratio | reach | figures |\n|---|---|---|---|---|")
         for row in measured["rows"]:
             known = {"name", "compare_with", "ratio", "reach"}
-            figures = ", ".join(f"{key} {_short(value)}" for key, value in row.items() if key not in known)
+            figures = "; ".join(
+                f"{key.replace('_', ' ')}: {_short(value)}" for key, value in row.items() if key not in known
+            )
             cells = (row["name"], row.get("compare_with", "-"), _short(row.get("ratio", "-")), row.get("reach", "-"))
             parts.append(f"| {' | '.join(str(cell) for cell in (*cells, figures))} |")
     parts.append("\nThe GPU rows (steps per second, mixed precision, XLA at steps of 32, 300 passes) were not run.\n")
@@ -48,6 +51,8 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_short, value))
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

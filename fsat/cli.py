@@ -154,13 +154,9 @@ def _listed(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _sounds_below(folder: Path) -> list[str]:
-    from fsat.layouts import AUDIO_SUFFIXES
+    from fsat.clip_files import AUDIO_SUFFIXES, files_below, is_audio
 
-    found = sorted(
-        str(path)
-        for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    found = sorted(str(folder / name) for name in files_below(folder) if is_audio(name))
     if not found:
         raise FsatError(f"{folder}: no sound files in this folder ({', '.join(AUDIO_SUFFIXES[:6])} ...).")
     return found

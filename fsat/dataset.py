@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fsat import audio, layouts, parallel
-from fsat.layouts import listed, shown
+from fsat.problems import listed, shown
 
 INDEX_COLUMNS = [
     *("split", "fname", "path", "label", "usage", "verified", "freesound_id", "license"),

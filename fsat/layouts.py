@@ -18,15 +18,16 @@ import io
 import os
 import posixpath
 import re
-import stat
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
+from fsat.clip_files import file_problem, files_below, inside, is_audio, leaves_folder
 from fsat.errors import FsatError
+from fsat.problems import Problems, listed, shown
 
 COLUMNS = [
     "split",
@@ -43,14 +44,8 @@ COLUMNS = [
 ]
 # Columns of data/predictions.parquet, which has one more column a label.
 RESERVED_LABELS = {"stage", "split", "fold", "fname"}
-# Anything else in a class folder is no clip; formats that cannot be read are listed so that they are reported.
-AUDIO_SUFFIXES = (
-    *(".wav", ".wave", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"),
-    *(".snd", ".caf", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".ape", ".wv"),
-)
 _USAGES = {usage.lower(): usage for usage in ("Public", "Private", "Ignored")}
 _VERIFIED = {"1": "1", "0": "0", "true": "1", "false": "0", "": ""}
-_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -80,33 +75,6 @@ KAGGLE = Layout(
 )
 # Beside class folders: more about their clips.
 DETAILS_TABLE = "clips.csv"
-
-
-@dataclass
-class Problems:
-    """Everything that is wrong with a dataset, collected so that it can be told at once."""
-
-    by_kind: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-
-    def add(self, what: str, remedy: str, item: str) -> None:
-        """Note one problem; those of the same kind (what, remedy) are listed together."""
-        self.by_kind.setdefault((what, remedy), []).append(item)
-
-    def __len__(self) -> int:
-        """Count problems of all kinds."""
-        return sum(map(len, self.by_kind.values()))
-
-    def raise_if_any(self, folder: str | Path) -> None:
-        """Raise `FsatError` with all problems, grouped by kind and cut after 20 of a kind."""
-        if not self.by_kind:
-            return
-        lines = [f"dataset {folder}: {len(self)} problem{'s' if len(self) > 1 else ''}"]
-        for (what, remedy), items in self.by_kind.items():
-            lines.append(f"  {what}. {remedy}")
-            lines += [f"    {shown(item)}" for item in items[:_SHOWN]]
-            if len(items) > _SHOWN:
-                lines.append(f"    ... and {len(items) - _SHOWN} more")
-        raise FsatError("\n".join(lines))
 
 
 @dataclass
@@ -192,18 +160,6 @@ def _absolute(path: str | Path) -> Path:
     return Path(os.path.normpath(Path.cwd() / path))
 
 
-def shown(text: str) -> str:
-    """Text as it can be printed: bytes of a file name that are no UTF-8 are shown as ``?``."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def listed(items: Iterable[str], *, limit: int = 5) -> str:
-    """``a, b, c and 7 more``."""
-    names = [shown(item) for item in items]
-    rest = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
-
-
 # --- layouts with tables ---------------------------------------------------------------------------------------------
 
 _Row = dict[str, str]
@@ -224,7 +180,7 @@ def _read_tables(folder: Path, layout: Layout, problems: Problems, notes: list[s
             test = [{"fname": row["fname"], "line": row["line"]} for row in test]  # its labels are placeholders
         rows += _locate(folder, layout.test_audio, "test", test_table, test, problems, notes)
     elif (folder / layout.test_audio).is_dir():
-        found = [{"fname": name} for name in sorted(_files_below(folder / layout.test_audio)) if _is_audio(name)]
+        found = [{"fname": name} for name in sorted(files_below(folder / layout.test_audio)) if is_audio(name)]
         rows += _locate(folder, layout.test_audio, "test", layout.test_audio, found, problems, notes)
     return rows
 
@@ -301,7 +257,7 @@ def _locate(
         problems.add("folder of clips missing", remedy, f"{audio}/ ({len(rows)} clips in {table})")
         return []
     # macOS decomposes accents in file names, tables do not: both spellings name the same file.
-    on_disk = {unicodedata.normalize("NFC", name): name for name in _files_below(folder / audio)}
+    on_disk = {unicodedata.normalize("NFC", name): name for name in files_below(folder / audio)}
     located: list[_Row] = []
     lines: dict[str, str] = {}
     for row in rows:
@@ -310,7 +266,7 @@ def _locate(
         if not fname:
             problems.add("row without fname", "Name the clip's file.", row.get("line", table))
             continue
-        if _leaves_folder(fname):
+        if leaves_folder(fname):
             problems.add(*_OUTSIDE, where)
             continue
         key = unicodedata.normalize("NFC", posixpath.normpath(fname))
@@ -323,10 +279,10 @@ def _locate(
         if not inside(folder, path):
             problems.add(*_OUTSIDE, where)
             continue
-        problem = _file_problem(path)
+        problem = file_problem(path)
         clip = {"split": split, "fname": fname, "path": f"{audio}/{name}", "problem": problem}
         located.append({**clip, **_details(split, row, where, problems)})
-    extra = sorted(name for name in on_disk.values() if _is_audio(name))
+    extra = sorted(name for name in on_disk.values() if is_audio(name))
     if extra:
         notes.append(f"{audio}/: {len(extra)} files are not in {table} and are not used: {listed(extra)}")
     return located
@@ -370,7 +326,7 @@ def _read_class_folders(folder: Path, names: list[str], problems: Problems, note
             problems.add(*_OUTSIDE, f"{name}/")
         elif name == "test":
             for entry in _entries(folder / name):
-                if _is_audio(entry.name):
+                if is_audio(entry.name):
                     rows.append(_clip(folder, "test", entry, "", problems))
                 elif entry.is_dir() and not inside(folder, entry.path):
                     problems.add(*_OUTSIDE, f"{name}/{entry.name}/")
@@ -414,7 +370,7 @@ def _add_details(folder: Path, rows: list[_Row], problems: Problems) -> None:
 def _class_folder(folder: Path, split: str, inner: Path, problems: Problems, notes: list[str]) -> list[_Row]:
     rows, other = list[_Row](), list[str]()
     for entry in _entries(inner):
-        if _is_audio(entry.name):
+        if is_audio(entry.name):
             rows.append(_clip(folder, split, entry, inner.name, problems))
         else:
             other.append(entry.name)
@@ -430,7 +386,7 @@ def _clip(folder: Path, split: str, entry: "os.DirEntry[str]", label: str, probl
     if not inside(folder, path):
         problems.add(*_OUTSIDE, relative)
         return {}
-    problem = _file_problem(path)
+    problem = file_problem(path)
     return {"split": split, "fname": relative, "path": relative, "label": label, "problem": problem}
 
 
@@ -480,50 +436,3 @@ def _check_labels(rows: list[_Row], problems: Problems, notes: list[str]) -> Non
             problems.add("label is a word that the pipeline's tables use", "Rename it.", label)
         elif not _is_plain(label):
             problems.add("label is not UTF-8 or has control characters", "Rename it.", ascii(label))
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-def inside(folder: str | Path, path: str | Path) -> bool:
-    """Whether a path, symbolic links followed, stays in the folder.
-
-    Links into a DVC cache (``cache.type: symlink``) count as inside: they are how DVC itself lays out a dataset.
-    """
-    real = os.path.realpath(path)
-    home = os.path.realpath(folder)
-    return (
-        real == home
-        or real.startswith(home + os.sep)
-        or re.search(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$", real) is not None
-    )
-
-
-def _leaves_folder(fname: str) -> bool:
-    """Whether a name is absolute or climbs, read as a POSIX or as a Windows path; NUL ends a name in C."""
-    windows = PureWindowsPath(fname)  # takes both / and \ as separators
-    return ".." in windows.parts or bool(windows.root) or bool(re.match(r"[A-Za-z]:[\\/]", fname)) or "\0" in fname
-
-
-def _file_problem(path: Path) -> str:
-    """What keeps a path from being opened; empty if nothing does. Pipes and devices could wait for ever."""
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):  # also a name that is too long
-        return "file is missing"
-    if stat.S_ISDIR(mode):
-        return "is a folder, not a file"
-    return "" if stat.S_ISREG(mode) else "is not a regular file"
-
-
-def _is_audio(name: str) -> bool:
-    return Path(name).suffix.lower() in AUDIO_SUFFIXES
-
-
-def _files_below(folder: Path) -> Iterator[str]:
-    """Names of files below a folder, relative to it, hidden ones left out."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith("."):
-                yield (Path(parent) / name).relative_to(folder).as_posix()

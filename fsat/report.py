@@ -1,4 +1,4 @@
-"""One run as one page: `build` turns the tables of a run into a self-contained HTML file and a few SVG figures.
+"""One run as one page: `build` turns the tables of a run into a self-contained HTML file and a few PNG figures.
 
 The page needs no network and holds no clock: the same run gives the same bytes. Text that comes from a dataset (names,
 labels, licences) is data: Jinja escapes it, the JSON block is escaped by ``tojson``, and the page's content security
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from fsat import metrics, report_clips, report_figures, report_scores
+from fsat import metrics, report_clips, report_figures, report_pngs, report_scores
 from fsat.report_run import CV_CAUTION, NAMES, SPLITS, STAGES, Run
 from fsat.report_scores import Outcome
 
@@ -26,10 +26,10 @@ _LISTED_PROBLEMS = 50
 
 @dataclass(frozen=True)
 class Report:
-    """The page, and SVG figures by file name."""
+    """The page, and PNG figures by file name."""
 
     html: str
-    figures: dict[str, str]
+    figures: dict[str, bytes]
 
 
 def build(run: Run, *, mistakes: int, suspicious: int) -> Report:
@@ -106,12 +106,11 @@ def build(run: Run, *, mistakes: int, suspicious: int) -> Report:
     }
     caution = "Synthetic demo data." if run.is_demo else ""
     of_clips = caution if shown_split == "test" or run.select == "last" else f"{caution} {CV_CAUTION}.".strip()
+    clips = SPLITS[shown_split]
     figures = {
-        "learning_curves.svg": report_figures.learning_curves_file(run.histories, select=run.select, caution=caution),
-        "confusion.svg": report_figures.confusion_file(
-            counts[shown_split], labels, SPLITS[shown_split], caution=of_clips
-        ),
-        "per_class.svg": report_figures.per_class_file(classwise[shown_split], SPLITS[shown_split], caution=of_clips),
+        "learning_curves.png": report_pngs.learning_curves(run.histories, select=run.select, caution=caution),
+        "confusion.png": report_pngs.confusion(counts[shown_split], labels, clips, caution=of_clips),
+        "per_class.png": report_pngs.per_class(classwise[shown_split], clips, caution=of_clips),
     }
     return Report(_render(context), figures)
 

@@ -1,4 +1,4 @@
-"""Charts of the report as SVG text: fluid ones for the page, framed ones with their own style as files.
+"""Charts of the report as inline SVG; the page's style sheet gives the colours.
 
 A fluid chart is as wide as its place and has a fixed height: texts sit at percentages and keep their size, curves are
 stretched in an inner ``svg`` without their lines getting thicker.
@@ -10,28 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup, escape
-
-# Colours by role; the page's style sheet defines the same names, a file brings them along.
-LIGHT = {
-    "paper": "#fcfcfa",
-    "ink": "#1c1f24",
-    "muted": "#636b75",
-    "rule": "#e4e4df",
-    "stage1": "#b9770e",
-    "stage2": "#1a5fa8",
-    "anchor": "#858c95",
-    "wrong": "#cc4125",
-}
-DARK = {
-    "paper": "#15181c",
-    "ink": "#e8e6e1",
-    "muted": "#9aa2ac",
-    "rule": "#2d3239",
-    "stage1": "#e0a443",
-    "stage2": "#6fb0f5",
-    "anchor": "#8c949e",
-    "wrong": "#f27a5e",
-}
 
 
 @dataclass(frozen=True)
@@ -212,7 +190,7 @@ def bars(
 # --- confusion matrix ------------------------------------------------------------------------------------------------
 
 
-def matrix(counts: np.ndarray, labels: Sequence[str], *, interactive: bool = True) -> tuple[Markup, int, int]:
+def matrix(counts: np.ndarray, labels: Sequence[str]) -> tuple[Markup, int, int]:
     """A confusion matrix: rows the given label, columns the predicted one, colour the share of the row.
 
     Returns
@@ -248,84 +226,10 @@ def matrix(counts: np.ndarray, labels: Sequence[str], *, interactive: bool = Tru
         count = int(counts[row, column])
         words = f"{count} of {totals[row]} {labels[row]} clips tagged {labels[column]}"
         where = f'x="{left + column * cell + 1}" y="{top + row * cell + 1}" width="{cell - 2}" height="{cell - 2}"'
-        if interactive:
-            role = f'role="button" tabindex="-1" data-row="{row}" data-column="{column}" aria-label="{escape(words)}"'
-            parts.append(f"<rect {where} {look} {role}/>")
-        else:
-            parts.append(f"<rect {where} {look}><title>{escape(words)}</title></rect>")
+        role = f'role="button" tabindex="-1" data-row="{row}" data-column="{column}" aria-label="{escape(words)}"'
+        parts.append(f"<rect {where} {look} {role}/>")
         if cell >= 22:
             where = f'x="{left + (column + 0.5) * cell:.1f}" y="{top + (row + 0.5) * cell + 4:.1f}"'
             parts.append(f'<text class="count{" on" if share > 0.5 else ""}" {where}>{count}</text>')
     # escape() above; numbers otherwise
     return Markup("".join(parts)), left + n * cell + right, top + n * cell + 8  # noqa: S704
-
-
-# --- charts as files -------------------------------------------------------------------------------------------------
-
-_STYLE = """
-text{font:12px system-ui,-apple-system,"Segoe UI",sans-serif;fill:var(--ink)}
-.title{font-size:16px;font-weight:600}.note,.tick{fill:var(--muted)}.tick{font-size:11px}
-.paper{fill:var(--paper)}.grid{stroke:var(--rule);fill:none}.phase{stroke:var(--muted);stroke-dasharray:2 3}
-.curve{fill:none;stroke-width:1.5;stroke-linejoin:round;stroke-linecap:round}
-.curve.training{stroke-width:1;opacity:.4}
-.stage1{stroke:var(--stage1)}.stage2{stroke:var(--stage2)}.anchor{stroke:var(--anchor)}
-.mark{stroke:var(--paper);stroke-width:1.5}.mark.stage1{fill:var(--stage1)}.mark.stage2{fill:var(--stage2)}
-.field{fill:none;stroke:var(--rule)}.cell.right{fill:var(--stage2)}.cell.wrong{fill:var(--wrong)}
-.name{font-size:12px;text-anchor:end}.name.column{text-anchor:start}.count{text-anchor:middle}.count.on{fill:var(--paper)}
-"""
-
-
-def document(elements: Markup, *, width: int, height: int, title: str, note: str = "") -> str:
-    """A whole SVG file with its own colours, light or dark as the reader's system is."""
-
-    def colours(scheme: dict[str, str]) -> str:
-        return "svg{" + "".join(f"--{name}:{value};" for name, value in scheme.items()) + "}"
-
-    style = f"{colours(LIGHT)}{_STYLE}@media(prefers-color-scheme:dark){{{colours(DARK)}}}"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img"><title>{escape(title)}</title><style>{style}</style>'
-        f'<rect class="paper" width="{width}" height="{height}"/>'
-        f'<text class="title" x="24" y="32">{escape(title)}</text>'
-        f'<text class="note" x="24" y="52">{escape(note)}</text>{elements}</svg>\n'
-    )
-
-
-def placed(elements: Markup, *, x: int, y: int, width: int, height: int) -> Markup:
-    """Elements of a fluid chart at a place of a document."""
-    # Numbers around markup
-    return Markup(f'<svg x="{x}" y="{y}" width="{width}" height="{height}" overflow="visible">{elements}</svg>')  # noqa: S704
-
-
-def text(words: str, *, x: float, y: float, kind: str = "") -> Markup:
-    """A text at a place of a document."""
-    return Markup('<text class="{}" x="{}" y="{}">{}</text>').format(kind, f"{x:g}", f"{y:g}", words)
-
-
-def dots(rows: Sequence[tuple[str, int, float | None, float | None]], *, width: int = 760) -> tuple[Markup, int]:
-    """A row a class: name, support, and a dot for each stage on a scale from 0 to 1; returns elements and height.
-
-    Parameters
-    ----------
-    rows : sequence of (label, support, stage 1, stage 2)
-        A score is None where the class has no clip.
-    """
-    left, right, step, top = 210, width - 90, 17, 100
-    parts: list[str] = []
-    bottom = top + step * len(rows)
-    for tick in (0, 0.25, 0.5, 0.75, 1):
-        x = left + tick * (right - left)
-        parts.append(f'<path class="grid" d="M{x:g} {top - 8}V{bottom}"/>')
-        parts.append(f'<text class="tick" x="{x:g}" y="{top - 14}" text-anchor="middle">{tick:g}</text>')
-    parts.append(f'<text class="tick" x="{width - 24}" y="{top - 14}" text-anchor="end">clips</text>')
-    for number, (label, n, *scores) in enumerate(rows):
-        y = top + step * (number + 0.5)
-        shown = escape(label if len(label) <= 28 else label[:27] + "…")
-        parts.append(f'<text class="name" x="{left - 12}" y="{y + 4:g}">{shown}</text>')
-        parts.append(f'<text class="tick" x="{width - 24}" y="{y + 4:g}" text-anchor="end">{n}</text>')
-        xs = [left + score * (right - left) for score in scores if score is not None]
-        if len(xs) == 2:
-            parts.append(f'<path class="grid" d="M{xs[0]:.1f} {y:g}H{xs[1]:.1f}" stroke-width="3"/>')
-            parts.append(f'<circle class="mark stage1" cx="{xs[0]:.1f}" cy="{y:g}" r="5"/>')
-            parts.append(f'<circle class="mark stage2" cx="{xs[1]:.1f}" cy="{y:g}" r="5"/>')
-    return Markup("".join(parts)), bottom + 20  # noqa: S704 - every text in it went through escape

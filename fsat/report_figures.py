@@ -1,12 +1,10 @@
-"""The report's charts, each from the tables of a run: fluid ones for the page, framed ones as SVG files."""
+"""The report's charts, each from the tables of a run, as inline SVG for the page."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from fsat import report_charts as charts
 from fsat import report_scores
@@ -33,22 +31,21 @@ def _fluid(plot: charts.Plot) -> dict[str, Any]:
     return {"elements": charts.plot(plot), "height": plot.height, "epochs": int(plot.x_range[1])}
 
 
-def _of_stage(histories: Mapping[int, pd.DataFrame], stage: str) -> Iterator[tuple[int, pd.DataFrame]]:
+def of_stage(histories: Mapping[int, pd.DataFrame], stage: str) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Folds in order, each with its epochs of one stage."""
     for fold in sorted(histories):
         yield fold, histories[fold][histories[fold]["stage"] == stage]
 
 
 def _epochs(histories: Mapping[int, pd.DataFrame], stage: str) -> tuple[float, float]:
-    return 1.0, float(max(max((len(rows) for _, rows in _of_stage(histories, stage)), default=1), 2))
+    return 1.0, float(max(max((len(rows) for _, rows in of_stage(histories, stage)), default=1), 2))
 
 
-def _metric_plot(
-    histories: Mapping[int, pd.DataFrame], stage: str, metric: str, *, select: str, height: int = 220
-) -> charts.Plot:
+def _metric_plot(histories: Mapping[int, pd.DataFrame], stage: str, metric: str, *, select: str) -> charts.Plot:
     validation, training = METRICS[metric]
-    scale = charts.ticks(0.0, _top(histories, metric))
+    scale = charts.ticks(0.0, top(histories, metric))
     curves, marks = [], []
-    for fold, rows in _of_stage(histories, stage):
+    for fold, rows in of_stage(histories, stage):
         epoch = rows["epoch"].to_numpy(np.float64)
         for column, kind in ((training, "training"), (validation, "validation")):
             if column:
@@ -64,15 +61,15 @@ def _metric_plot(
         curves,
         span,
         (scale[0], scale[-1]),
-        height,
+        220,
         scale,
         charts.integer_ticks(1, int(span[1])),
         marks=marks,
-        lines=_phase_starts(histories, stage),
+        lines=phase_starts(histories, stage),
     )
 
 
-def _top(histories: Mapping[int, pd.DataFrame], metric: str) -> float:
+def top(histories: Mapping[int, pd.DataFrame], metric: str) -> float:
     """Upper end of the axis, the same for both stages: outliers do not flatten the rest."""
     if metric != "loss":
         return 1.0
@@ -83,10 +80,10 @@ def _top(histories: Mapping[int, pd.DataFrame], metric: str) -> float:
     return float(min(values.max(), _LOSS_ROOM * np.quantile(values, _LOSS_QUANTILE)))
 
 
-def _phase_starts(histories: Mapping[int, pd.DataFrame], stage: str) -> list[tuple[float, str]]:
+def phase_starts(histories: Mapping[int, pd.DataFrame], stage: str) -> list[tuple[float, str]]:
     """First epoch of each phase, of every fold; the name stands at the earliest."""
     starts: dict[str, set[int]] = {}
-    for _, rows in _of_stage(histories, stage):
+    for _, rows in of_stage(histories, stage):
         for phase, epochs in rows.groupby("phase", sort=False)["epoch"]:
             starts.setdefault(str(phase), set()).add(int(epochs.min()))
     return [
@@ -105,7 +102,7 @@ def _rate_plot(histories: Mapping[int, pd.DataFrame], stage: str) -> charts.Plot
         charts.Curve(
             rows["epoch"].to_numpy(np.float64), rows["learning_rate"].to_numpy(np.float64), "anchor", f"fold{fold}"
         )
-        for fold, rows in _of_stage(histories, stage)
+        for fold, rows in of_stage(histories, stage)
     ]
     decades = [10.0**power for power in range(round(np.log10(low)), round(np.log10(high)) + 1)]
     shown = decades if len(decades) <= 3 else [decades[0], decades[-1]]
@@ -122,7 +119,7 @@ def curve_values(histories: Mapping[int, pd.DataFrame]) -> dict[str, dict[str, d
     names = ("loss", "val_loss", "val_map3", "val_accuracy", "learning_rate")
     return {
         stage: {
-            str(fold): {name: column(rows[name], name) for name in names} for fold, rows in _of_stage(histories, stage)
+            str(fold): {name: column(rows[name], name) for name in names} for fold, rows in of_stage(histories, stage)
         }
         for stage in STAGES
     }
@@ -182,53 +179,3 @@ def durations(index: pd.DataFrame) -> dict[str, Any]:
         "longest": float(longest),
         "shortest": float(shortest),
     }
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-def learning_curves_file(histories: Mapping[int, pd.DataFrame], *, select: str, caution: str) -> str:
-    """SVG file: loss and MAP@3 of both stages; `caution` is said below the title, as in the other files."""
-    parts: list[Markup] = []
-    for row, metric in enumerate(("loss", "map3")):
-        for column, stage in enumerate(STAGES):
-            plot = _metric_plot(histories, stage, metric, select=select, height=170)
-            plot = replace(plot, curves=_with_mean_training(plot.curves))
-            x, y = 64 + 420 * column, 108 + 252 * row
-            parts.append(charts.text(f"Stage {column + 1}: {METRIC_NAMES[metric]}", x=x, y=y - 26))
-            parts.append(charts.placed(charts.plot(plot), x=x, y=y, width=370, height=170))
-    note = (
-        "Solid: each held-out fold. Pale: training with mixup, mean of the folds. Dot: the weights handed on. "
-        + caution
-    )
-    return charts.document(Markup("").join(parts), width=880, height=570, title="Learning curves by epoch", note=note)
-
-
-def _with_mean_training(curves: Sequence[charts.Curve]) -> list[charts.Curve]:
-    """The same curves, those of the training clips as one: a file for GitHub stays small with ten folds."""
-    training = [curve for curve in curves if "training" in curve.kind]
-    rest = [curve for curve in curves if "training" not in curve.kind]
-    if not training:
-        return rest
-    points = pd.concat([pd.Series(curve.y, index=curve.x) for curve in training]).groupby(level=0).mean()
-    x, y = points.index.to_numpy(np.float64), points.to_numpy(np.float64)
-    return [charts.Curve(x, y, training[0].kind), *rest]
-
-
-def confusion_file(counts: np.ndarray, labels: list[str], clips: str, *, caution: str) -> str:
-    """SVG file: the confusion matrix."""
-    elements, width, height = charts.matrix(counts, labels, interactive=False)
-    width = max(width, 620)
-    shifted = charts.placed(elements, x=0, y=60, width=width, height=height)
-    note = f"Row: given label. Column: predicted label. Colour: share of the row. {caution}"
-    title = f"Confusion, stage 2, {clips.lower()}"
-    return charts.document(shifted, width=width, height=height + 70, title=title, note=note)
-
-
-def per_class_file(rows: list[dict[str, Any]], clips: str, *, caution: str) -> str:
-    """SVG file: AP@3 of each class, best first."""
-    ordered = sorted(rows, key=lambda row: (-(row["stage2"] if row["stage2"] is not None else -1.0), row["label"]))
-    elements, height = charts.dots([(row["label"], row["n"], row["stage1"], row["stage2"]) for row in ordered])
-    title = f"AP@3 per class, {clips.lower()}"
-    note = f"Blue: stage 2 (mel + PCA). Ochre: stage 1 (mel only). {caution}"
-    return charts.document(elements, width=760, height=height, title=title, note=note)

@@ -63,7 +63,7 @@ def used_parameters(script: Path) -> set[str]:
 
 
 # Where the name one imports is not the name one installs.
-_DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+_DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}
 
 
 def imported_libraries(files: Iterable[Path]) -> set[str]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
-# In the order of the pipeline: reading sound, features, tables, networks.
+# In the order of the pipeline: reading sound, features, tables, networks, pictures.
 SHAPING = (
     "numpy", "scipy", "soundfile", "soxr", "librosa", "pandas", "pyarrow", "scikit-learn", "h5py", "keras",
-    "tensorflow",
+    "tensorflow", "matplotlib", "pillow",
 )  # fmt: skip
 HEADER = "# Libraries whose versions shape the bytes of an output; from requirements.txt by `make pin`.\n"
 

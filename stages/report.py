@@ -39,7 +39,7 @@ def main() -> None:
         files.write_text(part / "index.html", page.html)
     with files.atomic_folder("metrics/figures") as part:
         for name, figure in page.figures.items():
-            files.write_text(part / name, figure)
+            (part / name).write_bytes(figure)
     print(f"data/report/index.html: {len(page.html.encode()) / 1e6:.1f} MB, opens from disk")
 
 
