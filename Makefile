@@ -28,7 +28,7 @@ repro: setup
 
 ## make test    set up, lint, check types, run the tests
 test: setup lint
-	$(RUN) pytest --numprocesses $(TEST_WORKERS) --dist loadfile
+	$(RUN) pytest --numprocesses $(TEST_WORKERS) --dist loadfile --durations 20
 
 lint: setup
 	$(RUN) ruff check .
