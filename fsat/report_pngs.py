@@ -150,8 +150,14 @@ def per_class(rows: Sequence[Mapping[str, Any]], clips: str, *, caution: str) ->
         axes.hlines(places, scores["stage1"], scores["stage2"], color=_RULE, linewidth=2.5)
         # The larger dot below: both are seen where the scores are equal.
         for stage, size, name in (("stage1", 9, "stage 1 (mel only)"), ("stage2", 6, "stage 2 (mel + PCA)")):
-            look = {"color": _COLOURS[stage], "markeredgecolor": _PAPER, "markersize": size}
-            axes.plot(scores[stage], places, "o", label=name, clip_on=False, **look)
+            axes.plot(
+                *(scores[stage], places, "o"),
+                color=_COLOURS[stage],
+                markersize=size,
+                markeredgecolor=_PAPER,
+                label=name,
+                clip_on=False,
+            )
         axes.set_yticks(places, names)
         axes.set_ylim(max(len(ordered), 1) - 0.5, -0.5)
         axes.set_xlim(-0.02, 1.02)
