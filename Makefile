@@ -1,8 +1,8 @@
 # Two commands are enough: `make repro` and `make test`. Each sets up .venv first, from pinned and hashed requirements.
 
 PYTHON ?= python3
-# Processes that share the tests; each takes up to 2 GB of memory.
-TEST_WORKERS ?= 2
+# Processes that share the tests: one more than cores, because many wait for each other; each takes up to 2 GB of memory.
+TEST_WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
@@ -28,7 +28,7 @@ repro: setup
 
 ## make test    set up, lint, check types, run the tests
 test: setup lint
-	$(RUN) pytest --numprocesses $(TEST_WORKERS) --dist loadfile --durations 20
+	$(RUN) pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations 20
 
 lint: setup
 	$(RUN) ruff check .
