@@ -232,7 +232,7 @@ def export(
     stage: StageOption = Stage.stage2,
     folds: FoldsOption = None,
 ) -> None:
-    """Write a bundle's networks in another format. Needs the extra: `pip install fsat[onnx]`."""
+    """Write a bundle's networks in another format. Needs the extra: `pip install -e '.[onnx]'`."""
     from fsat import bundle
 
     opened = bundle.read(model)

@@ -177,7 +177,7 @@ def tensorflow(code: int, output: str, errors: str, *, gpus: Sequence[str]) -> C
     if visible:
         return Check("TensorFlow", "ok", f"{version}, sees {visible} GPU")
     if gpus:
-        text = f"{version}, sees no GPU, but there is {gpus[0]}: run `pip install -e .[cuda]` in the venv"
+        text = f"{version}, sees no GPU, but there is {gpus[0]}: run `pip install -e '.[cuda]'` in the venv"
         return Check("TensorFlow", "warn", text)
     return Check("TensorFlow", "ok", f"{version}, sees no GPU: enough for the demo, the full recipe wants one")
 

@@ -39,7 +39,7 @@ def export(opened: Bundle, out: str | Path, *, stage: str, n_folds: int | None =
     """
     missing = [name for name in ("tf2onnx", "onnx") if importlib.util.find_spec(name) is None]
     if missing:
-        raise FsatError(f"export to ONNX needs the package {' and '.join(missing)}: run `pip install fsat[onnx]`.")
+        raise FsatError(f"export to ONNX needs the package {' and '.join(missing)}: run `pip install -e '.[onnx]'`.")
     if keras.backend.backend() != "tensorflow":
         raise FsatError(
             f"export to ONNX needs Keras on TensorFlow, not {keras.backend.backend()}: unset KERAS_BACKEND."

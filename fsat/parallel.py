@@ -119,7 +119,7 @@ def _dask_client(address: str) -> AbstractContextManager[Any]:
     try:
         from distributed import Client
     except ImportError as error:
-        message = f"FSAT_DASK={address} needs the package distributed: run `pip install fsat[dask]`."
+        message = f"FSAT_DASK={address} needs the package distributed: run `pip install -e '.[dask]'`."
         raise FsatError(message) from error
     try:
         return Client(address, timeout=_DASK_TIMEOUT_S)

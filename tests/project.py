@@ -11,6 +11,10 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 
+# What runs at the size of TINY.
+TRAINING = {"stage1@0", "stage1@1", "stage2@0", "stage2@1"}
+FEATURES = {"index", "trim", "mel", "spectral", "pca", "folds"}
+
 # All stages and phases, two folds, a few steps.
 TINY = {
     "sources.demo.clips_per_class": 4,
@@ -94,6 +98,20 @@ def repro(folder: Path, *arguments: str) -> list[str]:
     """`dvc repro`; returns the names of the stages that ran or were restored, in order."""
     output = call(folder, "dvc", "repro", *arguments).stdout
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+
+
+def with_remote(folder: Path, store: Path) -> Path:
+    """A clone whose default remote is a folder."""
+    store.mkdir(exist_ok=True)
+    call(folder, "dvc", "remote", "add", "--quiet", "--default", "store", str(store))
+    commit(folder, "remote")
+    return folder
+
+
+def shared_run(folder: Path, *arguments: str) -> set[str]:
+    """Run the script; returns the stages whose command ran."""
+    output = call(folder, "python", "-m", "scripts.shared_run", *arguments).stdout
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
 
 
 LOCKS = ("dvc.lock", "sources/dvc.lock")

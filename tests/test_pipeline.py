@@ -51,7 +51,7 @@ def copy(finished_project: Path, tmp_path: Path) -> Path:
 
 
 def test_an_experiment_runs_what_it_changes_and_its_table_fits_a_screen(copy: Path) -> None:
-    """An ensemble of one fold, for which nothing is trained. What `mixup.alpha` reruns: test_shared_run."""
+    """An ensemble of one fold, for which nothing is trained. What `mixup.alpha` reruns: test_pull_request."""
     output = project.call(copy, "dvc", "exp", "run", "--set-param", "folds.ids=[0]").stdout
     ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
     assert ran - AFTER_EVALUATION == {"ensemble", "evaluate"}

@@ -1,99 +1,21 @@
-"""Machines that share a DVC remote: nothing is trained twice, and a pull request gets its table."""
+"""Machines that share a DVC remote: nothing is trained twice."""
 
-import json
-import shutil
 from pathlib import Path
 
-import pytest
-
 import project
-
-TRAINING = {"stage1@0", "stage1@1", "stage2@0", "stage2@1"}
-FEATURES = {"index", "trim", "mel", "spectral", "pca", "folds"}
-
-
-def with_remote(folder: Path, store: Path) -> Path:
-    """A clone whose default remote is a folder."""
-    store.mkdir(exist_ok=True)
-    project.call(folder, "dvc", "remote", "add", "--quiet", "--default", "store", str(store))
-    project.commit(folder, "remote")
-    return folder
-
-
-def shared_run(folder: Path, *arguments: str) -> set[str]:
-    """Run the script; returns the stages whose command ran."""
-    output = project.call(folder, "python", "-m", "scripts.shared_run", *arguments).stdout
-    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
 
 
 def test_each_machine_trains_its_folds_and_the_last_one_none(finished_project: Path, tmp_path: Path) -> None:
     machines = []
     for name in ("first", "second", "third"):
         (tmp_path / name).mkdir()
-        machines.append(with_remote(project.clone(tmp_path / name), tmp_path / "store"))
+        machines.append(project.with_remote(project.clone(tmp_path / name), tmp_path / "store"))
     first, second, third = machines
-    ran = shared_run(first, "--folds", "0")
-    assert ran & TRAINING == {"stage1@0", "stage2@0"} and ran >= FEATURES
-    ran = shared_run(second, "--folds", "1")
-    assert ran & TRAINING == {"stage1@1", "stage2@1"}
+    ran = project.shared_run(first, "--folds", "0")
+    assert ran & project.TRAINING == {"stage1@0", "stage2@0"} and ran >= project.FEATURES
+    ran = project.shared_run(second, "--folds", "1")
+    assert ran & project.TRAINING == {"stage1@1", "stage2@1"}
     assert not ran & {"trim", "mel", "spectral"}, "features come from the remote"
-    ran = shared_run(third)
-    assert not ran & (TRAINING | {"trim", "mel", "spectral", "predict@0", "predict@1"})
+    ran = project.shared_run(third)
+    assert not ran & (project.TRAINING | {"trim", "mel", "spectral", "predict@0", "predict@1"})
     assert project.locks(third) == project.locks(finished_project)
-
-
-@pytest.fixture
-def shared(finished_project: Path, tmp_path: Path) -> Path:
-    """A finished project on its main branch, pushed to a remote."""
-    folder = with_remote(Path(shutil.copytree(finished_project, tmp_path / "main", symlinks=True)), tmp_path / "store")
-    project.call(folder, "git", "branch", "--move", "main")
-    project.call(folder, "dvc", "push", "--run-cache")
-    return folder
-
-
-def test_a_branch_runs_what_it_changes_and_gets_a_table(shared: Path, tmp_path: Path) -> None:
-    runner = tmp_path / "runner"
-    project.call(tmp_path, "git", "clone", "--quiet", str(shared), str(runner))
-    project.set_parameters(runner, **{"mixup.alpha": 0.4})
-    project.call(runner, "git", "checkout", "--quiet", "-b", "mixup")
-    project.commit(runner, "more mixup")
-    ran = shared_run(runner, "--against", "origin/main")
-    assert ran == TRAINING | {"predict@0", "predict@1", "ensemble", "evaluate", "report", "bundle"}
-    table = (runner / "metrics_diff.md").read_text()
-    old, new = (json.loads((folder / "metrics" / "map3.json").read_text()) for folder in (shared, runner))
-    row = next(line for line in table.splitlines() if "| cv.stage2 " in line)
-    cells = [cell.strip() for cell in row.split("|")]
-    assert float(cells[3]) == pytest.approx(old["cv"]["stage2"], abs=1e-4)
-    assert float(cells[4]) == pytest.approx(new["cv"]["stage2"], abs=1e-4)
-    # What the runner made is there for the next one.
-    other = tmp_path / "other"
-    project.call(tmp_path, "git", "clone", "--quiet", str(shared), str(other))
-    project.set_parameters(other, **{"mixup.alpha": 0.4})
-    assert not shared_run(other) & (TRAINING | FEATURES)
-
-
-def check_lock(folder: Path) -> tuple[int, str]:
-    result = project.call(folder, "python", "-m", "scripts.check_lock", check=False)
-    return result.returncode, result.stdout + result.stderr
-
-
-def test_a_lock_is_checked_without_data(finished_project: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "clone"
-    project.call(tmp_path, "git", "clone", "--quiet", str(finished_project), str(folder))
-    assert check_lock(folder) == (0, "dvc.lock is up to date.\n")
-    project.set_parameters(folder, **{"mixup.alpha": 0.4})
-    code, text = check_lock(folder)
-    assert code == 1 and "stage1@0" in text
-    project.set_parameters(folder, **{"mixup.alpha": project.parameter(finished_project, "mixup.alpha")})
-    with (folder / "fsat" / "mel.py").open("a") as stream:
-        stream.write("# a remark\n")
-    code, text = check_lock(folder)
-    assert code == 1 and "mel" in text
-
-
-def test_a_changed_stage_whose_inputs_are_there_is_noticed(finished_project: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
-    with (folder / "stages" / "evaluate.py").open("a") as stream:
-        stream.write("# a remark\n")
-    code, text = check_lock(folder)
-    assert code == 1 and "evaluate" in text

@@ -1,0 +1,68 @@
+"""What a pull request gets: a run of what it changes, the table of metrics, and a check of its lock."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import project
+
+
+@pytest.fixture
+def shared(finished_project: Path, tmp_path: Path) -> Path:
+    """A finished project on its main branch, pushed to a remote."""
+    folder = project.with_remote(
+        Path(shutil.copytree(finished_project, tmp_path / "main", symlinks=True)), tmp_path / "store"
+    )
+    project.call(folder, "git", "branch", "--move", "main")
+    project.call(folder, "dvc", "push", "--run-cache")
+    return folder
+
+
+def test_a_branch_runs_what_it_changes_and_gets_a_table(shared: Path, tmp_path: Path) -> None:
+    runner = tmp_path / "runner"
+    project.call(tmp_path, "git", "clone", "--quiet", str(shared), str(runner))
+    project.set_parameters(runner, **{"mixup.alpha": 0.4})
+    project.call(runner, "git", "checkout", "--quiet", "-b", "mixup")
+    project.commit(runner, "more mixup")
+    ran = project.shared_run(runner, "--against", "origin/main")
+    assert ran == project.TRAINING | {"predict@0", "predict@1", "ensemble", "evaluate", "report", "bundle"}
+    table = (runner / "metrics_diff.md").read_text()
+    old, new = (json.loads((folder / "metrics" / "map3.json").read_text()) for folder in (shared, runner))
+    row = next(line for line in table.splitlines() if "| cv.stage2 " in line)
+    cells = [cell.strip() for cell in row.split("|")]
+    assert float(cells[3]) == pytest.approx(old["cv"]["stage2"], abs=1e-4)
+    assert float(cells[4]) == pytest.approx(new["cv"]["stage2"], abs=1e-4)
+    # What the runner made is there for the next one.
+    other = tmp_path / "other"
+    project.call(tmp_path, "git", "clone", "--quiet", str(shared), str(other))
+    project.set_parameters(other, **{"mixup.alpha": 0.4})
+    assert not project.shared_run(other) & (project.TRAINING | project.FEATURES)
+
+
+def check_lock(folder: Path) -> tuple[int, str]:
+    result = project.call(folder, "python", "-m", "scripts.check_lock", check=False)
+    return result.returncode, result.stdout + result.stderr
+
+
+def test_a_lock_is_checked_without_data(finished_project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "clone"
+    project.call(tmp_path, "git", "clone", "--quiet", str(finished_project), str(folder))
+    assert check_lock(folder) == (0, "dvc.lock is up to date.\n")
+    project.set_parameters(folder, **{"mixup.alpha": 0.4})
+    code, text = check_lock(folder)
+    assert code == 1 and "stage1@0" in text
+    project.set_parameters(folder, **{"mixup.alpha": project.parameter(finished_project, "mixup.alpha")})
+    with (folder / "fsat" / "mel.py").open("a") as stream:
+        stream.write("# a remark\n")
+    code, text = check_lock(folder)
+    assert code == 1 and "mel" in text
+
+
+def test_a_changed_stage_whose_inputs_are_there_is_noticed(finished_project: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
+    with (folder / "stages" / "evaluate.py").open("a") as stream:
+        stream.write("# a remark\n")
+    code, text = check_lock(folder)
+    assert code == 1 and "evaluate" in text
