@@ -54,6 +54,7 @@ def call(folder: Path, *command: str, check: bool = True) -> subprocess.Complete
 
 def clone(folder: Path, **overrides: Any) -> Path:
     """A git repository with the project's files, as they are in the working tree, and parameters of `TINY`."""
+    folder.mkdir(exist_ok=True)
     listed = call(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").stdout.splitlines()
     for name in listed:
         if (ROOT / name).is_file() and not name.endswith("dvc.lock"):

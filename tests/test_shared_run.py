@@ -8,7 +8,6 @@ import project
 def test_each_machine_trains_its_folds_and_the_last_one_none(finished_project: Path, tmp_path: Path) -> None:
     machines = []
     for name in ("first", "second", "third"):
-        (tmp_path / name).mkdir()
         machines.append(project.with_remote(project.clone(tmp_path / name), tmp_path / "store"))
     first, second, third = machines
     ran = project.shared_run(first, "--folds", "0")
