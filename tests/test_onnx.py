@@ -18,7 +18,7 @@ def test_without_the_extra_it_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(onnx_export.importlib.util, "find_spec", lambda name: None)
     opened = bundle.read(project / "data" / "bundle")
-    with pytest.raises(FsatError, match=r"tf2onnx and onnx: run `pip install fsat\[onnx\]`"):
+    with pytest.raises(FsatError, match=r"tf2onnx and onnx: run `pip install -e '\.\[onnx\]'`"):
         onnx_export.export(opened, tmp_path, stage="stage2")
 
 
@@ -26,7 +26,7 @@ def test_without_the_extra_it_says_what_to_install(
 def test_onnx_networks_give_equal_outputs(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reason = "the extra 'onnx' is not installed: pip install fsat[onnx]"
+    reason = "the extra 'onnx' is not installed: pip install -e '.[onnx]'"
     pytest.importorskip("tf2onnx", reason=reason)
     onnxruntime = pytest.importorskip("onnxruntime", reason=reason)
     out = tmp_path / "networks"

@@ -122,7 +122,7 @@ def test_dask_problems_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FSAT_DASK", "tcp://127.0.0.1:9")
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "distributed", None)
-        with pytest.raises(FsatError, match=r"pip install fsat\[dask\]"):
+        with pytest.raises(FsatError, match=r"pip install -e '\.\[dask\]'"):
             list(parallel.map_clips(slow_square, [1, 2], desc="test"))
     pytest.importorskip("distributed", reason="the extra fsat[dask] is not installed")
     monkeypatch.setattr(parallel, "_DASK_TIMEOUT_S", 0.3)
