@@ -86,6 +86,10 @@ def open_frames(folder: str | Path) -> FrameStore:
     return FrameStore(frames, index["fname"].tolist(), starts, lengths)
 
 
-def scale_db(db: np.ndarray) -> np.ndarray:
-    """Decibels to about [0, 1], the range a network reads: ``(x + 90.5) / (39.21 + 90.5)``; dtype is kept."""
-    return (db - np.float32(DB_MIN)) / np.float32(DB_MAX - DB_MIN)
+def scale_db(db: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Decibels to about [0, 1], the range a network reads: ``(x + 90.5) / (39.21 + 90.5)``; dtype is kept.
+
+    The result goes to `out` where that is given, which may be `db` itself.
+    """
+    shifted = np.subtract(db, np.float32(DB_MIN), out=out)
+    return np.divide(shifted, np.float32(DB_MAX - DB_MIN), out=out)

@@ -164,7 +164,7 @@ def test_rectangles_follow_the_distribution_of_those_that_fit(n_frames: int) -> 
 
 
 def test_a_picture_too_narrow_for_any_rectangle_stays_whole() -> None:
-    rectangles = batches.draw_rectangles(rng(), 3, 1, 64, (0.5, 0.6), (0.3, 0.4), attempts=20)
+    rectangles = batches.draw_rectangles(rng(), 3, 1, 64, (0.5, 0.6), (0.3, 0.4), rounds=2)
     assert not rectangles.any()
 
 
@@ -187,19 +187,20 @@ def test_shift_repeats_the_edge_frame_and_flip_reverses_the_shifted_picture() ->
 
 
 def test_erasing_fills_the_rectangle_and_nothing_else() -> None:
-    mel = np.zeros((2, 6, 4), dtype=np.float32)
-    drawn = augmentation(2, erase=np.array([[1, 2, 3, 2], [0, 0, 0, 0]]), fill=np.array([0.7, 0.9], np.float32))
-    batches.erase_rectangles(mel, drawn)
-    expected = np.zeros((2, 6, 4), dtype=np.float32)
-    expected[0, 3:5, 1:3] = np.float32(0.7)
-    np.testing.assert_array_equal(mel, expected)
+    picture = np.zeros((6, 4), dtype=np.float32)
+    batches.erase_rectangle(picture, np.array([0, 0, 0, 0]), np.float32(0.9))
+    assert not picture.any()
+    batches.erase_rectangle(picture, np.array([1, 2, 3, 2]), np.float32(0.7))
+    expected = np.zeros((6, 4), dtype=np.float32)
+    expected[3:5, 1:3] = np.float32(0.7)
+    np.testing.assert_array_equal(picture, expected)
 
 
 def test_frequency_shift_repeats_the_edge_bin() -> None:
-    mel = np.tile(np.arange(4, dtype=np.float32), (2, 3, 1))
-    shifted = batches.shift_frequency(mel, np.array([1, -2]))
-    np.testing.assert_array_equal(shifted[0, 0], [0, 0, 1, 2])
-    np.testing.assert_array_equal(shifted[1, 0], [2, 3, 3, 3])
+    for shift, expected in ((1, [0, 0, 1, 2]), (-2, [2, 3, 3, 3]), (0, [0, 1, 2, 3])):
+        picture = np.tile(np.arange(4, dtype=np.float32), (3, 1))
+        batches.shift_frequency(picture, shift)
+        np.testing.assert_array_equal(picture, [expected] * 3)
 
 
 # Batches
@@ -223,17 +224,24 @@ def test_spans_of_a_pass_do_not_depend_on_the_batch_size() -> None:
     np.testing.assert_array_equal(whole[0].mel, np.concatenate([part.mel for part in parts]))
 
 
-def test_mixing_is_the_weighted_sum_of_everything() -> None:
-    clips = make_examples([10, 10], ["a", "b"], n_components=3)
-    first = batches.cropped(clips, np.array([0, 1]), np.array([0, 0]), 10)
-    second = batches.cropped(clips, np.array([1, 1]), np.array([0, 0]), 10)
-    weights = np.array([0.25, 0.5], dtype=np.float32)
-    mixed = batches.mixed(first, second, weights)
-    np.testing.assert_allclose(mixed.mel[0], 0.25 * first.mel[0] + 0.75 * second.mel[0], rtol=1e-6)
-    assert first.components is not None and second.components is not None and mixed.components is not None
-    expected = 0.25 * first.components[0] + 0.75 * second.components[0]
-    np.testing.assert_allclose(mixed.components[0], expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(mixed.targets, [[0.25, 0.75], [0, 1]])
+def test_mixing_is_the_weighted_sum_of_everything(no_augmentation: SimpleNamespace) -> None:
+    clips = make_examples([300, 300], ["a", "b"], n_components=3)  # longer than one block of frames
+    which, partners = np.array([0, 1]), np.array([1, 1])
+    options = {"bounds": (300, 300), "step": 1, "augment": no_augmentation}
+    first = batches.training_batch(clips, which, which, alpha=0.0, rng=rng(), **options)
+    second = batches.training_batch(clips, partners, partners, alpha=0.0, rng=rng(), **options)
+    batch = batches.training_batch(clips, which, partners, alpha=0.5, rng=rng(), **options)
+    assert first.components is not None and second.components is not None and batch.components is not None
+    weight = batch.targets[0, 0]  # of clip a, whose partner is b
+    assert 0 < weight < 1
+    np.testing.assert_allclose(batch.targets, [[weight, 1 - weight], [0, 1]], atol=1e-6)
+    for mixed, one, other in (
+        (batch.mel, first.mel, second.mel),
+        (batch.components, first.components, second.components),
+    ):
+        np.testing.assert_allclose(mixed[0], weight * one[0] + (1 - weight) * other[0], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(mixed[1], other[1], rtol=1e-6)
+    np.testing.assert_array_equal(clips.targets, [[1, 0], [0, 1]])  # the clips themselves are not written to
 
 
 def test_mix_weights_follow_the_beta_distribution() -> None:
