@@ -93,7 +93,7 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
     FsatError
         If the loss is no longer a number.
     """
-    model.compile(optimizer=keras.optimizers.Adam(), loss=keras.losses.CategoricalCrossentropy())
+    model.compile(optimizer=runtime.adam(), loss=keras.losses.CategoricalCrossentropy())
     model.optimizer.build(model.trainable_variables)
     step = runtime.training_step(model, crop_step=recipe.crop.step)
     predict = runtime.predictor(model)

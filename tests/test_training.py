@@ -70,6 +70,25 @@ def fit(plan: training.Recipe, state: Path) -> tuple[keras.Model, pd.DataFrame]:
     return network, training.train(network, clips(), clips(4), plan, state=state)
 
 
+def test_adam_moves_weights_as_keras_adam_does() -> None:
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(5, 3)).astype(np.float32)
+    ours, plain = keras.Variable(start), keras.Variable(start)
+    pairs = [(runtime.adam(), ours), (keras.optimizers.Adam(), plain)]
+    for optimiser, variable in pairs:
+        optimiser.build([variable])
+    for rate in (1e-3, 1e-3, 3e-2, 1e-4, 1e-4):
+        gradient = keras.ops.convert_to_tensor(rng.normal(size=start.shape).astype(np.float32))
+        for optimiser, variable in pairs:
+            optimiser.learning_rate = rate
+            optimiser.apply([gradient], [variable])
+        np.testing.assert_allclose(ours.numpy(), plain.numpy(), rtol=1e-5)
+    assert np.abs(ours.numpy() - start).max() > 0.01
+    # What a resumed training needs: the step, the rate and both moments.
+    for mine, its in zip(pairs[0][0].variables, pairs[1][0].variables, strict=True):
+        np.testing.assert_allclose(mine.numpy(), its.numpy(), rtol=1e-5, atol=1e-7)
+
+
 def test_phases_run_in_order_with_their_rates(recipe_augmentation: SimpleNamespace, tmp_path: Path) -> None:
     _, history = fit(recipe(recipe_augmentation), tmp_path / "state.npz")
     assert history["phase"].tolist() == ["cyclic"] * 2 + ["finetune_low"] + ["finetune_high"] * 2
