@@ -17,8 +17,8 @@ RUN pip install --no-cache-dir --require-hashes --requirement /setup/requirement
     && version=$(pip show tensorflow | sed -n 's/^Version: //p') \
     && pip install --no-cache-dir "tensorflow[and-cuda]==${version}"
 
-# The user has no home in the container: DVC, Keras and Numba keep their small files here.
-ENV HOME=/tmp PYTHONPATH=/fsat
+# The user has neither a name nor a home in the container: DVC asks for both, Keras and Numba keep small files.
+ENV USER=fsat HOME=/tmp PYTHONPATH=/fsat
 RUN git config --system --add safe.directory /fsat
 WORKDIR /fsat
 CMD ["dvc", "repro"]

@@ -20,8 +20,9 @@ PAGE = Path("docs/PERFORMANCE.md")
 HEADER = """# Performance
 
 Made by `make bench`. Every ratio was measured in one run, the two sides taking turns; the machine was shared, so that
-absolute times vary and ratios count. Where "reach" says "at least", the ratio is how many times faster; elsewhere it is
-how many times longer or larger. Seconds of `spectral` and `mel` and of the growing number of clips are processor time.
+absolute times vary and ratios count. The ratio is how many times faster in rows that say "at least", in those of two
+cores and in that of a batch; elsewhere it is how many times longer or larger. Seconds of `spectral` and `mel` and of
+the growing number of clips are processor time.
 """
 
 

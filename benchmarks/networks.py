@@ -83,7 +83,7 @@ def _recipe(batch_size: int) -> training.Recipe:
 
 def _network() -> keras.Model:
     network = model.build_network(backbone="MobileNetV2", width=1.0, batchnorm_momentum=0.999, n_mels=64, n_classes=41)
-    network.compile("adam", "categorical_crossentropy")
+    network.compile(runtime.adam(), "categorical_crossentropy")
     network.optimizer.build(network.trainable_variables)
     return network
 
@@ -156,7 +156,7 @@ from fsat import model, runtime
 imported = time.perf_counter()
 runtime.prepare(1, deterministic={deterministic})
 network = model.build_network(backbone="MobileNetV2", width=1.0, batchnorm_momentum=0.9, n_mels=64, n_classes=41)
-network.compile("adam", "categorical_crossentropy")
+network.compile(runtime.adam(), "categorical_crossentropy")
 network.optimizer.build(network.trainable_variables)
 step = runtime.training_step(network)
 built = time.perf_counter()

@@ -81,7 +81,8 @@ def open_frames(folder: str | Path) -> FrameStore:
         message = f"{folder}/frames.npy: cannot be read as an array ({error}). Run `dvc repro mel` to make it again."
         raise FsatError(message) from error
     starts, lengths = index["start"].to_numpy(np.int64), index["n_frames"].to_numpy(np.int64)
-    if frames.ndim != 2 or frames.dtype != np.float32 or int(lengths.sum()) != len(frames):
+    follow_on = (lengths >= 1).all() and np.array_equal(starts, np.cumsum(lengths) - lengths)
+    if frames.ndim != 2 or frames.dtype != np.float32 or int(lengths.sum()) != len(frames) or not follow_on:
         raise FsatError(f"{folder}: frames.npy and index.csv do not belong together. Run `dvc repro mel`.")
     return FrameStore(frames, index["fname"].tolist(), starts, lengths)
 

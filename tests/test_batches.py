@@ -248,7 +248,6 @@ def test_mix_weights_follow_the_beta_distribution() -> None:
     weights = batches.draw_mix_weights(rng(), 20_000, 0.5)
     assert abs(weights.mean() - 0.5) < 5 * np.sqrt(0.125 / 20_000)
     assert near((weights < 0.1).mean(), 2 / np.pi * np.arcsin(np.sqrt(0.1)), 20_000)  # the arcsine law
-    np.testing.assert_array_equal(batches.draw_mix_weights(rng(), 3, 0), [1, 1, 1])
 
 
 def test_a_training_batch_mixes_independently_augmented_partners(recipe_augmentation: SimpleNamespace) -> None:
@@ -262,6 +261,37 @@ def test_a_training_batch_mixes_independently_augmented_partners(recipe_augmenta
     alone = batches.training_batch(clips, same, same, alpha=0.0, rng=rng(), **options)
     assert alone.mel.shape == batch.mel.shape
     assert np.abs(alone.mel - batch.mel).max() > 1e-3
+
+
+def test_pictures_are_shifted_in_frequency_then_erased_then_mixed() -> None:
+    erase = SimpleNamespace(probability=1.0, area=(0.05, 0.3), aspect=(0.5, 2.0))
+    augment = SimpleNamespace(time_shift=0.3, frequency_shift=0.25, flip_probability=0.5, erase=erase)
+    clips, n_clips, n_mels = make_examples([50] * 6, list("ababab")), 6, 8
+    which, partners = np.arange(n_clips), np.roll(np.arange(n_clips), 1)
+
+    def pictures(views: batches.Views) -> np.ndarray:
+        drawn = views.augmentation
+        assert drawn is not None and drawn.frequency_shift.any() and drawn.erase.any(axis=1).all()
+        result = []
+        for clip in range(n_clips):
+            picture = scale_db(clips.store.frames[views.frames[clip]])
+            picture = picture[:, np.clip(np.arange(n_mels) - drawn.frequency_shift[clip], 0, n_mels - 1)]
+            top, height, left, width = drawn.erase[clip]
+            picture[left : left + width, top : top + height] = drawn.fill[clip]
+            result.append(picture.T[..., None])
+        return np.stack(result)
+
+    options = {"bounds": (30, 30), "step": 1, "augment": augment}
+    for alpha in (0.0, 1.0):
+        batch = batches.training_batch(clips, which, partners, alpha=alpha, rng=rng(3), **options)
+        generator = rng(3)
+        n_frames = batches.draw_length(generator, (30, 30))
+        expected = pictures(batches.draw_views(clips, which, n_frames, augment, generator))
+        if alpha:
+            others = pictures(batches.draw_views(clips, partners, n_frames, augment, generator))
+            weights = batches.draw_mix_weights(generator, n_clips, alpha)[:, None, None, None]
+            expected = weights * expected + (1 - weights) * others
+        np.testing.assert_allclose(batch.mel, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_without_augmentation_a_training_batch_is_the_clips(no_augmentation: SimpleNamespace) -> None:
