@@ -60,3 +60,4 @@ bench: setup
 ## make docs    pages that are made from the code
 docs: setup
 	$(RUN) python -m scripts.invalidation
+	$(RUN) python -m scripts.architecture

@@ -23,8 +23,9 @@ import yaml
 from threadpoolctl import threadpool_limits
 
 from benchmarks import slow_spectral
-from fsat import audio, mel, spectral, spectral_shape, tonal, trim
-from fsat.parallel import map_clips
+from fsat.clips import audio
+from fsat.core.parallel import map_clips
+from fsat.features import harmonic, mel, spectral, trim, waveform
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (ROOT.parent / "shared/data/fsdkaggle2018_slice", ROOT / "data/demo")
@@ -65,7 +66,7 @@ def scaling_rows() -> list[Row]:
 
 
 def spectral_speed(chosen: list[Clip], *, runs: int = 3) -> list[Row]:
-    """`fsat.spectral` against the same statistics by plain per-clip calls, per second of audio."""
+    """`fsat.features.spectral` against the same statistics by plain per-clip calls, per second of audio."""
     signals = [audio.load_interval(*clip, 44100) for clip in chosen]
     seconds = sum(map(len, signals)) / 44100
     fast = partial(spectral.spectral_statistics, **SPECTRAL)
@@ -85,25 +86,25 @@ def spectral_speed(chosen: list[Clip], *, runs: int = 3) -> list[Row]:
 
 
 def spectral_parts(chosen: list[Clip]) -> list[Row]:
-    """Where the time of `fsat.spectral` goes: processor time of each part without the parts it calls."""
+    """Where the time of `fsat.features.spectral` goes: processor time of each part without the parts it calls."""
     parts: list[tuple[str, Any, str]] = [
-        ("short-time Fourier transforms", tonal, "stft"),
-        ("median filters", tonal, "_running_median"),
-        ("soft mask", tonal, "_harmonic_mask"),
-        ("inverse transform", tonal, "_istft"),
-        ("tunings", tonal, "tuning"),
+        ("short-time Fourier transforms", harmonic, "stft"),
+        ("median filters", harmonic, "_running_median"),
+        ("soft mask", harmonic, "_harmonic_mask"),
+        ("inverse transform", harmonic, "_istft"),
+        ("tunings", harmonic, "tuning"),
         ("resampling", audio, "resample"),
-        ("constant-Q filters", tonal, "_filter_octave"),
-        ("constant-Q filter banks", tonal, "_cqt_bank"),
+        ("constant-Q filters", harmonic, "_filter_octave"),
+        ("constant-Q filter banks", harmonic, "_cqt_bank"),
         ("chroma", spectral, "_chroma"),
         ("contrast", spectral, "_contrast"),
         ("roll-off, centroid, bandwidth", spectral, "_rolloff_centroid_bandwidth"),
         ("zero crossings", spectral, "_zero_crossing_rate"),
         ("statistics over time", spectral, "_row_statistics"),
-        ("envelope", spectral_shape, "envelope_statistics"),
-        ("mean spectrum", spectral_shape, "mean_spectrum"),
-        ("shape of the mean spectrum", spectral_shape, "spectrum_statistics"),
-        ("waveform", spectral_shape, "waveform_statistics"),
+        ("envelope", waveform, "envelope_statistics"),
+        ("mean spectrum", waveform, "mean_spectrum"),
+        ("shape of the mean spectrum", waveform, "spectrum_statistics"),
+        ("waveform", waveform, "waveform_statistics"),
     ]
     signals = [audio.load_interval(*clip, 44100) for clip in chosen]
     fast = partial(spectral.spectral_statistics, **SPECTRAL)
@@ -131,7 +132,7 @@ def spectral_parts(chosen: list[Clip]) -> list[Row]:
 
 
 def mel_speed(chosen: list[Clip], *, runs: int = 5) -> list[Row]:
-    """`fsat.mel` against librosa.load, resample and melspectrogram per clip, reading included."""
+    """`fsat.features.mel` against librosa.load, resample and melspectrogram per clip, reading included."""
     fast = partial(mel.mel_clip, **MEL)
     error_db = max(float(np.abs(fast(clip) - _librosa_mel(clip).T).max()) for clip in chosen)
     ours, plain = _alternate(partial(_each, fast, chosen), partial(_each, _librosa_mel, chosen), runs)

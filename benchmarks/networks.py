@@ -17,8 +17,10 @@ import keras
 import numpy as np
 from scipy import ndimage
 
-from fsat import batches, examples, model, prediction, runtime, training
-from fsat.frames import FrameStore
+from fsat.inputs import batches, examples
+from fsat.inputs.frames import FrameStore
+from fsat.inputs.passes import Passes, log_probabilities, outputs_by_pass
+from fsat.networks import backend, model, prediction, training
 
 Row = dict[str, Any]
 
@@ -84,16 +86,16 @@ def _recipe(batch_size: int) -> training.Recipe:
 
 def _network() -> keras.Model:
     network = model.build_network(backbone="MobileNetV2", width=1.0, batchnorm_momentum=0.999, n_mels=64, n_classes=41)
-    network.compile(runtime.adam(), "categorical_crossentropy")
+    network.compile(backend.adam(), "categorical_crossentropy")
     network.optimizer.build(network.trainable_variables)
     return network
 
 
 def epoch_speed(*, n_batches: int = 4, runs: int = 5) -> list[Row]:
     """An epoch without validation, against the bare steps on the same batches made before."""
-    runtime.prepare(1)
+    backend.prepare(1)
     network, some = _network(), clips(64 * n_batches)
-    step = runtime.training_step(network)
+    step = backend.training_step(network)
     recipe = _recipe(64)
     weights = np.ones(64, np.float32)
     phase = SimpleNamespace(rate=lambda *_: 1e-4)
@@ -113,7 +115,7 @@ def epoch_speed(*, n_batches: int = 4, runs: int = 5) -> list[Row]:
     a, b = _alternate(ours, bare, runs)
     frames = sum(batch.mel.shape[2] for batch in ready) * 64
     started = time.perf_counter()
-    training.validate(runtime.predictor(network), clips(64, seed=1), recipe)
+    training.validate(backend.predictor(network), clips(64, seed=1), recipe)
     validation = time.perf_counter() - started
     return [{"name": "a training epoch without validation", "compare_with": "bare steps on ready arrays",
              "ratio": a / b, "reach": "at most 1.05", "ours_s": a, "bare_s": b, "clips_per_s": 64 * n_batches / a,
@@ -124,9 +126,9 @@ def epoch_speed(*, n_batches: int = 4, runs: int = 5) -> list[Row]:
 
 def predict_speed(*, n_clips: int = 32, runs: int = 5) -> list[Row]:
     """Thirty passes over the test clips, against bare predictions on the same batches made before."""
-    runtime.prepare(1)
+    backend.prepare(1)
     network, some = _network(), clips(n_clips)
-    passes = prediction.Passes(batches.test_lengths(BOUNDS, 6), 5)
+    passes = Passes(batches.test_lengths(BOUNDS, 6), 5)
     key = (1, "predict")
     ready = [
         batch
@@ -137,8 +139,8 @@ def predict_speed(*, n_clips: int = 32, runs: int = 5) -> list[Row]:
     predictors = {"stage1": prediction.predictor(network)}
 
     def ours() -> None:
-        outputs = prediction.outputs_by_pass(predictors, some, passes, batch_size=32, key=key, name="")
-        _ = sum(prediction.log_probabilities(output["stage1"]) for output in outputs)
+        outputs = outputs_by_pass(predictors, some, passes, batch_size=32, key=key, name="")
+        _ = sum(log_probabilities(output["stage1"]) for output in outputs)
 
     def bare() -> None:
         for batch in ready:
@@ -153,15 +155,15 @@ def predict_speed(*, n_clips: int = 32, runs: int = 5) -> list[Row]:
 STARTUP = """
 import time; started = time.perf_counter()
 import numpy as np
-from fsat import model, runtime
+from fsat.networks import model, backend
 imported = time.perf_counter()
-runtime.prepare(1, deterministic={deterministic})
+backend.prepare(1, deterministic={deterministic})
 network = model.build_network(backbone="MobileNetV2", width=1.0, batchnorm_momentum=0.9, n_mels=64, n_classes=41)
-network.compile(runtime.adam(), "categorical_crossentropy")
+network.compile(backend.adam(), "categorical_crossentropy")
 network.optimizer.build(network.trainable_variables)
-step = runtime.training_step(network)
+step = backend.training_step(network)
 built = time.perf_counter()
-from fsat.batches import Batch
+from fsat.inputs.batches import Batch
 batch = Batch(np.zeros((8, 64, 128, 1), np.float32), None, np.eye(41, dtype=np.float32)[:8])
 step(batch, np.ones(8, np.float32))()
 first = time.perf_counter()
@@ -194,7 +196,8 @@ import re, sys
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
-from fsat import batches, examples, frames
+from fsat.inputs import batches, examples, frames
+from fsat.inputs.passes import Passes, log_probabilities, outputs_by_pass
 def anonymous_mb():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 before = anonymous_mb()

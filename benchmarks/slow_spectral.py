@@ -1,6 +1,6 @@
 """The 1133 statistics by plain per-clip librosa, SciPy and NumPy calls, written straight from docs/RECIPE.md.
 
-Nothing here is fast: it is what `fsat.spectral` is compared with, for its numbers and for its time.
+Nothing here is fast: it is what `fsat.features.spectral` is compared with, for its numbers and for its time.
 """
 
 import librosa

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsat.errors import FsatError
-from fsat.quiet import without_startup_notes
+from fsat.core.errors import FsatError
+from fsat.core.quiet import without_startup_notes
 
 if TYPE_CHECKING:
-    from fsat.tagging import Failed, Tagged
+    from fsat.tagger.tagger import Tagged
 
 DEFAULT_BUNDLE = Path("data/bundle")
 # Progress is shown from this many files on.
@@ -94,7 +94,7 @@ def tag(
     Fewer folds, lengths or tries are faster and less accurate. The exit code is 1 if a file could not be tagged; the
     others are tagged all the same.
     """
-    from fsat import bundle
+    from fsat.tagger import bundle
 
     opened = bundle.read(model)
     names = list(_expand(inputs or [], name_list or []))
@@ -103,9 +103,9 @@ def tag(
     if embeddings is not None and embeddings.suffix != ".parquet":
         raise FsatError(f"--embeddings: {embeddings} must end in .parquet.")
     with without_startup_notes():
-        from fsat import tagging
+        from fsat.tagger.tagger import Failed, Tagger
 
-        tagger = tagging.Tagger(
+        tagger = Tagger(
             opened, stage=stage, n_folds=folds, lengths=lengths, tries=tries, embeddings=embeddings is not None
         )
     results = tagger.tag_files(names, segment_s=segments, progress=len(names) >= _MANY)
@@ -113,7 +113,7 @@ def tag(
     failed: list[Failed] = []
     tagged: list[Tagged] = []
     for result in results:
-        if isinstance(result, tagging.Failed):
+        if isinstance(result, Failed):
             failed.append(result)
         else:
             printer.add(result)
@@ -154,7 +154,7 @@ def _listed(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _sounds_below(folder: Path) -> list[str]:
-    from fsat.clip_files import AUDIO_SUFFIXES, files_below, is_audio
+    from fsat.clips.clip_files import AUDIO_SUFFIXES, files_below, is_audio
 
     found = sorted(str(folder / name) for name in files_below(folder) if is_audio(name))
     if not found:
@@ -210,7 +210,7 @@ def _write_embeddings(path: Path, tagged: Sequence["Tagged"]) -> None:
     import numpy as np
     import pandas as pd
 
-    from fsat import files
+    from fsat.core import files
 
     if not tagged:
         raise FsatError(f"--embeddings: {path} was not written, because no file could be tagged.")
@@ -233,13 +233,13 @@ def export(
     folds: FoldsOption = None,
 ) -> None:
     """Write a bundle's networks in another format. Needs the extra: `pip install -e '.[onnx]'`."""
-    from fsat import bundle
+    from fsat.tagger import bundle
 
     opened = bundle.read(model)
     with without_startup_notes():
-        from fsat import onnx_export
+        from fsat.tagger import onnx as networks
 
-        written = onnx_export.export(opened, onnx, stage=stage, n_folds=folds)
+        written = networks.export(opened, onnx, stage=stage, n_folds=folds)
     for path in written:
         print(path)
 
@@ -250,7 +250,7 @@ def export(
 @app.command()
 def times(form: FormatOption = None) -> None:
     """Show the wall time of each stage's last run, from logs/times.csv."""
-    from fsat.stage import TIMES
+    from fsat.core.stage import TIMES
 
     runs = last_runs(TIMES)
     rows = [(when, stage, seconds) for stage, (when, seconds) in runs.items()]

@@ -16,8 +16,8 @@ from typing import Literal
 
 import yaml
 
-from fsat import params
-from fsat.errors import FsatError
+from fsat.core import params
+from fsat.core.errors import FsatError
 
 PYTHON = ((3, 11), (3, 13))
 GIB = 2**30
@@ -243,7 +243,7 @@ def cache_type(version: str, configured: str, supported: str, *, is_root: bool) 
 
 def dataset(root: Path, path: str) -> Check:
     """Whether the dataset is there and complete, by its tables and file names; no audio is decoded."""
-    from fsat import layouts
+    from fsat.clips import layouts
 
     if not (root / path).exists():
         if Path(path).as_posix() in NEEDS:

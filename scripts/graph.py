@@ -1,6 +1,10 @@
-"""What the stages really use, read from the code: imports and parameters, to be held against `dvc.yaml`."""
+"""What the stages really use, read from the code: imports and parameters, to be held against `dvc.yaml`.
+
+python -m scripts.graph      write the code dependencies of every stage into dvc.yaml and sources/dvc.yaml
+"""
 
 import ast
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,16 +22,21 @@ def imported_modules(file: Path) -> set[str]:
     return {name for name in names if name.split(".")[0] in ROOMS and _file(name, file) is not None}
 
 
+def project_root(file: Path) -> Path:
+    """The folder that holds `fsat` and `stages`, from a file in one of them."""
+    return next(folder.parent for folder in file.resolve().parents if folder.name in ROOMS)
+
+
 def _file(module: str, beside: Path) -> Path | None:
     """File of a module of the project, or None (a function, or the package itself, which holds only a docstring)."""
-    root = beside.resolve().parents[1]
+    root = project_root(beside)
     path = root.joinpath(*module.split(".")).with_suffix(".py")
     return path if path.is_file() else None
 
 
 def import_closure(script: Path) -> set[str]:
     """Files, relative to the project's root, that a stage script reaches by imports; the script itself included."""
-    root = script.resolve().parents[1]
+    root = project_root(script)
     seen: set[Path] = set()
     waiting = [script.resolve()]
     while waiting:
@@ -76,3 +85,39 @@ def imported_libraries(files: Iterable[Path]) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.split(".")[0])
     return {_DISTRIBUTIONS.get(name, name) for name in names if name not in ROOMS}
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+_CODE_LINE = re.compile(r"^ +- (?:stages|fsat)/.*\.py\n", flags=re.MULTILINE)
+_STAGE = re.compile(r"^  \w+:\n(?:(?:    .*)?\n)+", flags=re.MULTILINE)
+
+
+def with_code_dependencies(graph: str, root: Path) -> str:
+    """Text of a dvc.yaml in which every stage names the modules that its script reaches by imports."""
+
+    def mended(stage: re.Match[str]) -> str:
+        command = re.search(r"cmd: python -m ([\w.]+)", stage[0])
+        if command is None:
+            return stage[0]
+        closure = import_closure(root / (command[1].replace(".", "/") + ".py"))
+        # The script first, then the modules.
+        lines = "".join(
+            f"      - {name}\n" for name in sorted(closure, key=lambda name: (name.startswith("fsat"), name))
+        )
+        first = _CODE_LINE.search(stage[0])
+        at = first.start() if first else stage[0].index("    deps:\n") + len("    deps:\n")
+        return stage[0][:at] + lines + _CODE_LINE.sub("", stage[0][at:])
+
+    return _STAGE.sub(mended, graph)
+
+
+def main() -> None:
+    """Write the code dependencies of dvc.yaml and sources/dvc.yaml anew."""
+    for name in ("dvc.yaml", "sources/dvc.yaml"):
+        path = Path(name)
+        path.write_text(with_code_dependencies(path.read_text(encoding="utf-8"), Path()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,8 +2,8 @@
 
     python -m scripts.invalidation
 
-The table is derived from dvc.yaml and sources/dvc.yaml; tests/test_invalidation.py changes every parameter and module
-in a finished run and asks DVC, and tests/test_graph.py holds both files to the code.
+The table is derived from dvc.yaml and sources/dvc.yaml. tests/pipeline/test_invalidation.py changes every parameter
+and module in a finished run and asks DVC; tests/test_graph.py compares both files with the code.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from fsat import params
+from fsat.core import params
 
 ORDER = ("demo", "fsdkaggle2018", "random", "imagenet", "index", "trim", "mel", "spectral", "pca", "folds", "stage1",
          "stage2", "predict", "ensemble", "evaluate", "report", "bundle")  # fmt: skip
@@ -27,8 +27,8 @@ in a module reruns the stages that import it, finds the same bytes, and stops th
 stage2, predict) stand for all folds of `folds.ids`. A source (demo, fsdkaggle2018, random, imagenet) runs only if
 `dataset.path` or `model.weights` names what it makes.
 
-`tests/test_invalidation.py` changes every parameter and every module below in a finished run and compares what DVC
-says with this page.
+`tests/pipeline/test_invalidation.py` changes every parameter and every module below in a finished run and compares
+what DVC says with this page.
 """
 
 

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from fsat import bundle, ensemble, files, params
-from fsat.stage import run
+from fsat.core import files, params
+from fsat.core.stage import run
+from fsat.scoring import ensemble
+from fsat.tagger import bundle, bundler
 
 
 def main() -> None:
@@ -16,7 +18,7 @@ def main() -> None:
     for folder in (models / stage for stage in bundle.STAGES):
         for name in ensemble.remove_other_folds(folder, p.folds.ids):
             print(f"{folder / name} removed: not in folds.ids")
-    written = bundle.write(
+    written = bundler.write(
         "data/bundle",
         models=models,
         folds=sorted(p.folds.ids),

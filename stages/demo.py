@@ -1,7 +1,8 @@
 """Source: synthesise the demo dataset."""
 
-from fsat import demo, files, params
-from fsat.stage import run
+from fsat.core import files, params
+from fsat.core.stage import run
+from fsat.sources import demo
 
 OUT = "data/demo"
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from fsat import ensemble, files, params
-from fsat.stage import run
+from fsat.core import files, params
+from fsat.core.stage import run
+from fsat.scoring import ensemble
 
 
 def main() -> None:

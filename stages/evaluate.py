@@ -1,7 +1,8 @@
 """`data/predictions.parquet` -> `metrics/`: the headline `map3.json`, and tables per class, per fold, of confusions."""
 
-from fsat import files, metrics
-from fsat.stage import run
+from fsat.core import files
+from fsat.core.stage import run
+from fsat.scoring import metrics
 
 
 def main() -> None:

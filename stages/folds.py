@@ -1,7 +1,8 @@
 """`data/index.csv` -> `data/folds.csv`: the fold that holds each training clip out."""
 
-from fsat import files, folds, params
-from fsat.stage import run
+from fsat.clips import folds
+from fsat.core import files, params
+from fsat.core.stage import run
 
 
 def main() -> None:

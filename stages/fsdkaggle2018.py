@@ -1,7 +1,8 @@
 """Source: download, check and unpack FSDKaggle2018."""
 
-from fsat import download, params
-from fsat.stage import run
+from fsat.core import params
+from fsat.core.stage import run
+from fsat.sources import download
 
 OUT = "data/fsdkaggle2018"
 # Outside data/, because DVC removes a stage's output before it runs. Its zips may be deleted when the stage is done.

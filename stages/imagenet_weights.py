@@ -3,10 +3,11 @@
 import urllib.error
 from pathlib import Path
 
-from fsat import model, params
-from fsat.errors import FsatError
-from fsat.quiet import without_startup_notes
-from fsat.stage import run
+from fsat.core import params
+from fsat.core.errors import FsatError
+from fsat.core.quiet import without_startup_notes
+from fsat.core.stage import run
+from fsat.networks import model
 
 with without_startup_notes():
     import keras

@@ -1,7 +1,8 @@
 """Dataset folder -> `data/index.csv`: a row a clip, and `metrics/data.json`: counts, licences, leakage."""
 
-from fsat import dataset, files, layouts, params
-from fsat.stage import run
+from fsat.clips import index, layouts
+from fsat.core import files, params
+from fsat.core.stage import run
 
 
 def main() -> None:
@@ -9,12 +10,12 @@ def main() -> None:
     p = params.read("dataset")
     sources = [f"data/{name}" for name in params.Sources.model_fields]
     layouts.refuse_inside(p.dataset.path, "data", allowed=sources)
-    index = dataset.scan(p.dataset.path, bad_clips=p.dataset.bad_clips, exclude_licenses=p.dataset.exclude_licenses)
-    files.write_csv("data/index.csv", index.table)
-    files.write_json("metrics/data.json", index.facts)
-    train, test = index.facts["train"], index.facts["test"]
+    found = index.scan(p.dataset.path, bad_clips=p.dataset.bad_clips, exclude_licenses=p.dataset.exclude_licenses)
+    files.write_csv("data/index.csv", found.table)
+    files.write_json("metrics/data.json", found.facts)
+    train, test = found.facts["train"], found.facts["test"]
     print(f"{train['clips']} training clips of {train['classes']} labels, {test['clips']} test clips")
-    for note in index.notes:
+    for note in found.notes:
         print(f"note: {note}")
 
 

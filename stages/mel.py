@@ -3,9 +3,11 @@
 from functools import partial
 from pathlib import Path
 
-from fsat import files, frames, mel, params
-from fsat.parallel import map_clips
-from fsat.stage import run
+from fsat.core import files, params
+from fsat.core.parallel import map_clips
+from fsat.core.stage import run
+from fsat.features import mel
+from fsat.inputs import frames
 
 
 def main() -> None:

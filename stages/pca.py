@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from fsat import files, params, pca
-from fsat.stage import run
+from fsat.core import files, params
+from fsat.core.stage import run
+from fsat.features import pca
 
 
 def main() -> None:

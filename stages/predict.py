@@ -2,14 +2,17 @@
 
 import pandas as pd
 
-from fsat import batches, examples, files, frames, model, params, prediction, runtime
-from fsat.stage import run
+from fsat.core import files, params
+from fsat.core.stage import run
+from fsat.inputs import batches, examples, frames
+from fsat.inputs.passes import Passes
+from fsat.networks import backend, model, prediction
 
 
 def main(fold: str) -> None:
     """Mean log p over tta.lengths x tta.tries passes; test and held-out clips are seen in the same way."""
     p = params.read("seed", "crop", "tta")
-    runtime.prepare(p.seed)
+    backend.prepare(p.seed)
     folders = {stage: f"data/models/{stage}/fold{fold}" for stage in ("stage1", "stage2")}
     networks = {stage: model.load_network(folder) for stage, folder in folders.items()}
     train_store, test_store = frames.open_frames("data/mel/train"), frames.open_frames("data/mel/test")
@@ -23,7 +26,7 @@ def main(fold: str) -> None:
         components=files.read_parquet("data/pca/test.parquet"),
     )
     bounds = batches.length_range(train_store.lengths, p.crop.percentiles, step=p.crop.step)
-    passes = prediction.Passes(batches.test_lengths(bounds, p.tta.lengths, step=p.crop.step), p.tta.tries)
+    passes = Passes(batches.test_lengths(bounds, p.tta.lengths, step=p.crop.step), p.tta.tries)
     tables = []
     for split, clips in (("test", test), ("heldout", heldout)):
         means = prediction.mean_log_probabilities(

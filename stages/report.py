@@ -1,8 +1,10 @@
 """Everything a run has written -> `data/report/index.html`, and figures for GitHub in `metrics/figures/`."""
 
-from fsat import files, frames, params, report
-from fsat.report_run import Run
-from fsat.stage import run
+from fsat.core import files, params
+from fsat.core.stage import run
+from fsat.inputs import frames
+from fsat.report import page
+from fsat.report.run import Run
 
 
 def main() -> None:
@@ -16,7 +18,7 @@ def main() -> None:
     sections |= {"pca": p.pca, "folds": p.folds, "crop": p.crop, "augment": p.augment, "mixup": p.mixup}
     sections |= {"model": p.model, "train": p.train, "tta": p.tta, "report": p.report}
     splits = ("train", "test")
-    page = report.build(
+    report = page.build(
         Run(
             predictions=files.read_parquet("data/predictions.parquet"),
             index=files.read_csv("data/index.csv"),
@@ -36,11 +38,11 @@ def main() -> None:
         suspicious=p.report.suspicious_clips,
     )
     with files.atomic_folder("data/report") as part:
-        files.write_text(part / "index.html", page.html)
+        files.write_text(part / "index.html", report.html)
     with files.atomic_folder("metrics/figures") as part:
-        for name, figure in page.figures.items():
+        for name, figure in report.figures.items():
             (part / name).write_bytes(figure)
-    print(f"data/report/index.html: {len(page.html.encode()) / 1e6:.1f} MB, opens from disk")
+    print(f"data/report/index.html: {len(report.html.encode()) / 1e6:.1f} MB, opens from disk")
 
 
 if __name__ == "__main__":

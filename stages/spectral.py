@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fsat import files, params, spectral
-from fsat.parallel import map_clips
-from fsat.stage import run
+from fsat.core import files, params
+from fsat.core.parallel import map_clips
+from fsat.core.stage import run
+from fsat.features import spectral
 
 
 def main() -> None:

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from fsat import batches, examples, files, frames, model, params, training
-from fsat.stage import run
+from fsat.core import files, params
+from fsat.core.stage import run
+from fsat.inputs import batches, examples, frames
+from fsat.networks import model, training
 
 
 def main(fold: str) -> None:

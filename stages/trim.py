@@ -3,9 +3,10 @@
 from functools import partial
 from pathlib import Path
 
-from fsat import files, params, trim
-from fsat.parallel import map_clips
-from fsat.stage import run
+from fsat.core import files, params
+from fsat.core.parallel import map_clips
+from fsat.core.stage import run
+from fsat.features import trim
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import project
-from fsat import examples
-from fsat.frames import FrameStore
+from fsat.inputs import examples
+from fsat.inputs.frames import FrameStore
 
 
 def make_store(lengths: list[int], *, n_mels: int = 8, seed: int = 0) -> FrameStore:

@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 from tiny_bundle import LABELS, project, tone
 
-from fsat import bundle, cli, files
+from fsat import cli
+from fsat.core import files
+from fsat.tagger import bundle
 
 __all__ = ["project"]
 Run = Callable[..., tuple[int, str, str]]
@@ -42,7 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 class Parrot:
-    """Stands in for `tagging.Tagger`: knows every file but those named bad; the label is the name's first letter."""
+    """Stands in for `tagger.Tagger`: knows every file but those named bad; the label is the name's first letter."""
 
     made: ClassVar[list[dict[str, object]]] = []
 
@@ -50,7 +52,7 @@ class Parrot:
         Parrot.made.append(options)
 
     def tag_files(self, paths: list[str], *, segment_s: float | None, progress: bool) -> Iterator[object]:
-        from fsat.tagging import Failed, Tagged
+        from fsat.tagger.tagger import Failed, Tagged
 
         for path in paths:
             if "bad" in path:
@@ -64,7 +66,7 @@ class Parrot:
 
 @pytest.fixture
 def parrot(monkeypatch: pytest.MonkeyPatch) -> type[Parrot]:
-    from fsat import tagging
+    from fsat.tagger import tagger as tagging
 
     Parrot.made = []
     monkeypatch.setattr(tagging, "Tagger", Parrot)
@@ -239,7 +241,7 @@ def test_times_without_a_log_say_what_writes_it(run: Run, tmp_path: Path, monkey
 
 
 def test_the_log_is_the_one_that_stages_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsat import stage
+    from fsat.core import stage
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["stages/stage1.py", "3"])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fsat import params
+from fsat.core import params
 from scripts import graph, pin
 
 ROOT = Path(__file__).parents[1]
@@ -70,8 +70,10 @@ def test_declared_libraries_are_pinned_ones_that_the_code_imports(name: str) -> 
 
 
 def test_the_report_depends_on_its_templates() -> None:
-    declared = {dep for dep in STAGES["report"]["deps"] if dep.startswith("fsat/templates/")}
-    assert declared == {path.relative_to(ROOT).as_posix() for path in (ROOT / "fsat" / "templates").iterdir()}
+    declared = {dep for dep in STAGES["report"]["deps"] if dep.startswith("fsat/report/templates/")}
+    assert declared == {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "fsat" / "report" / "templates").iterdir()
+    }
 
 
 def test_every_plot_names_columns_that_are_there() -> None:
@@ -110,12 +112,14 @@ def copy(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", STAGES)
 def test_a_new_import_is_caught(name: str, copy: Path) -> None:
     file = script(STAGES[name], copy)
-    unused = sorted(
-        path.stem
-        for path in (copy / "fsat").glob("*.py")
-        if f"fsat/{path.name}" not in declared_code(STAGES[name]) and path.stem != "__init__"
-    )
-    for statement in (f"from fsat import {unused[0]}", f"import fsat.{unused[0]}", f"from fsat.{unused[0]} import x"):
+    modules = (path.relative_to(copy) for path in (copy / "fsat").glob("*/*.py") if path.stem != "__init__")
+    unused = min(module for module in modules if module.as_posix() not in declared_code(STAGES[name]))
+    wing, module = unused.parent.name, unused.stem
+    for statement in (
+        f"from fsat.{wing} import {module}",
+        f"import fsat.{wing}.{module}",
+        f"from fsat.{wing}.{module} import x",
+    ):
         original = file.read_text(encoding="utf-8")
         # Inside a function, where it is easily overlooked.
         file.write_text(original + f"\n\ndef late() -> None:\n    {statement}\n", encoding="utf-8")

@@ -15,7 +15,8 @@ import pytest
 import soundfile
 import yaml
 
-from fsat import batches, files, frames
+from fsat.core import files
+from fsat.inputs import batches, frames
 
 ROOT = Path(__file__).parents[1]
 LABELS = ["Bark", "Gong", "Hi-hat"]
@@ -74,7 +75,9 @@ def write_networks() -> None:
     """What training leaves in data/models/, without training: batch norms that a few batches have warmed up."""
     import keras
 
-    from fsat import examples, model, params
+    from fsat.core import params
+    from fsat.inputs import examples
+    from fsat.networks import model
 
     p = params.read("crop", "model", "mel.n_mels")
     store = frames.open_frames("data/mel/train")

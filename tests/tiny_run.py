@@ -8,8 +8,10 @@ import pandas as pd
 import soundfile
 import yaml
 
-from fsat import ensemble, files, frames, metrics, params
-from fsat.report_run import Run
+from fsat.core import files, params
+from fsat.inputs import frames
+from fsat.report.run import Run
+from fsat.scoring import ensemble, metrics
 
 ROOT = Path(__file__).parents[1]
 RATE = 44_100

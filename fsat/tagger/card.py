@@ -1,0 +1,120 @@
+"""The model card of a bundle: what it is, what it learned from, how good it is and what it is not for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fsat.tagger.bundle import STAGES, Dataset, Manifest
+
+_SYNTHETIC = """\
+> **Synthetic data.** This model was trained and scored on the demo dataset, whose clips are synthesised. It shows that
+> the pipeline works. It does not know real sounds, and its scores say nothing about them."""
+
+_USE = """\
+```
+fsat tag --model <this folder> clip.wav
+fsat tag --model <this folder> recordings/ --format csv
+```
+
+Only the package `fsat` is needed. `bundle.json` is the readable list of everything in here, with a checksum for every
+file."""
+
+_INTENDED = """\
+Finding and sorting clips by the sound events they hold, one main sound a clip, as suggestions that a person looks
+over."""
+
+_LIMITS = """\
+- Every clip gets some of the labels below, also a clip with none of these sounds; the probabilities of a clip sum to 1
+  and are not calibrated.
+- A long recording is tagged as a whole from random spans; use `--segments` to tag it in windows.
+- Sounds recorded in other ways than the training clips (distance, noise, codecs) may be tagged worse than the scores
+  suggest.
+- Not for decisions about people or about safety, such as an alarm."""
+
+
+def model_card(manifest: Manifest) -> str:
+    """Markdown that says what a bundle is, what it learned from, how good it is and what it is not for."""
+    parts = [
+        f"# Audio tagging model: {len(manifest.labels)} labels, trained on {manifest.dataset.name}",
+        _networks_section(manifest),
+        *([_SYNTHETIC] if manifest.dataset.synthetic else []),
+        *("## Use", _USE),
+        *("## Data", _data_section(manifest.dataset)),
+        *("## Scores", _scores_section(manifest.scores, manifest.select)),
+        *("## Intended use", _INTENDED),
+        *("## Limits", _LIMITS),
+        *("## Labels", ", ".join(f"`{label}`" for label in manifest.labels)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _networks_section(manifest: Manifest) -> str:
+    p, stage2 = manifest.prediction, manifest.networks["stage2"]
+    shortest, longest = p.bounds
+    return f"""\
+Made by the pipeline `fsat`: {_plural(len(p.folds), "network")} of each stage, {stage2.backbone} of width \
+{stage2.width:g}.
+
+- Stage 1: log-mel spectrogram, {manifest.parameters["stage1"]:,} parameters.
+- Stage 2: log-mel spectrogram and {stage2.n_components} principal components of spectral statistics, \
+{manifest.parameters["stage2"]:,} parameters.
+- A clip's prediction is the geometric mean over all passes: {_plural(len(p.folds), "fold")} x \
+{_plural(p.lengths, "length")} from {shortest} to {longest} frames (equal ones count once) x {p.tries} random spans."""
+
+
+def _plural(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def _data_section(dataset: Dataset) -> str:
+    lines = []
+    for split, name in (("train", "training"), ("test", "test")):
+        facts = dataset.facts.get(split, {})
+        if facts.get("clips"):
+            lines.append(f"- {facts['clips']} {name} clips, {facts['hours']:.2f} hours")
+    twins = dataset.facts.get("test_also_in_train", {}).get("clips", 0)
+    if twins:
+        lines.append(f"- {_plural(twins, 'test clip')} may be in the training set too (same name, source or bytes)")
+    lines.append(f"- Fingerprint (sha256 of the list of clips): `{dataset.fingerprint}`")
+    licenses = dataset.facts.get("licenses", {}).get("train", {})
+    if licenses:
+        rows = [f"| {_cell(name)} | {count} |" for name, count in licenses.items()]
+        lines += ["", "| licence | training clips |", "|---|---|", *rows]
+        lines += ["", "Whether and how these licences bind a model made from the clips is for its user to judge."]
+    return "\n".join(lines)
+
+
+def _scores_section(scores: Mapping[str, Any], select: str) -> str:
+    """Table of MAP@3 with intervals; a part without a score has no row."""
+    rows = []
+    for key, what in (("all", "test clips"), ("public", "test clips, Public"), ("private", "test clips, Private")):
+        pair = [_score(scores, "test", "stage1", key), _score(scores, "test", key)]
+        count = scores.get("n", {}).get("test", {}).get(key)
+        if count:
+            rows.append(f"| {what} ({count}) | {pair[0]} | {pair[1]} |")
+    pair = [_score(scores, "cv", stage) for stage in STAGES]
+    rows.append(f"| cross-validation ({scores.get('n', {}).get('cv', '?')} held-out clips) | {pair[0]} | {pair[1]} |")
+    table = "\n".join(["| MAP@3 [95 % interval] | stage 1: mel | stage 2: mel + PCA |", "|---|---|---|", *rows])
+    caveat = (
+        "The cross-validation scores are those of single folds' networks on clips they did not train on."
+        if select == "last"
+        else "The cross-validation scores flatter: each fold's weights were chosen by their loss on the same held-out "
+        "clips that the score is taken on (`train.select: last` avoids that)."
+    )
+    return f"{table}\n\n{caveat}"
+
+
+def _score(scores: Mapping[str, Any], *keys: str) -> str:
+    value, limits = _look_up(scores, keys), _look_up(scores.get("ci95", {}), keys)
+    if not isinstance(value, (int, float)):
+        return "-"
+    return f"{value:.4f} [{limits[0]:.3f}, {limits[1]:.3f}]" if limits else f"{value:.4f}"
+
+
+def _look_up(tree: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

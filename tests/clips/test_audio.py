@@ -1,0 +1,282 @@
+"""Reading clips of every kind, and saying what is wrong with those that cannot be read."""
+
+import os
+import pickle
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+
+from fsat.clips import audio
+from shared_data import SHARED, needs
+
+RATE = 44100
+
+
+def tone(seconds: float = 0.5, rate: int = RATE) -> np.ndarray:
+    """A 440 Hz sine of amplitude 0.5, float32."""
+    return (0.5 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def written(path: Path, x: np.ndarray, rate: int = RATE, subtype: str = "PCM_16", kind: str = "WAV") -> Path:
+    soundfile.write(path, x, rate, subtype=subtype, format=kind)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype", "tolerance"),
+    [
+        ("WAV", "PCM_U8", 1 / 127),
+        ("WAV", "PCM_16", 1 / 32767),
+        ("WAV", "PCM_24", 1e-6),
+        ("WAV", "PCM_32", 1e-7),
+        ("WAV", "FLOAT", 0),
+        ("WAV", "DOUBLE", 0),
+        ("WAV", "ULAW", 0.02),
+        ("WAVEX", "PCM_24", 1e-6),
+        ("RF64", "PCM_16", 1 / 32767),
+        ("AIFF", "PCM_16", 1 / 32767),
+        ("FLAC", "PCM_16", 1 / 32767),
+        ("OGG", "VORBIS", 0.02),
+    ],
+)
+def test_reads_every_format(tmp_path: Path, kind: str, subtype: str, tolerance: float) -> None:
+    clip = written(tmp_path / "clip", tone(), subtype=subtype, kind=kind)
+    assert audio.probe(clip) == audio.ClipInfo(RATE, 1, 0.5, "")
+    x = audio.load(clip, RATE)
+    assert x.dtype == np.float32
+    assert x.shape == tone().shape
+    assert np.abs(x - tone()).max() <= tolerance
+
+
+def test_reads_mp3(tmp_path: Path) -> None:
+    clip = written(tmp_path / "clip.mp3", tone(), subtype="MPEG_LAYER_III", kind="MP3")
+    assert audio.probe(clip).problem == ""
+    spectrum = np.abs(np.fft.rfft(audio.load(clip, RATE)[:22050]))
+    assert abs(int(np.argmax(spectrum)) * RATE / 22050 - 440) <= 2
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000, 192000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_any_rate_and_channels_become_what_librosa_makes_of_them(tmp_path: Path, rate: int, channels: int) -> None:
+    rng = np.random.default_rng(0)
+    clip = written(tmp_path / "clip.wav", rng.uniform(-0.5, 0.5, (rate // 3 + 1, channels)), rate)
+    info = audio.probe(clip)
+    assert (info.sample_rate, info.channels, info.problem) == (rate, channels, "")
+    expected, _ = librosa.load(clip, sr=RATE)
+    np.testing.assert_array_equal(audio.load(clip, RATE), expected)
+
+
+@pytest.mark.parametrize(
+    "x", [np.zeros(1000), np.full(1000, 0.25), np.array([0.5]), np.ones(100) * 0.1, np.array([0.25, -0.25])]
+)
+def test_silent_constant_and_short_clips_are_read(tmp_path: Path, x: np.ndarray) -> None:
+    clip = written(tmp_path / "clip.wav", x, subtype="FLOAT")
+    assert audio.probe(clip).problem == ""
+    np.testing.assert_array_equal(audio.load(clip, RATE), x.astype(np.float32))
+    assert len(audio.load(clip, 22050)) == -(-len(x) // 2)
+
+
+def test_ten_minutes_are_probed_in_little_memory(tmp_path: Path) -> None:
+    clip = written(tmp_path / "clip.wav", np.tile(tone(1, 16000), 600), 16000)
+    tracemalloc.start()
+    info = audio.probe(clip)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (info.seconds, info.problem) == (600, "")
+    assert peak < 8e6  # the whole clip would be 38 MB of float32
+
+
+def empty_file(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def header_only(path: Path) -> None:
+    written(path, np.zeros(0))
+
+
+def header_of_lost_samples(path: Path) -> None:
+    path.write_bytes(written(path, tone()).read_bytes()[:44])
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(written(path, tone()).read_bytes()[:-1000])
+
+
+def truncated_aiff(path: Path) -> None:
+    path.write_bytes(written(path, tone(), kind="AIFF").read_bytes()[:-1000])
+
+
+def truncated_rf64(path: Path) -> None:
+    path.write_bytes(written(path, tone(), kind="RF64").read_bytes()[:-1000])
+
+
+def truncated_flac(path: Path) -> None:
+    path.write_bytes(written(path, tone(), kind="FLAC").read_bytes()[:-1000])
+
+
+def truncated_ogg(path: Path) -> None:
+    path.write_bytes(written(path, tone(), kind="OGG", subtype="VORBIS").read_bytes()[:-100])
+
+
+def truncated_mp3(path: Path) -> None:
+    path.write_bytes(written(path, tone(2), kind="MP3", subtype="MPEG_LAYER_III").read_bytes()[:-2000])
+
+
+def text(path: Path) -> None:
+    path.write_text("this is not audio " * 100)
+
+
+def one_nan(path: Path) -> None:
+    written(path, np.where(np.arange(500_000) == 300_000, np.nan, 0.1), subtype="FLOAT")
+
+
+def one_infinity(path: Path) -> None:
+    written(path, np.where(np.arange(500_000) == 300_000, -np.inf, 0.1), subtype="FLOAT")
+
+
+def huge_samples(path: Path) -> None:
+    written(path, np.full(1000, 1e30), subtype="DOUBLE")
+
+
+def absurd_rate(path: Path) -> None:
+    content = bytearray(written(path, tone()).read_bytes())
+    content[24:28] = (1).to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+def endless(path: Path) -> None:
+    content = bytearray(written(path, tone(0.1), kind="FLAC").read_bytes())
+    content[21:26] = bytes([content[21] | 0x0F, 255, 255, 255, 255])  # total samples in STREAMINFO
+    path.write_bytes(content)
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def missing(path: Path) -> None:
+    pass
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+BAD = [
+    (empty_file, "0 bytes"),
+    (header_only, "a header without samples"),
+    (header_of_lost_samples, "truncated: 0 of 44100 bytes"),
+    (truncated, "truncated: 43100 of 44100 bytes"),
+    (truncated_aiff, "truncated"),
+    (truncated_rf64, "truncated"),
+    (truncated_flac, "damaged|truncated"),
+    (truncated_ogg, "truncated: no end-of-stream page"),
+    (truncated_mp3, "truncated"),
+    (text, "not audio"),
+    (one_nan, "NaN or infinite"),
+    (one_infinity, "NaN or infinite"),
+    (huge_samples, "samples beyond"),
+    (absurd_rate, "sample rate 1 Hz"),
+    (endless, "s long by its header"),
+    (folder, "a folder"),
+    (missing, "no such file"),
+    (pipe, "not a regular file"),
+]
+
+
+@pytest.mark.parametrize(("make", "reason"), BAD, ids=[make.__name__ for make, _ in BAD])
+def test_bad_clips_are_refused_with_a_reason(tmp_path: Path, make: Callable[[Path], None], reason: str) -> None:
+    clip = tmp_path / "clip.wav"
+    make(clip)
+    info = audio.probe(clip)
+    assert (info.sample_rate, info.channels, info.seconds) == (0, 0, 0)
+    with pytest.raises(audio.AudioError, match=reason) as raised:
+        audio.load(clip, RATE)
+    assert raised.value.reason == info.problem
+    assert str(raised.value).startswith(str(clip))
+    assert "\n" not in info.problem
+
+
+@pytest.mark.parametrize("name", ["clip.raw", "no\0name.wav", "x" * 300 + ".wav"])
+def test_strange_names_are_refused(tmp_path: Path, name: str) -> None:
+    if "\0" not in name and len(name) < 255:
+        written(tmp_path / name, tone(), kind="WAV")
+    assert audio.probe(tmp_path / name).problem != ""
+
+
+def test_denied_permission_is_told(tmp_path: Path) -> None:
+    clip = written(tmp_path / "clip.wav", tone())
+    clip.chmod(0)
+    me = os.geteuid()
+    try:
+        if me == 0:  # root reads everything, nobody does not
+            os.seteuid(65534)
+        assert audio.probe(clip).problem == "cannot be opened (Permission denied)"
+    finally:
+        os.seteuid(me)
+
+
+def test_a_stream_of_unknown_length_is_read(tmp_path: Path) -> None:
+    clip = written(tmp_path / "clip.wav", tone())
+    content = bytearray(clip.read_bytes())
+    content[40:44] = b"\xff" * 4
+    clip.write_bytes(content)
+    assert audio.probe(clip) == audio.ClipInfo(RATE, 1, 0.5, "")
+
+
+def test_damaged_bytes_never_surprise(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    clip, outcomes = tmp_path / "clip.wav", set()
+    originals = [
+        written(clip, tone(0.05), subtype=subtype, kind=kind).read_bytes()
+        for kind, subtype in (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("WAVEX", "FLOAT"))
+    ]
+    for trial in range(400):
+        content = bytearray(originals[trial % 4])
+        reach = (48, len(content))[trial % 3 == 0]
+        for position in rng.integers(0, reach, rng.integers(1, 6)):
+            content[position] = rng.integers(256)
+        clip.write_bytes(content[: rng.integers(1, len(content)) if trial % 5 == 0 else None])
+        info = audio.probe(clip)
+        outcomes.add(info.problem == "")
+        if info.problem == "":
+            assert np.isfinite(audio.load(clip, RATE)).all()
+    assert outcomes == {True, False}
+
+
+def test_an_error_survives_the_way_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(audio.AudioError("a.wav", "0 bytes")))  # noqa: S301
+    assert (error.path, error.reason) == ("a.wav", "0 bytes")
+    assert str(error).startswith("a.wav: 0 bytes.")
+
+
+def test_interval_is_cut_after_resampling(tmp_path: Path) -> None:
+    clip = written(tmp_path / "clip.wav", tone(0.5, 48000), 48000)
+    whole = audio.load(clip, RATE)
+    np.testing.assert_array_equal(audio.load_interval(clip, 100, 5000, RATE), whole[100:5000])
+
+
+def test_empty_interval_opens_no_file() -> None:
+    x = audio.load_interval("no/such/clip.wav", 0, 0, RATE)
+    assert (x.shape, x.dtype) == ((0,), np.float32)
+
+
+def test_resample_equals_librosa() -> None:
+    for n in (1, 2, 3, 100, 12345):
+        x = np.random.default_rng(n).normal(size=n).astype(np.float32)
+        for rate in (22050, 8000, 48000):
+            expected = librosa.resample(x, orig_sr=RATE, target_sr=rate)
+            np.testing.assert_array_equal(audio.resample(x, RATE, rate), expected)
+
+
+@needs("esc10/audio_train")
+def test_real_ogg_clips() -> None:
+    for clip in sorted((SHARED / "esc10/audio_train").glob("*.ogg"))[:5]:
+        info = audio.probe(clip)
+        assert (info.sample_rate, info.problem) == (44100, "")
+        assert info.seconds == pytest.approx(5, abs=0.01)

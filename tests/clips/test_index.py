@@ -1,0 +1,510 @@
+"""Dataset folders: three layouts, everything that can be wrong with one, licences and leakage."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from fsat.clips import layouts
+from fsat.clips.index import INDEX_COLUMNS, overlaps, scan
+from fsat.core import files
+from fsat.core.errors import FsatError
+from shared_data import SHARED, needs
+
+META = "fsdkaggle2018_meta/train_post_competition.csv"
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FSAT_JOBS", "1")
+
+
+def write_clip(path: Path, number: int = 0) -> None:
+    """Write 50 ms of noise, another for each number."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(number).uniform(-0.5, 0.5, 400)
+    soundfile.write(path, noise, 8000)
+
+
+TRAIN = ["fname,label", "a.wav,Cello", "b.wav,Cello", "c.wav,Oboe", "d.wav,Oboe"]
+
+
+@pytest.fixture
+def kaggle(tmp_path: Path) -> Callable[..., Path]:
+    """Make a dataset in Kaggle's layout from the lines of its tables."""
+
+    def make(train: list[str] = TRAIN, test: list[str] | None = None, clips: str = "abcd", **other: list[str]) -> Path:
+        folder = tmp_path / "sounds"
+        for number, name in enumerate(clips):
+            write_clip(folder / "audio_train" / f"{name}.wav", number)
+        (folder / "train.csv").write_text("\n".join(train) + "\n", encoding="utf-8")
+        if test is not None:
+            write_clip(folder / "audio_test" / "x.wav", 100)
+            (folder / "test.csv").write_text("\n".join(test) + "\n", encoding="utf-8")
+        return folder
+
+    return make
+
+
+def problems(folder: Path, *, bad_clips: str = "fail") -> str:
+    with pytest.raises(FsatError) as caught:
+        scan(folder, bad_clips=bad_clips)
+    return str(caught.value)
+
+
+def scanned(folder: Path) -> pd.DataFrame:
+    return scan(folder).table
+
+
+# --- layouts ---------------------------------------------------------------------------------------------------------
+
+
+def test_kaggle_layout(kaggle: Callable[..., Path]) -> None:
+    test = ["fname,label,usage,freesound_id,license", "x.wav,Cello,Public,12,CC0"]
+    index = scan(kaggle(["fname,label,manually_verified", *(f"{row},1" for row in TRAIN[:0:-1])], test))
+    table = index.table
+    assert list(table.columns) == INDEX_COLUMNS
+    assert table["fname"].tolist() == ["a.wav", "b.wav", "c.wav", "d.wav", "x.wav"]
+    assert table["split"].tolist() == ["train"] * 4 + ["test"]
+    assert table["path"].tolist()[3:] == ["audio_train/d.wav", "audio_test/x.wav"]
+    assert table.iloc[4].tolist()[3:8] == ["Cello", "Public", "", "12", "CC0"]
+    assert table["verified"].tolist() == ["1"] * 4 + [""]
+    assert table["sample_rate"].tolist() == [8000] * 5
+    assert table["seconds"].tolist() == [0.05] * 5
+    assert set(table["problem"]) == {""}
+    assert index.notes == []
+    assert index.facts["train"] == {
+        "clips": 4,
+        "hours": 0.0001,
+        "verified": 4,
+        "classes": 2,
+        "clips_per_class": {"min": 2, "max": 2},
+        "bad": 0,
+        "excluded": 0,
+    }
+
+
+def test_kaggle_test_clips_without_labels(kaggle: Callable[..., Path]) -> None:
+    """Names come from the sample submission, whose labels are placeholders, or else from the folder."""
+    folder = kaggle()
+    write_clip(folder / "audio_test" / "y.wav", 7)
+    assert scanned(folder)[["fname", "label"]].to_numpy().tolist()[4:] == [["y.wav", ""]]
+    (folder / "sample_submission.csv").write_text("fname,label\ny.wav,Laughter Hi-Hat Flute\n")
+    assert scanned(folder)[["fname", "label"]].to_numpy().tolist()[4:] == [["y.wav", ""]]
+
+
+def test_none_in_the_test_table_is_no_label(kaggle: Callable[..., Path]) -> None:
+    index = scan(kaggle(test=["fname,label,usage", "x.wav,None,Ignored"]))
+    assert index.table[["label", "usage"]].iloc[4].tolist() == ["", "Ignored"]
+    assert index.facts["test"]["labelled"] == 0
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    for number, name in enumerate(["Dog bark/1.wav", "Dog bark/2.flac", "Cat/1.wav", "test/Cat/9.wav", "test/new.wav"]):
+        write_clip(tmp_path / name, number)
+    (tmp_path / "Cat" / "README.txt").write_text("about cats")
+    (tmp_path / "Cat" / ".DS_Store").write_text("")
+    (tmp_path / "notes.txt").write_text("about all")
+    index = scan(tmp_path)
+    assert index.table[["split", "fname", "label"]].to_numpy().tolist() == [
+        ["train", "Cat/1.wav", "Cat"],
+        ["train", "Dog bark/1.wav", "Dog_bark"],
+        ["train", "Dog bark/2.flac", "Dog_bark"],
+        ["test", "test/Cat/9.wav", "Cat"],
+        ["test", "test/new.wav", ""],
+    ]
+    assert (index.table["fname"] == index.table["path"]).all()
+    notes = "\n".join(index.notes)
+    for part in (
+        "README.txt",
+        "notes.txt",
+        "'Dog bark' is written Dog_bark",
+        "1 labels have one training clip only: Cat",
+    ):
+        assert part in notes
+    assert ".DS_Store" not in notes
+
+
+def test_class_folders_with_a_table_of_details(tmp_path: Path) -> None:
+    for number, name in enumerate(["Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav", "test/new.wav"]):
+        write_clip(tmp_path / name, number)
+    rows = ["Dog/1.wav,0,a,x", "Dog/2.wav,1,b,", "Cat/1.wav,0,a,", "Cat/2.wav,1,c,"]
+    (tmp_path / "clips.csv").write_text("\n".join(["fname,fold,group,license", *rows]))
+    index = scan(tmp_path)
+    assert index.table[["fname", "label", "fold", "group", "license"]].to_numpy().tolist() == [
+        ["Cat/1.wav", "Cat", "0", "a", ""],
+        ["Cat/2.wav", "Cat", "1", "c", ""],
+        ["Dog/1.wav", "Dog", "0", "a", "x"],
+        ["Dog/2.wav", "Dog", "1", "b", ""],
+        ["test/new.wav", "", "", "", ""],
+    ]
+    assert "clips.csv" not in "\n".join(index.notes)
+
+
+def test_problems_of_a_table_of_details(tmp_path: Path) -> None:
+    for number, name in enumerate(["Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav"]):
+        write_clip(tmp_path / name, number)
+    rows = ["Dog/1.wav,0", "Dog/1.wav,1", "Cat/1.wav,first", "../Cat/2.wav,1", "Dog/9.wav,1"]
+    (tmp_path / "clips.csv").write_text("\n".join(["fname,fold", *rows]))
+    text = problems(tmp_path)
+    for part in (
+        "fname twice",
+        "clips.csv line 3: Dog/1.wav",
+        "fold is not a number",
+        "no such clip",
+        "clips.csv line 5: ../Cat/2.wav",
+        "clips.csv line 6: Dog/9.wav",
+        "training clip without a row in clips.csv",
+        "Dog/2.wav",
+    ):
+        assert part in text
+
+
+def test_class_folder_problems(tmp_path: Path) -> None:
+    for number, name in enumerate(["Dog bark/1.wav", "Dog_bark/1.wav", "fold/1.wav", "Cat/deeper/1.wav"]):
+        write_clip(tmp_path / name, number)
+    (tmp_path / "Dog_bark" / "x.wav").mkdir()
+    text = problems(tmp_path)
+    assert "labels that differ in spaces only" in text
+    assert "label is a word that the pipeline's tables use" in text
+    assert "class folder without clips" in text
+    assert "Dog_bark/x.wav: is a folder, not a file" in text
+
+
+@needs("fsdkaggle2018_slice")
+def test_published_layout_on_real_clips() -> None:
+    index = scan(SHARED / "fsdkaggle2018_slice")
+    table = index.table
+    assert table.groupby("split").size().to_dict() == {"train": 200, "test": 50}
+    assert index.facts["train"]["clips_per_class"] == {"min": 20, "max": 20}
+    assert index.facts["test"]["labelled"] == 50
+    assert table["usage"].value_counts().to_dict() == {"": 200, "Private": 40, "Public": 10}
+    assert set(table["sample_rate"]) == {44100}
+    assert 1.0 <= table["seconds"].min() < table["seconds"].max() <= 26.4
+    assert index.notes == []
+
+
+@needs("esc10")
+def test_a_fold_column_is_kept(tmp_path: Path) -> None:
+    """ESC-10: no test set, five folds of its own."""
+    for name in ("audio_train", "train.csv"):
+        (tmp_path / name).symlink_to(SHARED / "esc10" / name)
+    # The real folder is scanned; links out of the dataset are refused.
+    assert "leads outside the dataset folder" in problems(tmp_path)
+    listing = layouts.read(SHARED / "esc10")
+    assert len(listing.problems) == 0
+    assert listing.table.groupby("fold").size().to_dict() == {str(fold): 80 for fold in range(5)}
+
+
+@pytest.mark.parametrize("columns", ["fold", "group"])
+def test_index_survives_writing_and_reading(kaggle: Callable[..., Path], tmp_path: Path, columns: str) -> None:
+    table = scanned(
+        kaggle([f"fname,label,{columns}", *(f"{row},{i % 2}" for i, row in enumerate(TRAIN[1:]))], ["fname", "x.wav"])
+    )
+    assert list(table.columns) == [*INDEX_COLUMNS, columns]
+    files.write_csv(tmp_path / "index.csv", table)
+    again = files.read_csv(tmp_path / "index.csv")
+    assert again["fname"].tolist() == table["fname"].tolist()
+    assert [int(value) for value in again[columns].tolist()[:4]] == [0, 1, 0, 1]
+    assert again["seconds"].tolist() == [0.05] * 5
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace(",", ";"),
+        lambda text: text.replace(",", "\t"),
+        lambda text: text.replace(",", " , "),
+        lambda text: "\n" + text.replace("\n", "\n\n"),
+        lambda text: text.rstrip("\n"),
+        lambda text: text.replace("fname", "FName"),
+        lambda text: text.replace("a.wav", '"a.wav"'),
+        lambda text: "\ufeff" + text.replace(",", ";").replace("\n", "\r\n"),
+    ],
+)
+def test_dialects_of_csv_are_accepted(kaggle: Callable[..., Path], spoil: Callable[[str], str]) -> None:
+    folder = kaggle()
+    (folder / "train.csv").write_bytes(spoil("\n".join(TRAIN) + "\n").encode())
+    table = scanned(folder)
+    assert table[["fname", "label"]].to_numpy().tolist() == [row.split(",") for row in TRAIN[1:]]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_unicode_names(kaggle: Callable[..., Path], form: str) -> None:
+    """A table may compose an accent that the file name decomposes (macOS), and the other way round."""
+    names = [unicodedata.normalize("NFC", "Größe 音 é.wav"), unicodedata.normalize("NFD", "Größe 音 é.wav")]
+    name, other = names if form == "NFC" else names[::-1]
+    assert name != other
+    folder = kaggle([*TRAIN, f"{name},Flöte", "f.wav,Flöte"])
+    write_clip(folder / "audio_train" / other, 50)
+    write_clip(folder / "audio_train" / "f.wav", 51)
+    row = scanned(folder).set_index("fname").loc[name]
+    assert row["label"] == "Flöte"
+    assert (folder / row["path"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("lines", "parts"),
+    [
+        ([], ["table is empty", "train.csv"]),
+        (["fname,label"], ["table has no rows", "train.csv"]),
+        (["file,class", "a.wav,Cello"], ["column fname and label missing (found: file, class)"]),
+        (["fname,klass", "a.wav,Cello"], ["column label missing"]),
+        (["fname,label,label", "a.wav,Cello,Oboe"], ["column twice: label"]),
+        ([*TRAIN, "a.wav,Oboe"], ["fname twice", "train.csv line 6: a.wav (also train.csv line 2)"]),
+        ([*TRAIN, "./a.wav,Oboe"], ["fname twice"]),
+        ([*TRAIN, "e.wav,Oboe"], ["audio_train/e.wav: file is missing", "dataset.bad_clips to skip"]),
+        ([*TRAIN, ",Oboe"], ["row without fname", "train.csv line 6"]),
+        ([*TRAIN, "e.wav"], ["another number of fields than the header", "line 6: 1 fields, header 2"]),
+        ([*TRAIN[:4], "d.wav,"], ["audio_train/d.wav: label is blank"]),
+        ([*TRAIN[:4], "d.wav,None"], ["audio_train/d.wav: label is None"]),
+        ([*TRAIN[:4], "d.wav,stage"], ["label is a word that the pipeline's tables use"]),
+        (["fname,label", "a.wav,Cello", "b.wav,Cello"], ["one label only", "Cello"]),
+        ([*TRAIN, "../../x.wav,Oboe"], ["leads outside the dataset folder", "line 6: ../../x.wav"]),
+        ([*TRAIN, "/etc/passwd,Oboe"], ["leads outside", "line 6: /etc/passwd"]),
+        ([*TRAIN, "sub/../../../x.wav,Oboe"], ["leads outside"]),
+        ([*TRAIN, "..\\x.wav,Oboe"], ["leads outside"]),
+        ([*TRAIN, "C:\\x.wav,Oboe"], ["leads outside"]),
+        ([*TRAIN, '"x\0.wav",Oboe'], ["leads outside"]),
+        ([*TRAIN, '"x\ry.wav",Oboe'], ["control characters"]),
+        ([*TRAIN, f"{'x' * 5000}.wav,Oboe"], ["file is missing"]),
+        (["fname,label,fold", "a.wav,Cello,x", "b.wav,Oboe,"], ["fold is not a number", "a.wav: 'x'", "b.wav: ''"]),
+        (["fname,label,group", "a.wav,Cello,x", "b.wav,Oboe,"], ["group is blank", "line 3: b.wav"]),
+        (["fname,label,manually_verified", "a.wav,Cello,2", "b.wav,Oboe,0"], ["neither 0 nor 1", "a.wav: '2'"]),
+    ],
+)
+def test_table_problems(kaggle: Callable[..., Path], lines: list[str], parts: list[str]) -> None:
+    text = problems(kaggle(lines))
+    for part in parts:
+        assert part in text
+
+
+def test_table_that_is_no_text(kaggle: Callable[..., Path]) -> None:
+    folder = kaggle()
+    (folder / "train.csv").write_bytes(b"fname,label\na.wav,Fl\xf6te\n")
+    assert "table is not UTF-8 text (byte 20)" in problems(folder)
+    (folder / "train.csv").write_bytes(b'fname,label\n"' + b"x" * 200_000)
+    assert "cannot be read as CSV" in problems(folder)
+
+
+def test_missing_table_folder_dataset_and_layout(kaggle: Callable[..., Path], tmp_path: Path) -> None:
+    folder = kaggle()
+    (folder / "train.csv").unlink()
+    assert "table missing" in problems(folder)
+    (tmp_path / "empty").mkdir()
+    assert "has no layout known here (found: nothing)" in problems(tmp_path / "empty")
+    (tmp_path / "empty" / "list.csv").write_text("a")
+    assert "(found: list.csv)" in problems(tmp_path / "empty")
+    assert re.search("does not exist.*dataset.path", problems(tmp_path / "nowhere"))
+    assert "cannot be read: Not a directory" in problems(tmp_path / "empty" / "list.csv")
+    (folder / "train.csv").write_text("\n".join(TRAIN))
+    (folder / "test.csv").write_text("fname\nx.wav\n")
+    assert "folder of clips missing" in problems(folder)
+
+
+def test_everything_is_told_at_once(kaggle: Callable[..., Path]) -> None:
+    rows = ["a.wav,Oboe", "gone.wav,Oboe", "../x.wav,Oboe", "bad.wav,Oboe", "c.wav,Oboe,Oboe"]
+    folder = kaggle([*TRAIN, *rows], test=["fname,usage", "x.wav,Secret", "x.wav,Public"])
+    (folder / "audio_train" / "bad.wav").write_text("no audio")
+    text = problems(folder)
+    assert "7 problems" in text
+    for part in ("fname twice", "gone.wav", "../x.wav", "bad.wav", "number of fields", "unknown usage", "'Secret'"):
+        assert part in text
+
+
+def test_a_long_list_is_cut(kaggle: Callable[..., Path]) -> None:
+    text = problems(kaggle([*TRAIN, *(f"gone{i}.wav,Oboe" for i in range(1000))]))
+    assert "1000 problems" in text
+    assert "... and 980 more" in text
+    assert len(text.splitlines()) < 30
+
+
+def test_extra_files_are_a_note(kaggle: Callable[..., Path]) -> None:
+    index = scan(kaggle(clips="abcdef"))
+    assert index.notes == ["audio_train/: 2 files are not in train.csv and are not used: e.wav, f.wav"]
+    assert len(index.table) == 4
+
+
+def test_a_label_that_training_lacks_is_a_note(kaggle: Callable[..., Path]) -> None:
+    index = scan(kaggle(test=["fname,label", "x.wav,Tuba"]))
+    assert "no training clip has" in index.notes[0]
+    assert "Tuba" in index.notes[0]
+
+
+# --- what may be opened ----------------------------------------------------------------------------------------------
+
+
+def test_links_out_of_the_dataset_are_refused(kaggle: Callable[..., Path], tmp_path: Path) -> None:
+    folder = kaggle([*TRAIN, "link.wav,Oboe"], clips="abcd")
+    write_clip(tmp_path / "secret.wav")
+    (folder / "audio_train" / "link.wav").symlink_to(tmp_path / "secret.wav")
+    assert "leads outside the dataset folder" in problems(folder)
+    (folder / "audio_train" / "link.wav").unlink()
+    (folder / "audio_train" / "link.wav").symlink_to("a.wav")
+    assert len(scanned(folder)) == 5
+
+
+def test_links_into_a_dvc_cache_are_followed(kaggle: Callable[..., Path], tmp_path: Path) -> None:
+    folder = kaggle()
+    cached = tmp_path / ".dvc/cache/files/md5/ab" / ("c" * 30)
+    cached.parent.mkdir(parents=True)
+    (folder / "audio_train" / "a.wav").rename(cached)
+    (folder / "audio_train" / "a.wav").symlink_to(cached)
+    assert len(scanned(folder)) == 4
+
+
+def test_linked_table_and_linked_class_folder_are_refused(kaggle: Callable[..., Path], tmp_path: Path) -> None:
+    folder = kaggle()
+    (folder / "train.csv").rename(tmp_path / "elsewhere.csv")
+    (folder / "train.csv").symlink_to(tmp_path / "elsewhere.csv")
+    assert "leads outside the dataset folder" in problems(folder)
+    for name in ("A/1.wav", "B/1.wav"):
+        write_clip(tmp_path / "classes" / name)
+    write_clip(tmp_path / "C" / "1.wav")
+    (tmp_path / "classes" / "C").symlink_to(tmp_path / "C")
+    assert re.search(r"leads outside.*\n *C/$", problems(tmp_path / "classes"))
+
+
+def test_pipes_are_not_opened(tmp_path: Path) -> None:
+    """Opening a pipe that nobody writes to waits for ever."""
+    write_clip(tmp_path / "A" / "1.wav")
+    write_clip(tmp_path / "B" / "1.wav")
+    os.mkfifo(tmp_path / "A" / "pipe.wav")
+    assert "A/pipe.wav: is not a regular file" in problems(tmp_path)
+
+
+def test_undecodable_file_names_are_told(tmp_path: Path) -> None:
+    write_clip(tmp_path / "A" / "1.wav")
+    write_clip(tmp_path / "B" / "1.wav")
+    (tmp_path / "A" / "1.wav").rename(tmp_path / "A" / os.fsdecode(b"\xff.wav"))
+    text = problems(tmp_path)
+    assert "name is not UTF-8" in text
+    text.encode()  # can be printed
+
+
+@pytest.mark.parametrize("inside", ["data", "data/mine", "data/demo/inner", "./data/../data/mine"])
+def test_other_folders_inside_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (inside, tmp_path / inside):
+        with pytest.raises(FsatError, match=r"belongs to the pipeline.*`mv .* sounds`"):
+            layouts.refuse_inside(path, "data", allowed=["data/demo"])
+
+
+@pytest.mark.parametrize("outside", ["data/demo", "data/demo/", "sounds", "database", "../data", "/srv/data"])
+def test_sources_and_folders_outside_data_are_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outside: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    layouts.refuse_inside(outside, "data", allowed=["data/demo"])
+
+
+# --- bad clips -------------------------------------------------------------------------------------------------------
+
+
+def test_bad_training_clips_are_skipped_on_request(kaggle: Callable[..., Path]) -> None:
+    folder = kaggle([*TRAIN, "gone.wav,Oboe", "text.wav,Oboe", "nolabel.wav,"])
+    (folder / "audio_train" / "text.wav").write_text("no audio")
+    write_clip(folder / "audio_train" / "nolabel.wav")
+    assert "3 problems" in problems(folder)
+    index = scan(folder, bad_clips="skip")
+    assert index.table["fname"].tolist() == ["a.wav", "b.wav", "c.wav", "d.wav"]
+    assert index.facts["train"]["bad"] == 3
+    assert "3 bad training clips are skipped" in index.notes[0]
+    assert "gone.wav: file is missing" in index.notes[0]
+
+
+def test_skipping_does_not_hide_a_broken_table(kaggle: Callable[..., Path]) -> None:
+    assert "fname twice" in problems(kaggle([*TRAIN, "a.wav,Oboe"]), bad_clips="skip")
+    assert "one label only" in problems(kaggle([*TRAIN[:3], "gone.wav,Oboe"]), bad_clips="skip")
+
+
+def test_bad_test_clips_keep_their_row(kaggle: Callable[..., Path]) -> None:
+    folder = kaggle(test=["fname,label", "x.wav,Cello", "gone.wav,Oboe", "text.wav,Oboe"])
+    (folder / "audio_test" / "text.wav").write_text("no audio")
+    index = scan(folder)
+    test = index.table[index.table["split"] == "test"].set_index("fname")
+    assert test.index.tolist() == ["gone.wav", "text.wav", "x.wav"]
+    assert test.loc["gone.wav", "problem"] == "file is missing"
+    assert test.loc["text.wav", "problem"] != ""
+    assert test["seconds"].isna().tolist() == [True, True, False]
+    assert index.facts["test"]["bad"] == 2
+    assert "2 test clips cannot be read" in index.notes[0]
+
+
+# --- licences and leakage --------------------------------------------------------------------------------------------
+
+
+def test_licences_are_counted_and_excluded(kaggle: Callable[..., Path]) -> None:
+    licences = ["CC0", "CC0", "Attribution-NonCommercial", ""]
+    rows = [f"{row},{licence}" for row, licence in zip(TRAIN[1:], licences, strict=True)]
+    folder = kaggle(["fname,label,license", *rows])
+    assert scan(folder).facts["licenses"]["train"] == {"Attribution-NonCommercial": 1, "CC0": 2, "unknown": 1}
+    index = scan(folder, exclude_licenses=["attribution-noncommercial", "GPL"])
+    assert index.table["fname"].tolist() == ["a.wav", "b.wav", "d.wav"]
+    assert index.facts["train"]["excluded"] == 1
+    assert "no training clip has the licence 'GPL'" in index.notes[0]
+    assert "1 training clips are left out" in index.notes[1]
+
+
+def test_a_licence_that_is_part_of_another_is_not_excluded(kaggle: Callable[..., Path]) -> None:
+    folder = kaggle(["fname,label,license", *(f"{row},Attribution-NonCommercial" for row in TRAIN[1:])])
+    assert len(scan(folder, exclude_licenses=["Attribution"]).table) == 4
+
+
+def test_test_clips_that_are_in_train_are_named(kaggle: Callable[..., Path]) -> None:
+    folder = kaggle(
+        ["fname,label,freesound_id", *(f"{row},{i}" for i, row in enumerate(TRAIN[1:]))],
+        test=["fname,label,freesound_id", "x.wav,Oboe,2", "a.wav,Oboe,77", "copy.wav,Oboe,78", "fresh.wav,Oboe,79"],
+    )
+    write_clip(folder / "audio_test" / "a.wav", 200)
+    write_clip(folder / "audio_test" / "copy.wav", 1)  # the bytes of b.wav
+    write_clip(folder / "audio_test" / "fresh.wav", 201)
+    index = scan(folder)
+    assert index.notes == [
+        "test clip a.wav is also in train: a.wav (same name)",
+        "test clip copy.wav is also in train: b.wav (same bytes)",
+        "test clip x.wav is also in train: c.wav (same freesound_id 2)",
+    ]
+    assert index.facts["test_also_in_train"] == {"clips": 3, "fname": 1, "freesound_id": 1, "bytes": 1}
+
+
+@needs(META)
+def test_leakage_and_licences_of_the_real_metadata() -> None:
+    """FSDKaggle2018 keeps its own train and test apart."""
+    folder = SHARED / "fsdkaggle2018_meta"
+    train = pd.read_csv(folder / "train_post_competition.csv", dtype=str, keep_default_na=False)
+    test = pd.read_csv(folder / "test_post_competition_scoring_clips.csv", dtype=str, keep_default_na=False)
+    assert train["license"].value_counts().to_dict() == {
+        "Attribution": 5210,
+        "Creative Commons 0": 4260,
+        "Attribution Noncommercial": 3,
+    }
+    assert overlaps(train, test) == []
+
+
+@needs(META)
+@needs("esc10/train.csv")
+def test_esc10_is_no_independent_test_for_fsdkaggle2018() -> None:
+    """30 of its 40 dog barks (24 in the training, 6 in the test clips) and 3 sneezes are from the same recordings."""
+    names = ["train_post_competition.csv", "test_post_competition_scoring_clips.csv"]
+    folder = SHARED / "fsdkaggle2018_meta"
+    tables = [pd.read_csv(folder / name, dtype=str, keep_default_na=False) for name in names]
+    esc10 = pd.read_csv(SHARED / "esc10/train.csv", dtype=str, keep_default_na=False).set_index("fname", drop=False)
+
+    def shared_labels(clips: pd.DataFrame) -> dict[str, int]:
+        twins = overlaps(clips, esc10)
+        return esc10.loc[[twin.test for twin in twins], "label"].value_counts().to_dict()
+
+    assert shared_labels(tables[0]) == {"Dog_bark": 24, "Person_sneeze": 3}
+    assert shared_labels(pd.concat(tables)) == {"Dog_bark": 30, "Person_sneeze": 3}

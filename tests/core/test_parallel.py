@@ -1,0 +1,132 @@
+"""One function over many clips: order, memory, threads, errors, and a Dask cluster."""
+
+import os
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from fsat.clips import audio
+from fsat.core import parallel
+from fsat.core.errors import FsatError
+from fsat.features import mel
+
+MEL: dict[str, Any] = {"sample_rate": 44100, "mel_sample_rate": 22050, "n_fft": 1764, "hop_length": 220, "n_mels": 64}
+
+
+def slow_square(number: int) -> int:
+    """Later items finish first."""
+    time.sleep(0.02 * (number % 3 == 0))
+    return number**2
+
+
+def leave_a_mark(number: int, *, folder: Path) -> int:
+    (folder / str(number)).touch()
+    return number
+
+
+def thread_counts(_: int) -> set[int]:
+    (np.ones((50, 50)) @ np.ones((50, 50))).sum()
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def kill_the_worker(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def noise(n: int) -> np.ndarray:
+    return np.random.default_rng(n).normal(0, 0.1, n).astype(np.float32)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("n", [0, 1, 7, 150])
+def test_results_come_in_order(jobs: int, n: int) -> None:
+    assert list(parallel.map_clips(slow_square, range(n), desc="test", jobs=jobs)) == [i**2 for i in range(n)]
+
+
+def test_two_processes_give_the_bytes_of_one() -> None:
+    signals = [noise(n) for n in range(1000, 41_000, 4000)]
+    work = partial(mel.log_mel, **MEL)
+    one, two = (list(parallel.map_clips(work, signals, desc="test", jobs=jobs)) for jobs in (1, 2))
+    assert [a.tobytes() for a in one] == [b.tobytes() for b in two]
+
+
+def test_a_slow_consumer_is_not_run_away_from(tmp_path: Path) -> None:
+    results = parallel.map_clips(partial(leave_a_mark, folder=tmp_path), range(500), desc="test", jobs=2)
+    assert next(results) == 0
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) <= 2 * parallel._AHEAD_PER_WORKER + 2
+    assert list(results) == list(range(1, 500))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_consumer_may_stop_early() -> None:
+    results = parallel.map_clips(slow_square, range(300), desc="test", jobs=2)
+    assert next(results) == 0
+    results.close()  # type: ignore[attr-defined]
+    assert list(parallel.map_clips(slow_square, range(3), desc="test", jobs=2)) == [0, 1, 4]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_every_call_has_one_thread(jobs: int) -> None:
+    assert set.union(*parallel.map_clips(thread_counts, range(4), desc="test", jobs=jobs)) == {1}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_errors_reach_the_caller(jobs: int) -> None:
+    work = partial(audio.load, sample_rate=44100)
+    with pytest.raises(audio.AudioError, match=r"missing\.wav: no such file"):
+        list(parallel.map_clips(work, ["missing.wav", "missing.wav"], desc="test", jobs=jobs))
+
+
+def test_a_killed_worker_is_told() -> None:
+    with pytest.raises(FsatError, match=r"test: a worker process was killed, .* FSAT_JOBS"):
+        list(parallel.map_clips(kill_the_worker, range(4), desc="test", jobs=2))
+    assert list(parallel.map_clips(slow_square, range(3), desc="test", jobs=2)) == [0, 1, 4]
+
+
+def test_jobs_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FSAT_DASK", raising=False)
+    for text in ("0", "-1", "two", "1.5"):
+        monkeypatch.setenv("FSAT_JOBS", text)
+        with pytest.raises(FsatError, match=f"FSAT_JOBS must be an integer >= 1 .* Got '{text}'"):
+            list(parallel.map_clips(slow_square, [1, 2], desc="test"))
+    monkeypatch.setenv("FSAT_JOBS", "1")
+    assert list(parallel.map_clips(lambda number: number, [1, 2], desc="test")) == [1, 2]
+
+
+def test_progress_is_lines_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    list(parallel.map_clips(slow_square, range(5), desc="trim", jobs=1))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "trim: 5 of 5 clips" in err.strip().splitlines()[-1]
+
+
+def test_dask_cluster_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed", reason="the extra fsat[dask] is not installed")
+    signals = [noise(n) for n in range(1000, 41_000, 4000)]
+    work = partial(mel.log_mel, **MEL)
+    serial = [a.tobytes() for a in parallel.map_clips(work, signals, desc="test", jobs=1)]
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        monkeypatch.setenv("FSAT_DASK", cluster.scheduler_address)
+        assert [a.tobytes() for a in parallel.map_clips(work, signals, desc="test")] == serial
+        with pytest.raises(audio.AudioError, match="no such file"):
+            list(parallel.map_clips(partial(audio.load, sample_rate=44100), ["missing.wav"] * 3, desc="test"))
+
+
+def test_dask_problems_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FSAT_DASK", "tcp://127.0.0.1:9")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "distributed", None)
+        with pytest.raises(FsatError, match=r"pip install -e '\.\[dask\]'"):
+            list(parallel.map_clips(slow_square, [1, 2], desc="test"))
+    pytest.importorskip("distributed", reason="the extra fsat[dask] is not installed")
+    monkeypatch.setattr(parallel, "_DASK_TIMEOUT_S", 0.3)
+    with pytest.raises(FsatError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler there"):
+        list(parallel.map_clips(slow_square, [1, 2], desc="test"))

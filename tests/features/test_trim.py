@@ -1,0 +1,63 @@
+"""Leading and trailing silence."""
+
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from fsat.clips.audio import AudioError
+from fsat.features import trim
+from shared_data import SHARED, needs
+
+
+def burst(n: int, start: int, end: int, *, quiet: float = 0.0) -> np.ndarray:
+    """Noise between `start` and `end`, noise of amplitude `quiet` elsewhere."""
+    x = np.random.default_rng(n).normal(size=n).astype(np.float32)
+    x[:start] *= quiet
+    x[end:] *= quiet
+    return x
+
+
+@pytest.mark.parametrize("n", [1, 511, 512, 513, 2047, 2048, 2049, 5000, 44100])
+@pytest.mark.parametrize("quiet", [0.0, 1e-4, 1e-2])
+@pytest.mark.parametrize("top_db", [20, 60])
+def test_equals_librosa(n: int, quiet: float, top_db: float) -> None:
+    for start, end in ((0, n), (n // 3, n // 2 + 1), (n // 2, n)):
+        x = burst(n, start, end, quiet=quiet)
+        _, expected = librosa.effects.trim(x, top_db=top_db)
+        assert trim.trim_interval(x, top_db=top_db) == tuple(expected)
+
+
+@pytest.mark.parametrize("n", [0, 1, 100, 3000])
+@pytest.mark.parametrize("value", [0.0, 1e-6, 0.5])
+def test_silent_and_constant_signals_stay_whole(n: int, value: float) -> None:
+    assert trim.trim_interval(np.full(n, value, dtype=np.float32), top_db=60) == (0, n)
+
+
+def test_keeps_the_loud_part() -> None:
+    start, end = trim.trim_interval(burst(44100, 10_000, 20_000), top_db=60)
+    assert 10_000 - trim.FRAME_LENGTH <= start <= 10_000
+    assert 20_000 <= end <= 20_000 + trim.FRAME_LENGTH
+
+
+def test_a_clip_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.wav"
+    soundfile.write(clip, burst(44100, 10_000, 20_000), 44100, subtype="FLOAT")
+    expected = trim.trim_interval(burst(44100, 10_000, 20_000), top_db=60)
+    assert trim.trim_clip(clip, sample_rate=44100, top_db=60) == expected
+    clip.write_bytes(clip.read_bytes()[:-1])
+    with pytest.raises(AudioError, match="truncated"):
+        trim.trim_clip(clip, sample_rate=44100, top_db=60)
+
+
+@needs("reference/trim.csv")
+@needs("fsdkaggle2018_slice")
+def test_bounds_of_real_clips_equal_the_reference() -> None:
+    paths = {path.name: path for path in (SHARED / "fsdkaggle2018_slice").glob("*/*.wav")}
+    reference = pd.read_csv(SHARED / "reference/trim.csv")
+    ours = [trim.trim_clip(paths[fname], sample_rate=44100, top_db=60) for fname in reference["fname"]]
+    np.testing.assert_array_equal(ours, reference[["start", "end"]].to_numpy())
+    assert len(ours) == 250

@@ -1,0 +1,314 @@
+"""Crop, augmentation and mixup: exact where there is a rule, distributions (5 sigma) where there is chance."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from conftest import make_examples, make_store
+from fsat.inputs import batches
+from fsat.inputs.frames import scale_db
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def near(share: float, p: float, n: int) -> bool:
+    """Whether a share of n draws is within 5 sigma of its probability."""
+    return abs(share - p) <= 5 * np.sqrt(p * (1 - p) / n)
+
+
+# Lengths
+
+
+def test_length_range_is_the_percentiles() -> None:
+    lengths = np.arange(1, 1001)
+    assert batches.length_range(lengths, (25, 75)) == (251, 750)
+    assert batches.length_range(lengths, (25, 75), step=32) == (256, 736)
+
+
+def test_length_range_of_short_clips_is_what_a_network_can_read() -> None:
+    assert batches.length_range(np.array([3, 4, 5]), (25, 75)) == (32, 32)
+    assert batches.length_range(np.array([3, 4, 100]), (25, 75), step=20) == (40, 60)
+
+
+def test_every_length_of_the_closed_range_is_drawn_equally_often() -> None:
+    n = 20_000
+    generator = rng()
+    drawn = np.array([batches.draw_length(generator, (263, 272)) for _ in range(n)])
+    values, counts = np.unique(drawn, return_counts=True)
+    assert values.tolist() == list(range(263, 273))
+    assert all(near(count / n, 0.1, n) for count in counts)
+
+
+def test_lengths_drawn_with_a_step_are_its_multiples() -> None:
+    generator = rng()
+    assert {batches.draw_length(generator, (64, 160), step=32) for _ in range(300)} == {64, 96, 128, 160}
+
+
+def test_the_recipes_six_lengths() -> None:
+    assert batches.test_lengths((263, 763), 6) == [263, 363, 463, 563, 663, 763]
+    assert batches.test_lengths((100, 100), 6) == [100]
+
+
+# Crop
+
+
+def test_spans_of_a_longer_clip_are_uniform_over_all_positions() -> None:
+    n = 30_000
+    spans = batches.draw_spans(rng(), np.full(n, 14), 10)
+    values, counts = np.unique(spans, return_counts=True)
+    assert values.tolist() == [0, 1, 2, 3, 4]
+    assert all(near(count / n, 0.2, n) for count in counts)
+
+
+def test_padding_of_a_shorter_clip_is_split_uniformly() -> None:
+    n = 30_000
+    spans = batches.draw_spans(rng(), np.full(n, 6), 10)
+    values, counts = np.unique(spans, return_counts=True)
+    assert values.tolist() == [-4, -3, -2, -1, 0]
+    assert all(near(count / n, 0.2, n) for count in counts)
+
+
+def test_spans_keyed_by_name_are_uniform_over_clips_and_over_passes() -> None:
+    n = 20_000
+    names = [f"{number}.wav" for number in range(n)]
+    over_clips = batches.clip_spans(names, np.full(n, 14), 10, (1, "predict", 0, 263, 0))
+    over_passes = [batches.clip_spans(["a.wav"], np.array([6]), 10, (1, "predict", number))[0] for number in range(n)]
+    for spans, expected in ((over_clips, [0, 1, 2, 3, 4]), (over_passes, [-4, -3, -2, -1, 0])):
+        values, counts = np.unique(spans, return_counts=True)
+        assert values.tolist() == expected
+        assert all(near(count / n, 0.2, n) for count in counts)
+    again = batches.clip_spans(names, np.full(n, 14), 10, (1, "predict", 0, 263, 1))
+    assert near((over_clips == again).mean(), 0.2, n)  # one try tells nothing about the next
+
+
+def test_a_clips_spans_depend_on_its_own_name_alone() -> None:
+    key, names, lengths = (1, "predict", 0), ["a.wav", "dog/b.wav", "c.wav"], np.array([300, 400, 20])
+    together = batches.clip_spans(names, lengths, 100, key)
+    alone = [batches.clip_spans([name], lengths[[row]], 100, key)[0] for row, name in enumerate(names)]
+    assert together.tolist() == alone
+    assert batches.clip_spans(["/elsewhere/b.wav"], lengths[[1]], 100, key)[0] == together[1]
+    assert batches.clip_spans(["d.wav"], lengths[[1]], 100, key)[0] != together[1]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7])
+@pytest.mark.parametrize("left", [0, 1, 5])
+def test_mirror_equals_symmetric_padding(length: int, left: int) -> None:
+    right = 20 - length - left
+    indices = np.arange(-left, length + right)[None]
+    expected = np.pad(np.arange(length), (left, right), mode="symmetric")
+    np.testing.assert_array_equal(batches.mirror(indices, np.array([length]))[0], expected)
+
+
+# Augmentation
+
+
+def draw(n: int, augment: SimpleNamespace, *, n_frames: int = 100, n_mels: int = 64) -> batches.Augmentation:
+    return batches.draw_augmentation(rng(), n, n_frames, n_mels, augment)
+
+
+def test_shift_is_uniform_and_reaches_both_ends(recipe_augmentation: SimpleNamespace) -> None:
+    n = 60_000
+    shifts = draw(n, recipe_augmentation, n_frames=10).time_shift
+    values, counts = np.unique(shifts, return_counts=True)
+    assert values.tolist() == list(range(-6, 7))
+    assert all(near(count / n, 1 / 13, n) for count in counts)
+
+
+def test_flip_and_erase_happen_as_often_as_they_should(recipe_augmentation: SimpleNamespace) -> None:
+    n = 10_000
+    drawn = draw(n, recipe_augmentation)
+    erased = drawn.erase.any(axis=1)
+    assert near(drawn.flip.mean(), 0.5, n)
+    assert near(erased.mean(), 0.5, n)
+    assert near((drawn.flip & erased).mean(), 0.25, n)  # each on its own
+    assert near((drawn.fill < 0.3).mean(), 0.3, n)
+
+
+def test_nothing_happens_at_probability_zero(no_augmentation: SimpleNamespace) -> None:
+    drawn = draw(500, no_augmentation)
+    assert not drawn.time_shift.any() and not drawn.frequency_shift.any()
+    assert not drawn.flip.any() and not drawn.erase.any()
+
+
+@pytest.mark.parametrize("n_frames", [263, 763])
+def test_rectangles_follow_the_distribution_of_those_that_fit(n_frames: int) -> None:
+    n, n_mels = 20_000, 64
+    rectangles = batches.draw_rectangles(rng(), n, n_frames, n_mels, (0.02, 0.4), (0.3, 3.33))
+    top, height, left, width = rectangles.T
+    assert (top >= 0).all() and (top + height <= n_mels).all()
+    assert (left >= 0).all() and (left + width <= n_frames).all()
+    # The same rejection, written with plain loops and another generator.
+    plain = np.random.default_rng(99)
+    areas = []
+    tries = fits = 0
+    while len(areas) < 4000:
+        tries += 1
+        area, aspect = plain.uniform(0.02, 0.4) * n_mels * n_frames, plain.uniform(0.3, 3.33)
+        h, w = int((area * aspect) ** 0.5), int((area / aspect) ** 0.5)
+        fits += h <= n_mels and w <= n_frames
+        if plain.integers(n_mels) + h <= n_mels and plain.integers(n_frames) + w <= n_frames:
+            areas.append(h * w / (n_mels * n_frames))
+    share = height * width / (n_mels * n_frames)
+    assert abs(share.mean() - np.mean(areas)) < 5 * np.std(areas) * np.sqrt(1 / 4000 + 1 / n)
+    for quantile in (0.1, 0.5, 0.9):
+        assert near((share < np.quantile(areas, quantile)).mean(), quantile, 3000)
+    if (
+        n_frames == 763
+    ):  # 13 % of the draws have a size that fits, 3 % a corner as well; 65 bins at aspect 0.3 bound the area
+        assert near(fits / tries, 0.128, tries)
+        assert near(4000 / tries, 0.029, tries)
+        assert share.max() < 65**2 / 0.3 / (n_mels * n_frames)
+
+
+def test_a_picture_too_narrow_for_any_rectangle_stays_whole() -> None:
+    rectangles = batches.draw_rectangles(rng(), 3, 1, 64, (0.5, 0.6), (0.3, 0.4), rounds=2)
+    assert not rectangles.any()
+
+
+def augmentation(n: int, **changes: np.ndarray) -> batches.Augmentation:
+    nothing = {
+        "time_shift": np.zeros(n, int),
+        "frequency_shift": np.zeros(n, int),
+        "flip": np.zeros(n, bool),
+        "erase": np.zeros((n, 4), int),
+        "fill": np.zeros(n, np.float32),
+    }
+    return batches.Augmentation(**(nothing | changes))
+
+
+def test_shift_repeats_the_edge_frame_and_flip_reverses_the_shifted_picture() -> None:
+    indices = np.tile(np.arange(5), (4, 1))
+    drawn = augmentation(4, time_shift=np.array([2, -2, 0, 2]), flip=np.array([False, False, True, True]))
+    expected = [[0, 0, 0, 1, 2], [2, 3, 4, 4, 4], [4, 3, 2, 1, 0], [2, 1, 0, 0, 0]]
+    np.testing.assert_array_equal(batches.augment_indices(indices, drawn), expected)
+
+
+def test_erasing_fills_the_rectangle_and_nothing_else() -> None:
+    picture = np.zeros((6, 4), dtype=np.float32)
+    batches.erase_rectangle(picture, np.array([0, 0, 0, 0]), np.float32(0.9))
+    assert not picture.any()
+    batches.erase_rectangle(picture, np.array([1, 2, 3, 2]), np.float32(0.7))
+    expected = np.zeros((6, 4), dtype=np.float32)
+    expected[3:5, 1:3] = np.float32(0.7)
+    np.testing.assert_array_equal(picture, expected)
+
+
+def test_frequency_shift_repeats_the_edge_bin() -> None:
+    for shift, expected in ((1, [0, 0, 1, 2]), (-2, [2, 3, 3, 3]), (0, [0, 1, 2, 3])):
+        picture = np.tile(np.arange(4, dtype=np.float32), (3, 1))
+        batches.shift_frequency(picture, shift)
+        np.testing.assert_array_equal(picture, [expected] * 3)
+
+
+# Batches
+
+
+def test_a_crop_holds_the_clips_own_frames_scaled() -> None:
+    clips = make_examples([30, 5, 12], ["a", "b", "a"])
+    batch = batches.cropped(clips, np.array([0, 1]), np.array([7, -2]), 9)
+    assert batch.mel.shape == (2, 8, 9, 1) and batch.mel.dtype == np.float32
+    np.testing.assert_array_equal(batch.mel[0, 0, :, 0], scale_db(np.arange(7, 16, dtype=np.float32)))
+    mirrored = 1000 + np.array([1, 0, 0, 1, 2, 3, 4, 4, 3], dtype=np.float32)
+    np.testing.assert_array_equal(batch.mel[1, 0, :, 0], scale_db(mirrored))
+    np.testing.assert_array_equal(batch.targets, [[1, 0], [0, 1]])
+
+
+def test_spans_of_a_pass_do_not_depend_on_the_batch_size() -> None:
+    clips = make_examples([30, 5, 12, 40, 8], ["a", "b", "a", "b", "b"])
+    whole = list(batches.crop_pass(clips, 10, 5, (1, "test")))
+    parts = list(batches.crop_pass(clips, 10, 2, (1, "test")))
+    assert [len(part.mel) for part in parts] == [2, 2, 1]
+    np.testing.assert_array_equal(whole[0].mel, np.concatenate([part.mel for part in parts]))
+
+
+def test_mixing_is_the_weighted_sum_of_everything(no_augmentation: SimpleNamespace) -> None:
+    clips = make_examples([300, 300], ["a", "b"], n_components=3)  # longer than one block of frames
+    which, partners = np.array([0, 1]), np.array([1, 1])
+    options = {"bounds": (300, 300), "step": 1, "augment": no_augmentation}
+    first = batches.training_batch(clips, which, which, alpha=0.0, rng=rng(), **options)
+    second = batches.training_batch(clips, partners, partners, alpha=0.0, rng=rng(), **options)
+    batch = batches.training_batch(clips, which, partners, alpha=0.5, rng=rng(), **options)
+    assert first.components is not None and second.components is not None and batch.components is not None
+    weight = batch.targets[0, 0]  # of clip a, whose partner is b
+    assert 0 < weight < 1
+    np.testing.assert_allclose(batch.targets, [[weight, 1 - weight], [0, 1]], atol=1e-6)
+    for mixed, one, other in (
+        (batch.mel, first.mel, second.mel),
+        (batch.components, first.components, second.components),
+    ):
+        np.testing.assert_allclose(mixed[0], weight * one[0] + (1 - weight) * other[0], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(mixed[1], other[1], rtol=1e-6)
+    np.testing.assert_array_equal(clips.targets, [[1, 0], [0, 1]])  # the clips themselves are not written to
+
+
+def test_mix_weights_follow_the_beta_distribution() -> None:
+    weights = batches.draw_mix_weights(rng(), 20_000, 0.5)
+    assert abs(weights.mean() - 0.5) < 5 * np.sqrt(0.125 / 20_000)
+    assert near((weights < 0.1).mean(), 2 / np.pi * np.arcsin(np.sqrt(0.1)), 20_000)  # the arcsine law
+
+
+def test_a_training_batch_mixes_independently_augmented_partners(recipe_augmentation: SimpleNamespace) -> None:
+    clips = make_examples([50] * 6, list("abcabc"), n_components=2)
+    options = {"bounds": (20, 30), "step": 1, "augment": recipe_augmentation}
+    same = np.arange(6)
+    batch = batches.training_batch(clips, same, same, alpha=1.0, rng=rng(), **options)
+    assert 20 <= batch.mel.shape[2] <= 30
+    # Partner = the clip itself, yet cropped and augmented on its own: labels stay one-hot, spectrograms differ.
+    np.testing.assert_allclose(batch.targets, clips.targets, atol=1e-6)
+    alone = batches.training_batch(clips, same, same, alpha=0.0, rng=rng(), **options)
+    assert alone.mel.shape == batch.mel.shape
+    assert np.abs(alone.mel - batch.mel).max() > 1e-3
+
+
+def test_pictures_are_shifted_in_frequency_then_erased_then_mixed() -> None:
+    erase = SimpleNamespace(probability=1.0, area=(0.05, 0.3), aspect=(0.5, 2.0))
+    augment = SimpleNamespace(time_shift=0.3, frequency_shift=0.25, flip_probability=0.5, erase=erase)
+    clips, n_clips, n_mels = make_examples([50] * 6, list("ababab")), 6, 8
+    which, partners = np.arange(n_clips), np.roll(np.arange(n_clips), 1)
+
+    def pictures(views: batches.Views) -> np.ndarray:
+        drawn = views.augmentation
+        assert drawn is not None and drawn.frequency_shift.any() and drawn.erase.any(axis=1).all()
+        result = []
+        for clip in range(n_clips):
+            picture = scale_db(clips.store.frames[views.frames[clip]])
+            picture = picture[:, np.clip(np.arange(n_mels) - drawn.frequency_shift[clip], 0, n_mels - 1)]
+            top, height, left, width = drawn.erase[clip]
+            picture[left : left + width, top : top + height] = drawn.fill[clip]
+            result.append(picture.T[..., None])
+        return np.stack(result)
+
+    options = {"bounds": (30, 30), "step": 1, "augment": augment}
+    for alpha in (0.0, 1.0):
+        batch = batches.training_batch(clips, which, partners, alpha=alpha, rng=rng(3), **options)
+        generator = rng(3)
+        n_frames = batches.draw_length(generator, (30, 30))
+        expected = pictures(batches.draw_views(clips, which, n_frames, augment, generator))
+        if alpha:
+            others = pictures(batches.draw_views(clips, partners, n_frames, augment, generator))
+            weights = batches.draw_mix_weights(generator, n_clips, alpha)[:, None, None, None]
+            expected = weights * expected + (1 - weights) * others
+        np.testing.assert_allclose(batch.mel, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_without_augmentation_a_training_batch_is_the_clips(no_augmentation: SimpleNamespace) -> None:
+    clips = make_examples([25, 25], ["a", "b"])
+    batch = batches.training_batch(
+        clips, np.array([1, 0]), np.array([0, 1]), bounds=(25, 25), step=1, augment=no_augmentation, alpha=0, rng=rng()
+    )
+    expected = scale_db(make_store([25, 25]).frames.reshape(2, 25, 8))[[1, 0]].transpose(0, 2, 1)[..., None]
+    np.testing.assert_array_equal(batch.mel, expected)
+
+
+def test_prefetching_keeps_order_and_errors() -> None:
+    assert list(batches.prefetched(iter([1, 2, 3]))) == [1, 2, 3]  # type: ignore[list-item]
+
+    def broken():  # type: ignore[no-untyped-def]
+        yield 1
+        raise ValueError("broken clip")
+
+    with pytest.raises(ValueError, match="broken clip"):
+        list(batches.prefetched(broken()))

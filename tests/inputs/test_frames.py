@@ -1,0 +1,64 @@
+"""The frame store: what is written comes back, mapped and not copied."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsat.core.errors import FsatError
+from fsat.inputs import frames
+
+
+def test_clips_come_back_as_written(tmp_path: Path) -> None:
+    clips = {f"{number}.wav": np.random.default_rng(number).normal(size=(number + 1, 4)) for number in range(5)}
+    frames.write_frames(tmp_path / "mel", iter(clips.items()), n_mels=4)
+    store = frames.open_frames(tmp_path / "mel")
+    assert store.fnames == list(clips) and store.lengths.tolist() == [1, 2, 3, 4, 5]
+    for fname, row in zip(clips, store.rows(clips), strict=True):
+        start = store.starts[row]
+        expected = clips[fname].astype(np.float32)
+        np.testing.assert_array_equal(store.frames[start : start + store.lengths[row]], expected)
+    assert isinstance(store.frames, np.memmap)
+    np.testing.assert_array_equal(np.load(tmp_path / "mel" / "frames.npy"), store.frames)
+
+
+def test_an_empty_store_is_a_store(tmp_path: Path) -> None:
+    frames.write_frames(tmp_path / "mel", [], n_mels=4)
+    store = frames.open_frames(tmp_path / "mel")
+    assert store.frames.shape == (0, 4) and store.fnames == []
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 5), (3,)])
+def test_frames_of_another_shape_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"x\.wav"):
+        frames.write_frames(tmp_path / "mel", [("x.wav", np.zeros(shape))], n_mels=4)
+    assert not (tmp_path / "mel").exists()
+
+
+def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    frames.write_frames(tmp_path / "mel", [("x.wav", np.zeros((3, 4)))], n_mels=4)
+    np.save(tmp_path / "mel" / "frames.npy", np.zeros((2, 4), dtype=np.float32))
+    with pytest.raises(FsatError, match="do not belong together"):
+        frames.open_frames(tmp_path / "mel")
+    np.save(tmp_path / "mel" / "frames.npy", np.array([{"a": 1}], dtype=object))
+    with pytest.raises(FsatError, match="cannot be read as an array"):
+        frames.open_frames(tmp_path / "mel")
+
+
+@pytest.mark.parametrize("rows", [[(0, 3), (4, 2)], [(3, 2), (0, 3)], [(0, 5), (5, 0)]])
+def test_an_index_that_names_other_frames_is_refused(tmp_path: Path, rows: list[tuple[int, int]]) -> None:
+    frames.write_frames(tmp_path / "mel", [("x.wav", np.zeros((3, 4))), ("y.wav", np.zeros((2, 4)))], n_mels=4)
+    lines = [f"{name}.wav,{start},{length}" for name, (start, length) in zip("xy", rows, strict=True)]
+    (tmp_path / "mel" / "index.csv").write_text("\n".join(["fname,start,n_frames", *lines]) + "\n")
+    with pytest.raises(FsatError, match="do not belong together"):
+        frames.open_frames(tmp_path / "mel")
+
+
+def test_a_clip_without_frames_is_named(tmp_path: Path) -> None:
+    frames.write_frames(tmp_path / "mel", [("x.wav", np.zeros((3, 4)))], n_mels=4)
+    with pytest.raises(FsatError, match=r"y\.wav"):
+        frames.open_frames(tmp_path / "mel").rows(["x.wav", "y.wav"])
+
+
+def test_the_recipes_limits_become_zero_and_one() -> None:
+    np.testing.assert_allclose(frames.scale_db(np.array([-90.5, 39.21], np.float32)), [0, 1], atol=1e-6)

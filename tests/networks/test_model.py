@@ -1,0 +1,134 @@
+"""The networks: their size, what they accept, and what stage 2 takes over from stage 1."""
+
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from fsat.core import files
+from fsat.core.errors import FsatError
+from fsat.networks import model
+from shared_data import SHARED, needs
+
+IMAGENET = SHARED / "pretrained" / "mobilenet_v2_1.0_224_no_top.weights.h5"
+SMALL = {"backbone": "MobileNetV2", "width": 0.35, "batchnorm_momentum": 0.9, "n_mels": 32, "n_classes": 5}
+
+
+def test_the_recipes_network_has_its_number_of_parameters() -> None:
+    recipe = {"backbone": "MobileNetV2", "width": 1.0, "batchnorm_momentum": 0.999, "n_mels": 64, "n_classes": 41}
+    network = model.build_network(**recipe, n_components=350)
+    assert network.count_params() == 5_378_330
+    assert network.get_layer("trunk").count_params() == 2_257_984
+
+
+def test_any_length_and_both_inputs() -> None:
+    network = model.build_network(**SMALL, n_components=7)
+    for n_frames in (33, 80):
+        output = network({"mel": np.zeros((2, 32, n_frames, 1)), "pca": np.zeros((2, 7))})
+        assert tuple(output.shape) == (2, 5)
+        np.testing.assert_allclose(np.asarray(output).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_momentum_is_an_upper_limit_for_every_batch_normalisation() -> None:
+    def momenta(limit: float) -> set[float]:
+        network = model.build_network(**(SMALL | {"batchnorm_momentum": limit}))
+        return {layer.momentum for layer in network._flatten_layers() if hasattr(layer, "momentum")}
+
+    assert momenta(0.999) == {0.999, 0.99}
+    assert momenta(0.9) == {0.9}
+
+
+def test_stage_2_takes_over_the_trunk_of_stage_1() -> None:
+    keras.utils.set_random_seed(1)
+    stage1 = model.build_network(**SMALL)
+    keras.utils.set_random_seed(2)
+    stage2 = model.build_network(**SMALL, n_components=7)
+    mel = np.random.default_rng(0).normal(size=(3, 32, 40, 1)).astype(np.float32)
+
+    def embedding(network: keras.Model) -> np.ndarray:
+        part = keras.Model(network.inputs[0], network.get_layer("embedding").output)
+        return np.asarray(part(mel))
+
+    before = embedding(stage2)
+    model.transfer(stage1, stage2)
+    after = embedding(stage2)
+    np.testing.assert_array_equal(after, embedding(stage1))
+    assert np.abs(after - before).max() > 0.1 * np.abs(after).max()
+    head = [network.get_layer("head_dense2").get_weights()[0] for network in (stage1, stage2)]
+    assert np.abs(head[0] - head[1]).max() > 1e-3  # the head starts fresh
+
+
+def test_one_network_of_64_would_start_with_a_black_picture() -> None:
+    small = SMALL | {"backbone": "MobileNet", "width": 0.25}
+    network = model.build_network(**small)
+    black = 0
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        for name in model.PICTURE:
+            layer = network.get_layer(name)
+            layer.kernel.assign(rng.uniform(-1, 1, layer.kernel.shape))
+        black += model._is_black(network)
+    assert black / 2000 == pytest.approx(1 / 64, abs=0.008)
+
+
+def test_a_black_picture_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    keras.utils.set_random_seed(1)
+    first = model.build_network(**SMALL)
+    answers = iter([True, True, False])
+    monkeypatch.setattr(model, "_is_black", lambda network: next(answers))
+    keras.utils.set_random_seed(1)
+    again = model.build_network(**SMALL)
+    assert next(answers, None) is None
+    kernels = [[network.get_layer(name).kernel.numpy() for name in model.PICTURE] for network in (first, again)]
+    assert all((one != other).all() for one, other in zip(*kernels, strict=True))
+
+
+def test_a_saved_network_is_its_weights_without_the_optimiser(tmp_path: Path) -> None:
+    numbers = SMALL | {"n_components": 7}
+    network = model.build_network(**numbers)
+    network.compile("adam", "categorical_crossentropy")
+    inputs = {"mel": np.random.default_rng(0).normal(size=(4, 32, 40, 1)), "pca": np.ones((4, 7))}
+    network.train_on_batch(inputs, np.eye(5)[:4])
+    model.save_network(network, tmp_path / "model.weights.h5")
+    with h5py.File(tmp_path / "model.weights.h5") as file:
+        assert "optimizer" not in file
+    files.write_json(tmp_path / "summary.json", {"network": numbers})
+    loaded = model.load_network(tmp_path)
+    np.testing.assert_array_equal(loaded.predict_on_batch(inputs), network.predict_on_batch(inputs))
+
+
+@pytest.mark.parametrize("backbone", ["MobileNet", "EfficientNetB0", "ResNet50V2"])
+def test_other_backbones_are_built_for_any_length(backbone: str) -> None:
+    network = model.build_network(**(SMALL | {"backbone": backbone, "width": 1.0}))
+    assert network.get_layer("trunk").output.shape[:3] == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backbone": "MobileNetV9"}, "keras.applications has no 'MobileNetV9'"),
+        ({"backbone": "ResNet50", "width": 0.5}, "has no width multiplier"),
+        ({"n_mels": 31}, "at least 32 mel bands"),
+        ({"backbone": "NASNetMobile", "width": 1.0}, "any length"),
+    ],
+)
+def test_a_backbone_that_cannot_be_built_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(FsatError, match=message):
+        model.build_network(**(SMALL | change))  # type: ignore[arg-type]
+
+
+@needs("pretrained")
+def test_imagenet_weights_load_into_the_trunk_of_the_same_width_only() -> None:
+    trunk = model.build_trunk("MobileNetV2")
+    before = trunk.get_weights()[0].copy()
+    model.load_trunk_weights(trunk, IMAGENET)
+    assert np.abs(trunk.get_weights()[0] - before).max() > 1e-3
+    with pytest.raises(FsatError, match=r"does not fit this backbone"):
+        model.load_trunk_weights(model.build_trunk("MobileNetV2", width=0.5), IMAGENET)
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FsatError, match=r"nothing\.weights\.h5 does not exist"):
+        model.load_trunk_weights(model.build_trunk("MobileNetV2", width=0.35), tmp_path / "nothing.weights.h5")

@@ -1,0 +1,71 @@
+"""Learning rates and ends of phases, against numbers worked out by hand."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from fsat.networks import schedule
+from fsat.networks.schedule import CyclicPhase, PlateauPhase
+
+
+def finetune(**changes: float) -> SimpleNamespace:
+    defaults = {
+        "epochs": 100,
+        "lr": 1e-4,
+        "reduce_factor": 0.1,
+        "reduce_patience": 3,
+        "min_delta": 1e-4,
+        "stop_patience": 10,
+    }
+    return SimpleNamespace(**(defaults | changes))
+
+
+def test_the_cyclic_rate_rises_one_epoch_and_falls_the_next() -> None:
+    phase = CyclicPhase(SimpleNamespace(epochs=4, base_lr=1e-4, max_lr=1e-3))
+    rates = [phase.rate(epoch, batch, 4) for epoch in range(4) for batch in range(4)]
+    rising = [1e-4 + 9e-4 * share for share in (0, 0.25, 0.5, 0.75)]
+    falling = [1e-3 - 9e-4 * share for share in (0, 0.25, 0.5, 0.75)]
+    assert rates == pytest.approx([*rising, *falling] * 2)
+
+
+def test_the_rate_falls_to_a_tenth_after_three_epochs_without_a_gain() -> None:
+    phase = PlateauPhase(finetune(), "finetune_low")
+    rates = []
+    for loss in (1.0, 0.9, 0.89995, 0.9, 0.9, 0.7, 0.7, 0.7, 0.7):
+        phase.validated(loss)
+        rates.append(phase.rate(0, 0, 1))
+    # 0.89995 is lower, but by less than min_delta: no gain.
+    assert rates == pytest.approx([1e-4] * 4 + [1e-5] * 3 + [1e-5, 1e-6])
+
+
+def test_any_new_minimum_keeps_the_phase_going() -> None:
+    phase = PlateauPhase(finetune(stop_patience=3), "finetune_low")
+    for loss in (1.0, 1.1, 1.1, 0.99999, 1.0, 1.0):
+        phase.validated(loss)
+        assert not phase.ended
+    phase.validated(1.0)
+    assert phase.ended
+
+
+def test_a_restored_phase_goes_on_as_if_nothing_had_happened() -> None:
+    losses = [1.0, 0.95, 0.96, 0.97, 0.98, 0.94, 0.95, 0.96, 0.97, 0.99]
+    whole = PlateauPhase(finetune(), "finetune_high")
+    for loss in losses:
+        whole.validated(loss)
+    for cut in range(len(losses)):
+        first, second = (PlateauPhase(finetune(), "finetune_high") for _ in range(2))
+        for loss in losses[:cut]:
+            first.validated(loss)
+        second.restore(first.state())
+        for loss in losses[cut:]:
+            second.validated(loss)
+        assert second == whole
+
+
+def test_a_phase_without_epochs_is_left_out() -> None:
+    plan = SimpleNamespace(
+        cyclic=SimpleNamespace(epochs=2, base_lr=1e-4, max_lr=1e-3),
+        finetune_low=finetune(epochs=0),
+        finetune_high=finetune(epochs=5),
+    )
+    assert [phase.name for phase in schedule.phases(plan)] == ["cyclic", "finetune_high"]

@@ -1,0 +1,359 @@
+"""Training on small stores: phases, hand-over of weights, resuming to the same bytes, validation."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import make_examples
+from fsat.core.errors import FsatError
+from fsat.inputs.examples import Examples
+from fsat.inputs.passes import log_probabilities
+from fsat.networks import backend, checkpoint, model, training
+
+LABELS = ["a", "b"] * 5
+
+
+def finetune(epochs: int, lr: float) -> SimpleNamespace:
+    return SimpleNamespace(epochs=epochs, lr=lr, reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10)
+
+
+def recipe(augment: SimpleNamespace, *, epochs: tuple[int, int, int] = (2, 1, 2), **changes: object) -> training.Recipe:
+    settings = {
+        "batch_size": 4,
+        "precision": "float32",
+        "deterministic": True,
+        "class_weight": "none",
+        "select": "best",
+        "validate_every": 1,
+        "validation_lengths": 2,
+    } | {name: value for name, value in changes.items() if name != "max_lr"}
+    plan = SimpleNamespace(
+        cyclic=SimpleNamespace(epochs=epochs[0], base_lr=1e-4, max_lr=changes.get("max_lr", 1e-3)),
+        finetune_low=finetune(epochs[1], 1e-5),
+        finetune_high=finetune(epochs[2], 1e-4),
+    )
+    return training.Recipe(
+        seed=1,
+        stage="stage1",
+        fold=0,
+        bounds=(6, 12),
+        crop=SimpleNamespace(percentiles=(25, 75), step=1),
+        alpha=1.0,
+        augment=augment,
+        settings=SimpleNamespace(**settings),
+        schedule=plan,
+    )
+
+
+def tiny_network(n_mels: int = 8, n_classes: int = 2) -> keras.Model:
+    """A network with the inputs and output of the real one, but of a size that trains in milliseconds."""
+    mel = keras.layers.Input((n_mels, None, 1), name="mel")
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(mel)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model({"mel": mel}, keras.layers.Dense(n_classes, activation="softmax")(x))
+
+
+def clips(count: int = 10, *, n_mels: int = 8) -> Examples:
+    return make_examples([5 + 2 * number for number in range(count)], LABELS[:count], n_mels=n_mels)
+
+
+def fit(plan: training.Recipe, state: Path) -> tuple[keras.Model, pd.DataFrame]:
+    backend.prepare(plan.seed, plan.stage, plan.fold)
+    network = tiny_network()
+    return network, training.train(network, clips(), clips(4), plan, state=state)
+
+
+def test_adam_moves_weights_as_keras_adam_does() -> None:
+    rng = np.random.default_rng(0)
+    starts = [rng.normal(size=(5, 3)).astype(np.float32) for _ in range(2)]
+    optimisers = [backend.adam(), keras.optimizers.Adam()]
+    if keras.backend.backend() == "tensorflow":
+        assert type(optimisers[0]) is not keras.optimizers.Adam
+    variables = [[keras.Variable(start) for start in starts] for _ in optimisers]
+    for optimiser, its in zip(optimisers, variables, strict=True):
+        optimiser.build(its)
+    for rate in (1e-3, 1e-3, 3e-2, 1e-4, 1e-4):
+        gradients = [keras.ops.convert_to_tensor(rng.normal(size=(5, 3)).astype(np.float32)) for _ in starts]
+        for optimiser, its in zip(optimisers, variables, strict=True):
+            optimiser.learning_rate = rate
+            optimiser.apply(gradients, its)
+        for ours, plain in zip(*variables, strict=True):
+            np.testing.assert_allclose(ours.numpy(), plain.numpy(), rtol=1e-5, atol=1e-6)
+    assert np.abs(variables[0][1].numpy() - starts[1]).max() > 0.01
+    # What a resumed training needs: the step, the rate and both moments.
+    for ours, plain in zip(*(optimiser.variables for optimiser in optimisers), strict=True):
+        np.testing.assert_allclose(ours.numpy(), plain.numpy(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_trains(precision: str, no_augmentation: SimpleNamespace, tmp_path: Path) -> None:
+    backend.prepare(1, precision=precision)
+    network = tiny_network()
+    before = [weights.copy() for weights in network.get_weights()]
+    history = training.train(network, clips(), clips(4), recipe(no_augmentation), state=tmp_path / "state.npz")
+    backend.prepare(1)
+    assert np.isfinite(history["loss"]).all()
+    after = network.get_weights()
+    assert all(weights.dtype == np.float32 for weights in after)
+    assert any(np.abs(new - old).max() > 1e-4 for new, old in zip(after, before, strict=True))
+
+
+def test_phases_run_in_order_with_their_rates(recipe_augmentation: SimpleNamespace, tmp_path: Path) -> None:
+    _, history = fit(recipe(recipe_augmentation), tmp_path / "state.npz")
+    assert history["phase"].tolist() == ["cyclic"] * 2 + ["finetune_low"] + ["finetune_high"] * 2
+    assert history["epoch"].tolist() == [1, 2, 3, 4, 5]
+    # Three batches an epoch: the last of the first epoch is two thirds up, of the second two thirds down.
+    expected = [1e-4 + 9e-4 * 2 / 3, 1e-3 - 9e-4 * 2 / 3, 1e-5, 1e-4, 1e-4]
+    assert history["learning_rate"].tolist() == pytest.approx(expected)
+    assert history.notna().all(axis=None)
+
+
+def test_every_clip_is_seen_once_an_epoch_and_epochs_differ(no_augmentation: SimpleNamespace) -> None:
+    plan = recipe(no_augmentation)
+    orders = []
+    for epoch in (0, 1):
+        batches = list(training.epoch_batches(clips(), plan, epoch=epoch))
+        assert [len(batch.targets) for batch in batches] == [4, 4, 4]
+        orders.append(np.concatenate([batch.mel[:, 0, 0, 0] for batch in batches]))
+        again = list(training.epoch_batches(clips(), plan, epoch=epoch))
+        for first, second in zip(batches, again, strict=True):
+            np.testing.assert_array_equal(first.mel, second.mel)
+    assert not np.array_equal(orders[0], orders[1])
+
+
+def test_without_mixup_ten_clips_fill_three_batches_of_four(no_augmentation: SimpleNamespace) -> None:
+    plan = training.Recipe(**(vars(recipe(no_augmentation)) | {"alpha": 0.0}))
+    batches = list(training.epoch_batches(make_examples([8] * 10, list("abcdefghij")), plan, epoch=0))
+    seen = np.concatenate([batch.targets.argmax(axis=1) for batch in batches])
+    assert sorted(seen[:10]) == list(range(10))
+    assert seen[10:].tolist() == seen[:2].tolist()
+
+
+class Scripted:
+    """Stands in for `training.validate`: gives the losses it was made with, and notes the weights it saw."""
+
+    def __init__(self, losses: list[float]) -> None:
+        self.losses: Iterator[float] = iter(losses)
+        self.network: keras.Model | None = None
+        self.weights: list[np.ndarray] = []
+
+    def __call__(self, predict: object, heldout: object, plan: object) -> dict[str, float]:
+        assert self.network is not None
+        self.weights.append(self.network.get_weights()[0].copy())
+        return {"val_loss": next(self.losses), "val_map3": 0.5, "val_accuracy": 0.5}
+
+
+@pytest.mark.parametrize(("select", "handed_on"), [("best", 3), ("last", 4)])
+def test_a_stage_hands_on_the_third_phases_best_or_last_weights(
+    select: str,
+    handed_on: int,
+    recipe_augmentation: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The lowest loss of all is in the first phase: it must not count in the third.
+    scripted = Scripted([0.1, 0.9, 0.8, 0.5, 0.6])
+    monkeypatch.setattr(training, "validate", scripted)
+    plan = recipe(recipe_augmentation, select=select)
+    backend.prepare(1)
+    network = scripted.network = tiny_network()
+    history = training.train(network, clips(), clips(4), plan, state=tmp_path / "state.npz")
+    np.testing.assert_array_equal(network.get_weights()[0], scripted.weights[handed_on])
+    assert training.selected_epoch(history, select)["epoch"] == handed_on + 1
+
+
+def test_a_phase_starts_from_the_best_weights_of_the_one_before(
+    recipe_augmentation: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[np.ndarray] = []
+    original = training._run_epoch
+
+    def noting(network: keras.Model, *rest: object) -> tuple[float, float]:
+        starts.append(network.get_weights()[0].copy())
+        return original(network, *rest)  # type: ignore[arg-type]
+
+    scripted = Scripted([0.3, 0.2, 0.4, 0.5, 0.1, 0.2])
+    monkeypatch.setattr(training, "validate", scripted)
+    monkeypatch.setattr(training, "_run_epoch", noting)
+    backend.prepare(1)
+    network = scripted.network = tiny_network()
+    plan = recipe(recipe_augmentation, epochs=(3, 2, 1))
+    training.train(network, clips(), clips(4), plan, state=tmp_path / "state.npz")
+    np.testing.assert_array_equal(starts[3], scripted.weights[1])  # phase 2 from epoch 2 of phase 1
+    np.testing.assert_array_equal(starts[5], scripted.weights[4])  # phase 3 from epoch 2 of phase 2
+
+
+def test_validation_can_be_rarer_but_never_misses_the_end_of_a_phase(
+    recipe_augmentation: SimpleNamespace, tmp_path: Path
+) -> None:
+    _, history = fit(recipe(recipe_augmentation, epochs=(5, 1, 1), validate_every=2), tmp_path / "state.npz")
+    assert history["val_loss"].notna().tolist() == [False, True, False, True, True, True, True]
+
+
+class KilledError(Exception):
+    """Stands in for SIGKILL between two epochs."""
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4])
+def test_a_training_killed_after_any_epoch_resumes_to_the_same_bytes(
+    after: int, recipe_augmentation: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = recipe(recipe_augmentation)
+    whole, history = fit(plan, tmp_path / "whole.npz")
+
+    keep, kept = checkpoint.keep, []
+
+    def keep_and_die(*arguments: object) -> None:
+        keep(*arguments)  # type: ignore[arg-type]
+        kept.append(arguments)
+        if len(kept) == after:
+            raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "keep", keep_and_die)
+        with pytest.raises(KilledError):
+            fit(plan, tmp_path / "state.npz")
+    resumed, again = fit(plan, tmp_path / "state.npz")
+    for expected, actual in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(expected, actual)
+    pd.testing.assert_frame_equal(history, again, check_exact=True)
+
+
+def test_a_backbone_with_dropout_resumes_its_chance_as_well(tmp_path: Path) -> None:
+    def network() -> keras.Model:
+        mel = keras.layers.Input((8, None, 1), name="mel")
+        x = keras.layers.GlobalAveragePooling2D()(keras.layers.Dropout(0.5)(mel))
+        model = keras.Model({"mel": mel}, keras.layers.Dense(2, activation="softmax")(x))
+        model.compile("adam", "categorical_crossentropy")
+        model.optimizer.build(model.trainable_variables)
+        return model
+
+    backend.prepare(1)
+    first = network()
+    mel = np.ones((4, 8, 16, 1), dtype=np.float32)
+    first(mel, training=True)
+    checkpoint.keep(tmp_path / "state.npz", first, first.get_weights(), checkpoint.Progress())
+    backend.prepare(1)
+    second = network()
+    checkpoint.restore(tmp_path / "state.npz", second)
+    np.testing.assert_array_equal(first(mel, training=True), second(mel, training=True))
+
+
+def test_a_damaged_state_is_left_and_the_training_starts_afresh(
+    recipe_augmentation: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = recipe(recipe_augmentation)
+    _, history = fit(plan, tmp_path / "whole.npz")
+    (tmp_path / "state.npz").write_bytes(b"PK\x03\x04 half a zip")
+    _, again = fit(plan, tmp_path / "state.npz")
+    assert "starting afresh" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(history, again, check_exact=True)
+
+
+def test_a_loss_that_is_no_number_stops_with_a_message(
+    recipe_augmentation: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_run_epoch", lambda *_: (float("nan"), 1e-3))
+    with pytest.raises(FsatError, match=r"diverged in epoch 1 .* Lower the learning rate"):
+        fit(recipe(recipe_augmentation), tmp_path / "state.npz")
+
+
+def test_validation_is_the_mean_over_clips_and_lengths(no_augmentation: SimpleNamespace) -> None:
+    plan = recipe(no_augmentation)
+    heldout = clips(4)
+    seen: list[int] = []
+
+    def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        n_frames = inputs["mel"].shape[2]
+        seen.append(n_frames)
+        certain = 0.9 if n_frames == 6 else 0.6
+        right = np.tile([[certain, 1 - certain]], (4, 1)).astype(np.float32)
+        return np.where(heldout.targets == 1, right[:, :1], right[:, 1:]).astype(np.float32)
+
+    scores = training.validate(predict, heldout, plan)
+    assert seen == [6, 12]
+    assert scores["val_loss"] == pytest.approx(-(np.log(0.9) + np.log(0.6)) / 2, rel=1e-6)
+    assert scores["val_map3"] == scores["val_accuracy"] == 1.0
+
+
+def test_balanced_weights_make_every_class_count_the_same() -> None:
+    targets = np.eye(3, dtype=np.float32)[[0, 0, 0, 0, 1, 1, 2, 2]]
+    weights = training.class_weights(targets, "balanced")
+    assert (targets @ weights).mean() == pytest.approx(1)
+    assert np.allclose(targets.sum(axis=0) * weights, 8 / 3)
+    assert training.class_weights(targets, "none").tolist() == [1, 1, 1]
+
+
+def test_a_network_learns_what_can_be_learned(no_augmentation: SimpleNamespace, tmp_path: Path) -> None:
+    """Two labels that differ in level: the loss falls well under that of a coin."""
+    store_clips = clips()
+    for row, label in enumerate(store_clips.targets.argmax(axis=1)):
+        start = store_clips.store.starts[row]
+        store_clips.store.frames[start : start + store_clips.store.lengths[row]] = -80 if label else 20
+    plan = training.Recipe(**(vars(recipe(no_augmentation, epochs=(60, 0, 0), max_lr=3e-2)) | {"alpha": 0.0}))
+    backend.prepare(1)
+    history = training.train(tiny_network(), store_clips, store_clips, plan, state=tmp_path / "state.npz")
+    assert history["loss"].iloc[-1] < 0.35
+    assert history["val_accuracy"].iloc[-1] == 1.0
+
+
+def test_train_fold_writes_its_folder_and_clears_its_state(
+    recipe_augmentation: SimpleNamespace, tmp_path: Path
+) -> None:
+    plan = recipe(recipe_augmentation, epochs=(1, 0, 0))
+    backbone = SimpleNamespace(backbone="MobileNetV2", width=0.35, batchnorm_momentum=0.9)
+    digests = []
+    plan = training.Recipe(**(vars(plan) | {"bounds": (33, 40)}))
+    for name in ("first", "second"):
+        training.train_fold(
+            backbone,
+            lambda network: None,
+            clips(n_mels=32),
+            clips(4, n_mels=32),
+            plan,
+            inputs=[],
+            state_folder=tmp_path / "state",
+            out=tmp_path / name,
+        )
+        written = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / name).iterdir()}
+        assert sorted(written) == ["history.csv", "model.weights.h5", "summary.json"]
+        digests.append(written)
+        assert not list((tmp_path / "state").glob("*.npz"))
+    assert digests[0] == digests[1]
+    summary = json.loads((tmp_path / "first" / "summary.json").read_text())
+    assert summary["clips"] == {"training": 10, "heldout": 4}
+    network = model.load_network(tmp_path / "first")
+    assert network.count_params() == summary["parameters"]
+
+
+def test_a_second_training_of_one_fold_is_refused_by_name(tmp_path: Path) -> None:
+    with checkpoint.only_one(tmp_path, "stage1-fold0"):
+        refused = pytest.raises(FsatError, match=r"stage1-fold0 is being trained by process \d+")
+        with refused, checkpoint.only_one(tmp_path, "stage1-fold0"):
+            pytest.fail("two at once")
+        with checkpoint.only_one(tmp_path, "stage1-fold1"):
+            pass
+    with checkpoint.only_one(tmp_path, "stage1-fold0"):
+        pass
+
+
+def test_the_state_is_found_again_only_for_the_same_inputs_and_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    first = checkpoint.fingerprint([tmp_path / "a"], {"lr": 1})
+    assert checkpoint.fingerprint([tmp_path / "a"], {"lr": 1}) == first
+    assert checkpoint.fingerprint([tmp_path / "a"], {"lr": 2}) != first
+    (tmp_path / "a").write_bytes(b"2")
+    assert checkpoint.fingerprint([tmp_path / "a"], {"lr": 1}) != first
+
+
+def test_log_probabilities_have_a_floor() -> None:
+    logs = log_probabilities(np.array([0.0, 1e-30, 0.5], dtype=np.float32))
+    np.testing.assert_allclose(logs, np.log([1e-7, 1e-7, 0.5]))

@@ -1,0 +1,545 @@
+"""The report: right numbers, honest words, inert data, equal bytes. What it does in a browser: test_report_browser."""
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import tiny_run
+from PIL import Image
+
+from fsat.core.errors import FsatError
+from fsat.report import charts, figures, media, pngs
+from fsat.report import clips as listed_clips
+from fsat.report import page as report_page
+from fsat.report.run import Run
+from fsat.scoring import metrics, outcomes
+from stages import report as stage
+
+ROOT = Path(__file__).parents[2]
+
+
+class Page(HTMLParser):
+    """Elements, attributes and texts of a page; `parts` holds the text of each script and style."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.parts: dict[str, list[str]] = {"script": [], "style": []}
+        self.text: list[str] = []
+        self._inside = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag in self.parts:
+            self._inside = tag
+            self.parts[tag].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.parts[self._inside][-1] += data
+        else:
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.text))
+
+    @property
+    def data(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.parts["script"][0])
+        return found
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return tiny_run.make_run(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def built(run: Run) -> report_page.Report:
+    return report_page.build(run, mistakes=50, suspicious=50)
+
+
+@pytest.fixture(scope="module")
+def page(built: report_page.Report) -> Page:
+    return Page(built.html)
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["heldout", "test"])
+@pytest.mark.parametrize("stage_name", ["stage1", "stage2"])
+def test_outcomes_agree_with_the_metrics(run: Run, split: str, stage_name: str) -> None:
+    clips = outcomes.outcome(run.predictions, run.index, split=split, stage=stage_name).clips
+    summary = metrics.summarise(run.predictions, run.index)
+    table = summary.per_class.set_index("label")
+    column = "cv" if split == "heldout" else "test"
+    assert clips["ap3"].groupby(clips["actual"]).mean().to_dict() == pytest.approx(
+        table[f"{column}_{stage_name}_map3"].to_dict(), abs=1e-6
+    )
+    expected = run.scores["cv"]["stage1"] if (split, stage_name) == ("heldout", "stage1") else None
+    assert expected is None or clips["ap3"].mean() == pytest.approx(expected, abs=1e-6)
+    labels = sorted(set(clips["actual"]))
+    counts = outcomes.confusion(labels, clips)
+    assert counts.sum() == len(clips)
+    assert np.trace(counts) / len(clips) == pytest.approx(clips["correct"].mean())
+    if stage_name == "stage2":
+        pairs = summary.confusion if split == "heldout" else summary.confusion_test
+        expected_counts = pairs.value_counts(["actual", "predicted"])
+        for (actual, predicted), count in expected_counts.items():
+            assert counts[labels.index(actual), labels.index(predicted)] == count
+
+
+def test_clips_that_do_not_score_are_left_out(run: Run) -> None:
+    clips = outcomes.outcome(run.predictions, run.index, split="test", stage="stage2").clips
+    assert (
+        len(clips)
+        == int(((run.index["split"] == "test") & (run.index["label"] != "")).sum())
+        == run.facts["test"]["labelled"]
+    )
+    ignored = run.index.assign(usage=np.where(run.index["split"] == "test", "Ignored", ""))
+    assert len(outcomes.outcome(run.predictions, ignored, split="test", stage="stage2").clips) == 0
+
+
+def test_a_prediction_of_an_unknown_clip_is_refused(run: Run) -> None:
+    fewer = run.index[run.index["fname"] != run.predictions["fname"].iloc[-1]]
+    with pytest.raises(FsatError, match=r"data/index.csv does not have"):
+        outcomes.outcome(run.predictions, fewer, split="heldout", stage="stage2")
+
+
+def test_a_label_no_model_knows_counts_as_missed(run: Run) -> None:
+    odd = run.index.assign(label=run.index["label"].where(run.index["split"] == "train", "Theremin"))
+    found = outcomes.outcome(run.predictions, odd, split="test", stage="stage2").clips
+    assert (found["ap3"] == 0).all() and (found["p_actual"] == 0).all()
+    scores = metrics.summarise(run.predictions, odd).headline
+    built = report_page.build(replace(run, index=odd, scores=scores), mistakes=3, suspicious=3)
+    assert "Theremin" in Page(built.html).data["labels"]
+
+
+def test_the_anchor_finds_separate_clusters_and_never_sees_who_is_held_out(run: Run) -> None:
+    anchor = outcomes.anchor_predictions(run.components, run.folds, run.predictions)
+    assert (anchor["stage"] == "anchor").all()
+    values = anchor.iloc[:, 4:].to_numpy()
+    assert values.sum(axis=1) == pytest.approx(1)
+    clips = outcomes.outcome(anchor, run.index, split="heldout", stage="anchor").clips
+    assert clips["ap3"].mean() > 0.9
+    # Other labels of the held-out clips change nothing about what the anchor says of them.
+    is_held_out = run.folds["fold"] == 0
+    swapped = run.folds.assign(label=run.folds["label"].where(~is_held_out, "Bark"))
+    other = outcomes.anchor_predictions(run.components, swapped, run.predictions)
+    same = (anchor["split"] == "heldout") & (anchor["fold"] == 0)
+    assert same.sum() > 0
+    np.testing.assert_array_equal(other[same].iloc[:, 4:].to_numpy(), anchor[same].iloc[:, 4:].to_numpy())
+    assert not np.allclose(other[~same].iloc[:, 4:].to_numpy(), anchor[~same].iloc[:, 4:].to_numpy())
+
+
+def test_the_anchor_gives_classes_it_never_met_no_probability() -> None:
+    x = np.array([[0.0], [1.0], [5.0]])
+    p = outcomes.fit_anchor(x, ["a", "a", "c"], x, ["a", "b", "c"])
+    assert (p[:, 1] == 0).all() and p.sum(axis=1) == pytest.approx(1)
+    one = outcomes.fit_anchor(x, ["b"] * 3, x, ["a", "b"])
+    assert one.tolist() == [[0, 1]] * 3
+    assert outcomes.fit_anchor(x, ["a", "a", "c"], x[:0], ["a", "c"]).shape == (0, 2)
+
+
+def _clips(rows: list[tuple[str, float, float, bool, bool | None]]) -> pd.DataFrame:
+    columns = ["fname", "confidence", "p_actual", "correct", "verified"]
+    return pd.DataFrame(rows, columns=columns).astype({"verified": object})
+
+
+def test_mistakes_are_the_surest_wrong_ones() -> None:
+    clips = _clips([("a", 0.9, 0.9, True, None), ("b", 0.5, 0.1, False, None), ("c", 0.8, 0.1, False, None)])
+    assert outcomes.mistakes(clips, limit=5)["fname"].tolist() == ["c", "b"]
+    assert outcomes.mistakes(clips, limit=1)["fname"].tolist() == ["c"]
+
+
+def test_doubtful_labels_list_unverified_clips_first() -> None:
+    clips = _clips(
+        [
+            ("verified, sure", 0.99, 0.0, False, True),
+            ("unknown", 0.7, 0.1, False, None),
+            ("unverified, near", 0.5, 0.4, False, False),
+            ("unverified, far", 0.9, 0.0, False, False),
+            ("right", 0.99, 0.99, True, False),
+        ]
+    )
+    found = outcomes.suspicious(clips, limit=9)
+    assert found["fname"].tolist() == ["unverified, far", "unknown", "unverified, near", "verified, sure"]
+    assert found["doubt"].iloc[0] == pytest.approx(0.9)
+
+
+def test_the_difference_is_taken_clip_by_clip() -> None:
+    first = pd.DataFrame({"fname": ["a", "b", "c"], "ap3": [1.0, 0.5, 0.0]})
+    second = pd.DataFrame({"fname": ["c", "a", "b"], "ap3": [0.0, 1.0, 0.5]})
+    assert outcomes.differences(first, second) == {"mean": 0.0, "interval": (0.0, 0.0)}
+
+
+def test_selected_epochs_are_those_of_the_last_phase(run: Run) -> None:
+    history = run.histories[0]
+    # Epoch 9 was not validated.
+    assert outcomes.selected_epochs(history, select="best") == {"stage1": 10, "stage2": 10}
+    history = history.assign(val_loss=np.where(history["epoch"] == 9, 0.01, 0.5))
+    assert outcomes.selected_epochs(history, select="best") == {"stage1": 9, "stage2": 9}
+    assert outcomes.selected_epochs(history, select="last") == {"stage1": 10, "stage2": 10}
+    assert outcomes.selected_epochs(history.assign(val_loss=np.nan), select="best")["stage1"] == 10
+
+
+# --- pictures and sound ----------------------------------------------------------------------------------------------
+
+
+def decode(uri: str, kind: str) -> bytes:
+    assert uri.startswith(f"data:{kind};base64,")
+    return base64.b64decode(uri.partition(",")[2], validate=True)
+
+
+@pytest.mark.parametrize("seconds", [0.002, 0.4, 3.0])
+def test_a_player_sounds_like_its_clip(tmp_path: Path, seconds: float) -> None:
+    n = int(seconds * 44_100)
+    tone = 0.01 * np.sin(2 * np.pi * 440 * np.arange(n + 999) / 44_100).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", tone, 44_100, subtype="FLOAT")
+    uri = media.player(tmp_path / "a.wav", 999, n + 999, sample_rate=44_100, seconds=1.0)
+    assert uri == media.player(tmp_path / "a.wav", 999, n + 999, sample_rate=44_100, seconds=1.0)
+    sound, rate = soundfile.read(io.BytesIO(decode(uri, "audio/mpeg")))
+    assert rate == media.PLAYER_RATE
+    assert len(sound) / rate == pytest.approx(min(seconds, 1.0), abs=0.03)
+    if seconds >= 0.4:
+        assert np.argmax(np.abs(np.fft.rfft(sound))) / len(sound) * rate == pytest.approx(440, abs=3)
+        # Raised by no more than 20 dB.
+        assert np.abs(sound).max() == pytest.approx(0.1, rel=0.15)
+
+
+def test_a_loud_clip_is_not_clipped(tmp_path: Path) -> None:
+    tone = 4 * np.sin(2 * np.pi * 440 * np.arange(22_050) / 44_100).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", tone, 44_100, subtype="FLOAT")
+    uri = media.player(tmp_path / "a.wav", 0, 22_050, sample_rate=44_100, seconds=9)
+    sound, _ = soundfile.read(io.BytesIO(decode(uri, "audio/mpeg")))
+    assert np.abs(sound).max() == pytest.approx(0.9, rel=0.1)
+
+
+def test_an_empty_interval_has_no_sound(tmp_path: Path) -> None:
+    assert media.player(tmp_path / "missing.wav", 0, 0, sample_rate=44_100, seconds=1) == ""
+
+
+@pytest.mark.parametrize(("n_frames", "width"), [(1, 1), (50, 50), (1000, 320)])
+def test_a_picture_is_a_png_with_low_bands_below(n_frames: int, width: int) -> None:
+    frames = np.full((n_frames, 16), -80.0, dtype=np.float32)
+    frames[n_frames // 2, 0] = 0  # loud in the lowest band, half way
+    picture = Image.open(io.BytesIO(decode(media.picture(frames), "image/png")))
+    assert picture.format == "PNG" and picture.mode == "P" and picture.size == (width, 16)
+    brightness = np.asarray(picture.convert("L"), dtype=int)
+    loud = np.argwhere(brightness == brightness.max())
+    assert len(loud) == 1 and loud[0][0] == 15 and abs(loud[0][1] - width // 2) <= 1
+    assert (brightness < 5).sum() == 16 * width - 1
+
+
+def test_media_stop_at_the_size_limit(run: Run, built: report_page.Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = Page(built.html).data["media"]
+    monkeypatch.setattr(
+        listed_clips, "MEDIA_BYTES", sum(len(item["png"]) + len(item["mp3"]) for item in every.values()) // 2
+    )
+    html = report_page.build(run, mistakes=50, suspicious=50).html
+    fewer = Page(html)
+    assert 0 < len(fewer.data["media"]) < len(every)
+    assert "no picture or sound: the page would grow too large" in fewer.words
+    cards = [attributes for tag, attributes in fewer.tags if tag == "article"]
+    n_silent = sum(card["data-key"] not in fewer.data["media"] for card in cards)
+    assert f"{n_silent} listed clips have no picture or sound" in fewer.words
+
+
+# --- charts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.2, 0.21), (0, 1e-5), (3, 3), (0, 1234)])
+def test_ticks_cover_the_range(low: float, high: float) -> None:
+    found = charts.ticks(low, high)
+    assert found[0] <= low and found[-1] >= high and 2 <= len(found) <= 9
+    assert np.diff(found) == pytest.approx(found[1] - found[0])
+
+
+@pytest.mark.parametrize("high", [1, 2, 3, 28, 300, 9999])
+def test_integer_ticks_end_at_the_ends(high: int) -> None:
+    found = charts.integer_ticks(1, high)
+    assert found[0] == 1 and found[-1] == high and len(found) <= 8 and found == sorted(set(found))
+
+
+def test_a_curve_goes_on_over_gaps_and_stays_in_its_frame() -> None:
+    curve = charts.Curve(np.array([1, 2, 3, 4]), np.array([0, np.nan, 1, np.nan]), "stage1")
+    plot = charts.Plot([curve], (1, 4), (0, 1), 100)
+    assert 'd="M0 100.0L667 0.0"' in charts.plot(plot)
+    lone = charts.Curve(np.array([2]), np.array([0.5]), "stage1")
+    assert 'd="M333 50.0L333 50.0"' in charts.plot(replace(plot, curves=[lone]))
+    nothing = charts.Curve(np.array([2]), np.array([np.nan]), "stage1")
+    assert "<path" not in charts.plot(replace(plot, curves=[nothing]))
+
+
+def test_a_matrix_draws_one_cell_for_each_pair_that_occurs() -> None:
+    counts = np.array([[2, 2], [0, 0]])
+    elements, _, _ = charts.matrix(counts, ["a", "b"])
+    assert elements.count('role="button"') == 2
+    assert 'aria-label="2 of 4 a clips tagged b"' in elements and 'fill-opacity="0.59"' in elements
+
+
+def test_histories_without_any_validation_can_be_drawn(run: Run) -> None:
+    blank = {
+        fold: rows.assign(val_loss=np.nan, val_map3=np.nan, val_accuracy=np.nan) for fold, rows in run.histories.items()
+    }
+    curves = figures.learning_curves(blank, select="best")
+    assert (
+        "validation" not in curves["loss"]["stage1"]["elements"] and "training" in curves["loss"]["stage1"]["elements"]
+    )
+    values = figures.curve_values(run.histories)["stage1"]["0"]["val_loss"]
+    assert values[0] is None and isinstance(values[1], float)
+
+
+@pytest.mark.parametrize("values", [[0.02, 1.0], [1.0], [30.0, 0.3], []])
+def test_every_clip_is_in_the_histogram(values: list[float]) -> None:
+    index = pd.DataFrame({"split": ["train"] * len(values) + ["test"], "seconds": [*values, np.nan]})
+    chart = figures.durations(index)
+    assert chart["elements"].count('<rect class="bar train"') == len({round(np.log2(value)) for value in values})
+
+
+def notes_of(figures: dict[str, bytes]) -> dict[str, str]:
+    """What each PNG file says of itself, by name without the ending."""
+    return {name.removesuffix(".png"): Image.open(io.BytesIO(png)).text["Description"] for name, png in figures.items()}
+
+
+def test_figures_are_small_pictures_that_say_what_they_show(run: Run, built: report_page.Report) -> None:
+    assert set(built.figures) == {"learning_curves.png", "confusion.png", "per_class.png"}
+    for png in built.figures.values():
+        picture = Image.open(io.BytesIO(png))
+        assert picture.format == "PNG" and picture.width > 600 and picture.height > 300 and len(png) < 300_000
+        assert picture.text["Title"]
+    demo = replace(run, parameters=run.parameters | {"dataset": run.parameters["dataset"] | {"path": "data/demo"}})
+    assert "Synthetic demo data" not in notes_of(built.figures)["confusion"]
+    assert demo.is_demo and not run.is_demo
+
+
+def test_the_matrix_is_drawn_in_its_colours() -> None:
+    """The diagonal blue, what is confused red, what never happens blank."""
+    png = pngs.confusion(np.array([[9, 0], [9, 0]]), ["a", "b"], "Test clips", caution="")
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3)
+    share = {
+        colour: (np.abs(pixels - np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])).max(axis=1) < 3).mean()
+        for colour in ("#1a5fa8", "#cc4125")
+    }
+    assert share["#1a5fa8"] == pytest.approx(share["#cc4125"], rel=0.05) and share["#1a5fa8"] > 0.02
+
+
+def test_figures_take_what_a_dataset_may_hold(run: Run) -> None:
+    labels = ["$x_{$", "a\nb" * 30, "\u97f3\u697d"]
+    rows = [{"label": label, "n": 0, "stage1": None, "stage2": None} for label in labels]
+    blank = {fold: rows.assign(val_loss=np.nan, val_map3=np.nan) for fold, rows in run.histories.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert pngs.confusion(np.zeros((3, 3), dtype=int), labels, "Test clips", caution="")
+        assert pngs.per_class(rows, "Test clips", caution="")
+        assert pngs.per_class([rows[0] | {"stage1": 0.5, "stage2": 1.0}], "Test clips", caution="")
+        assert pngs.learning_curves(blank, select="last", caution="")
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_the_scores_of_the_metrics(run: Run, page: Page) -> None:
+    for score in (run.scores["test"]["all"], run.scores["cv"]["stage1"], run.scores["cv"]["stage2"]):
+        assert f"{score:.3f}" in page.words
+    low, high = run.scores["ci95"]["test"]["all"]
+    assert f"The 95 % interval of the score is {low:.3f} to {high:.3f}." in page.words
+    assert f"{run.scores['test']['all']:.3f} MAP@3 on 10 test clips" in page.words
+
+
+def test_the_lists_of_the_script_agree_with_the_matrix(page: Page) -> None:
+    cells = [attributes for tag, attributes in page.tags if tag == "rect" and attributes.get("role") == "button"]
+    pairs = [
+        (page.data["labels"][clip[2]], page.data["labels"][clip[5]])
+        for clips in page.data["clips"].values()
+        for clip in clips
+    ]
+    said = [re.fullmatch(r"(\d+) of \d+ (\S+) clips tagged (\S+)", cell["aria-label"]) for cell in cells]
+    counts: dict[tuple[str, str], int] = {}
+    for match in said:
+        assert match is not None
+        counts[match[2], match[3]] = counts.get((match[2], match[3]), 0) + int(match[1])
+    assert counts == {pair: pairs.count(pair) for pair in set(pairs)}
+
+
+def test_listed_clips_have_picture_and_sound(page: Page) -> None:
+    keys = [attributes["data-key"] for tag, attributes in page.tags if tag == "article"]
+    assert len(keys) > 5
+    for key in keys:
+        if key in page.data["media"]:
+            item = page.data["media"][key]
+            assert len(decode(item["mp3"], "audio/mpeg")) > 500 and decode(item["png"], "image/png") and item["s"] > 0
+    # The one clip that cannot be read says why.
+    assert sum(key not in page.data["media"] for key in keys) <= 1
+
+
+@pytest.mark.parametrize(("select", "is_cautious"), [("best", True), ("last", False)])
+def test_a_score_taken_where_weights_were_chosen_says_so(tmp_path: Path, select: str, is_cautious: bool) -> None:
+    run = tiny_run.make_run(tmp_path, test="none", select=select)
+    built = report_page.build(run, mistakes=5, suspicious=5)
+    words = Page(built.html).words
+    assert ("cv: weights were chosen on the held-out fold" in words) == is_cautious
+    assert ("eights were chosen on the held-out fold" in words.split("Scores MAP@3")[0]) == is_cautious
+    assert ("weights were chosen" in notes_of(built.figures)["confusion"]) == is_cautious
+    assert "No labelled test clips" in words and "held-out clips" in words
+
+
+@pytest.mark.parametrize("test", ["none", "unlabelled"])
+def test_without_labelled_test_clips_cross_validation_is_the_score(tmp_path: Path, test: str) -> None:
+    run = tiny_run.make_run(tmp_path, test=test)
+    page = Page(report_page.build(run, mistakes=5, suspicious=5).html)
+    assert list(page.data["clips"]) == ["heldout"]
+    assert f"{run.scores['cv']['stage2']:.3f} MAP@3 on" in page.words
+    assert {card["data-key"].partition("/")[0] for tag, card in page.tags if tag == "article"} == {"train"}
+
+
+def test_perfect_predictions_leave_nothing_to_list(tmp_path: Path) -> None:
+    words = Page(report_page.build(tiny_run.make_run(tmp_path, noise=0.0), mistakes=5, suspicious=5).html).words
+    assert "No mistakes: every clip is tagged right." in words and "Not one clip is confused." in words
+
+
+def test_the_demo_is_called_synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tiny_run.make_run(tmp_path / "data/demo", path="data/demo")
+    built = report_page.build(run, mistakes=2, suspicious=2)
+    assert "Synthetic demo data." in Page(built.html).words
+    assert all("Synthetic demo data." in note for note in notes_of(built.figures).values())
+    # Its freesound numbers are made up.
+    assert "freesound.org" not in "".join(str(attributes) for _, attributes in Page(built.html).tags)
+
+
+def test_other_data_are_not_called_synthetic_and_link_to_freesound(page: Page) -> None:
+    assert "Synthetic" not in page.words
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a" and "freesound" in attributes["href"]]
+    assert links and all(re.fullmatch(r"https://freesound\.org/s/\d+/", link) for link in links)
+
+
+def test_all_parameters_are_listed(run: Run, page: Page) -> None:
+    for key in ("seed", "mel.n_fft", "augment.erase.area", "train.stage2.finetune_high.lr"):
+        assert f" {key} " in page.words
+    assert "0.02, 0.4" in page.words
+
+
+def test_the_page_needs_nothing_from_elsewhere(built: report_page.Report, page: Page) -> None:
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "action", "poster", "srcset", "data"):
+            target = attributes.get(name, "#")
+            is_link = tag == "a" and target.startswith("https://freesound.org/s/")
+            assert target.startswith(("#", "data:")) or is_link, (tag, target)
+    assert "url(" not in page.parts["style"][0] and "@import" not in page.parts["style"][0]
+    assert len(built.html) < 20_000_000
+
+
+def test_only_the_pages_own_script_may_run(page: Page) -> None:
+    assert len(page.parts["script"]) == 2
+    digest = base64.b64encode(hashlib.sha256(page.parts["script"][1].encode()).digest()).decode()
+    policy = next(attributes["content"] for _, attributes in page.tags if "http-equiv" in attributes)
+    assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
+
+
+def test_names_and_labels_are_inert(tmp_path: Path) -> None:
+    run = tiny_run.make_run(tmp_path, labels=tiny_run.HOSTILE)
+    built = report_page.build(run, mistakes=50, suspicious=50)
+    page = Page(built.html)
+    assert len(page.parts["script"]) == 2 and "pwned" not in page.parts["script"][1]
+    assert "<" not in page.parts["script"][0]
+    assert sorted(page.data["labels"]) == sorted(tiny_run.HOSTILE)
+    names = {clip[0] for clips in page.data["clips"].values() for clip in clips}
+    assert any("onerror" in name for name in names)
+    for tag, attributes in page.tags:
+        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
+    # Only the page's own pictures, whose sources the script sets; no markup of a licence or problem.
+    assert all("src" not in attributes for tag, attributes in page.tags if tag == "img")
+    assert "i" not in {tag for tag, _ in page.tags}
+    assert "49" not in [text.strip() for text in page.text]
+    assert any("{{ 7 * 7 }}" in text for text in page.text)
+
+
+def test_ids_are_unique_and_what_refers_to_them_finds_them(page: Page) -> None:
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes in page.tags:
+        for name in ("aria-labelledby", "aria-controls"):
+            assert attributes.get(name, ids[0]) in ids
+        target = attributes.get("href", "#" + ids[0])
+        assert not target.startswith("#") or target[1:] in ids
+
+
+def test_equal_runs_give_equal_bytes(tmp_path: Path, run: Run, built: report_page.Report) -> None:
+    assert report_page.build(run, mistakes=50, suspicious=50) == built
+    # Another process with another order of sets.
+    tiny_run.write(run, tmp_path)
+    code = "from stages import report; report.main()"
+    pages = []
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True)
+        pages.append((tmp_path / "data/report/index.html").read_bytes())
+    assert pages[0] == pages[1]
+
+
+def test_the_stage_writes_page_and_figures(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_run.write(run, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    stage.main()
+    assert "opens from disk" in capsys.readouterr().out
+    html = (tmp_path / "data/report/index.html").read_text(encoding="utf-8")
+    assert f"{run.scores['test']['all']:.3f}" in html
+    assert sorted(path.name for path in (tmp_path / "metrics/figures").iterdir()) == [
+        "confusion.png",
+        "learning_curves.png",
+        "per_class.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shown", "value", "text"),
+    [
+        (report_page._percent, 0.004, "<1 %"),
+        (report_page._percent, 0.0, "0 %"),
+        (report_page._percent, 0.999, ">99 %"),
+        (report_page._percent, 1.0, "100 %"),
+        (report_page._percent, None, "–"),  # noqa: RUF001
+        (report_page._signed, -0.0123, "−0.012"),  # noqa: RUF001
+        (report_page._signed, 0.5, "+0.500"),
+    ],
+)
+def test_numbers_are_written_as_people_read_them(shown: Callable[[Any], str], value: float | None, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_figures_stay_small_on_a_full_run(run: Run) -> None:
+    epoch = np.arange(1, 301)
+    rng = np.random.default_rng(0)
+    columns = ("loss", "val_loss", "val_map3", "val_accuracy")
+    rows = [
+        pd.DataFrame({"stage": name, "epoch": epoch, "phase": "cyclic", "learning_rate": 1e-4}).assign(
+            **{column: rng.uniform(0, 1, 300) for column in columns}
+        )
+        for name in ("stage1", "stage2")
+    ]
+    histories = dict.fromkeys(range(10), pd.concat(rows, ignore_index=True))
+    assert len(pngs.learning_curves(histories, select="best", caution="")) < 400_000

@@ -1,0 +1,276 @@
+"""MAP@3, accuracy, bootstrap, the summary of a run, and scores of submissions."""
+
+import doctest
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fsat.core.errors import FsatError
+from fsat.scoring import metrics
+from shared_data import SHARED, needs
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_docstrings() -> None:
+    result = doctest.testmod(metrics)
+    assert result.attempted >= 8
+    assert result.failed == 0
+
+
+# --- scores ----------------------------------------------------------------------------------------------------------
+
+
+def slow_map3(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Kaggle's definition, clip by clip."""
+    total = 0.0
+    for row, label in zip(scores, labels, strict=True):
+        ranked = sorted(range(len(row)), key=lambda column: (-row[column], column))
+        for place, column in enumerate(ranked[:3], start=1):
+            if column == label:
+                total += 1 / place
+    return total / len(labels)
+
+
+def test_map3_equals_the_slow_definition_ties_included() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 4, (500, 6)) / 4
+    labels = rng.integers(0, 6, 500)
+    assert metrics.map_at_k(scores, labels) == pytest.approx(slow_map3(scores, labels), abs=1e-12)
+
+
+def test_fewer_classes_than_k() -> None:
+    assert metrics.map_at_k(np.array([[0.3, 0.7]]), np.array([0])) == 0.5
+
+
+def test_an_unknown_label_is_never_found_and_nan_comes_last() -> None:
+    assert metrics.map_at_k(np.array([[0.6, 0.4]]), np.array([-1])) == 0.0
+    assert metrics.top_k(np.array([[np.nan, 0.1, 0.2]])).tolist() == [[2, 1, 0]]
+
+
+def test_no_clips_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no clips"):
+        metrics.map_at_k(np.zeros((0, 3)), np.zeros(0, dtype=int))
+
+
+def test_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        low, high = metrics.bootstrap_interval(rng.random(60) < 0.7, seed=trial, n_resamples=300)
+        covered += low <= 0.7 <= high
+    # 95 % of 200, minus the small-sample deficit of the percentile interval; 5 sigma is 15.
+    assert 172 <= covered <= 199
+
+
+def test_bootstrap_interval_depends_on_the_seed_alone() -> None:
+    values = np.random.default_rng(0).random(50)
+    assert metrics.bootstrap_interval(values) == metrics.bootstrap_interval(values)
+    assert metrics.bootstrap_interval(values) != metrics.bootstrap_interval(values, seed=1)
+
+
+# --- summary ---------------------------------------------------------------------------------------------------------
+
+LABELS = ["Cello", "Flute", "Oboe", "usage"]  # the last one is named as a column of the index is
+
+
+def predictions(rows: list[tuple[str, str, int, str, list[float]]]) -> pd.DataFrame:
+    table = pd.DataFrame([[*row[:4], *row[4]] for row in rows], columns=["stage", "split", "fold", "fname", *LABELS])
+    return table.astype(dict.fromkeys(LABELS, np.float32))
+
+
+BEST = {"Cello": [0.7, 0.2, 0.1, 0.0], "Flute": [0.2, 0.7, 0.1, 0.0], "Oboe": [0.1, 0.2, 0.7, 0.0]}
+
+
+@pytest.fixture
+def index() -> pd.DataFrame:
+    rows = [
+        ("train", "a.wav", "Cello", ""),
+        ("train", "b.wav", "Flute", ""),
+        ("train", "c.wav", "Oboe", ""),
+        ("train", "never-held-out.wav", "Oboe", ""),
+        ("test", "a.wav", "Cello", "Public"),
+        ("test", "x.wav", "Flute", "Private"),
+        ("test", "y.wav", "Oboe", "Private"),
+        ("test", "ignored.wav", "Oboe", "Ignored"),
+        ("test", "unlabelled.wav", "", ""),
+        ("test", "tuba.wav", "Tuba", "Private"),
+    ]
+    return pd.DataFrame(rows, columns=["split", "fname", "label", "usage"]).replace("", np.nan)
+
+
+@pytest.fixture
+def predicted() -> pd.DataFrame:
+    rows: list[tuple[str, str, int, str, list[float]]] = []
+    for stage in metrics.STAGES:
+        rows += [(stage, "test", -1, name, BEST["Cello"]) for name in ("y.wav", "ignored.wav", "unlabelled.wav")]
+        rows += [(stage, "test", -1, "tuba.wav", BEST["Cello"]), (stage, "test", -1, "a.wav", BEST["Cello"])]
+        rows += [(stage, "heldout", 1, "c.wav", BEST["Oboe"]), (stage, "heldout", 0, "b.wav", BEST["Flute"])]
+    rows += [("stage1", "test", -1, "x.wav", BEST["Cello"]), ("stage2", "test", -1, "x.wav", BEST["Flute"])]
+    rows += [("stage1", "heldout", 0, "a.wav", BEST["Oboe"]), ("stage2", "heldout", 0, "a.wav", BEST["Flute"])]
+    return predictions(rows)
+
+
+def test_summary(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
+    """Held-out: stage 1 has a.wav third, stage 2 second. Test: x.wav second, first; y.wav third; tuba never."""
+    summary = metrics.summarise(predicted, index)
+    headline = summary.headline
+    assert headline["cv"] == {"stage1": round((1 / 3 + 2) / 3, 6), "stage2": round((1 / 2 + 2) / 3, 6)}
+    assert headline["test"] == {
+        "all": round((1 + 1 + 1 / 3 + 0) / 4, 6),
+        "public": 1.0,
+        "private": round((1 + 1 / 3 + 0) / 3, 6),
+        "stage1": {
+            "all": round((1 + 1 / 2 + 1 / 3) / 4, 6),
+            "public": 1.0,
+            "private": round((1 / 2 + 1 / 3) / 3, 6),
+        },
+    }
+    assert headline["n"] == {"cv": 3, "test": {"all": 4, "public": 1, "private": 3}}
+    assert headline["accuracy"]["cv"] == {"stage1": round(2 / 3, 6), "stage2": round(2 / 3, 6)}
+    assert headline["accuracy"]["test"]["all"] == 0.5
+    assert headline["ci95"]["test"]["public"] == [1.0, 1.0]
+    low, high = headline["ci95"]["cv"]["stage2"]
+    assert 0.5 <= low < headline["cv"]["stage2"] < high <= 1.0
+    assert list(headline) == ["cv", "test", "ci95", "accuracy", "n"]
+    json.dumps(headline, allow_nan=False)
+
+
+def test_summary_tables(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
+    summary = metrics.summarise(predicted, index)
+    assert summary.confusion.to_numpy().tolist() == [["Cello", "Flute"], ["Flute", "Flute"], ["Oboe", "Oboe"]]
+    assert summary.confusion_test.to_numpy().tolist() == [
+        ["Cello", "Cello"],
+        ["Tuba", "Cello"],
+        ["Flute", "Flute"],
+        ["Oboe", "Cello"],
+    ]
+    per_class = summary.per_class.set_index("label")
+    assert per_class.index.tolist() == LABELS
+    assert per_class["cv_support"].tolist() == [1, 1, 1, 0]
+    assert per_class.loc["Cello", "cv_stage1_map3"] == round(1 / 3, 6)
+    assert per_class.loc["Cello", "cv_stage2_map3"] == 0.5
+    assert per_class.loc["Oboe", "test_stage2_accuracy"] == 0.0
+    assert np.isnan(per_class.loc["usage", "cv_stage1_map3"])
+    per_fold = summary.per_fold
+    assert per_fold["fold"].tolist() == [0, 1]
+    assert per_fold["n"].tolist() == [2, 1]
+    assert per_fold["stage2_map3"].tolist() == [0.75, 1.0]
+
+
+def test_summary_does_not_depend_on_the_order_of_rows(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
+    first = metrics.summarise(predicted, index)
+    second = metrics.summarise(predicted.iloc[::-1], index.iloc[::-1])
+    assert first.headline == second.headline
+    assert first.confusion.equals(second.confusion)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_summary_without_a_test_score(index: pd.DataFrame, predicted: pd.DataFrame, labelled: bool) -> None:
+    """No test set at all, or one without labels."""
+    if labelled:
+        index.loc[index["split"] == "test", "label"] = np.nan
+    else:
+        index, predicted = index[index["split"] == "train"], predicted[predicted["split"] == "heldout"]
+    summary = metrics.summarise(predicted, index)
+    assert summary.headline["test"] == {}
+    assert summary.headline["n"] == {"cv": 3, "test": {}}
+    assert list(summary.confusion_test.columns) == ["actual", "predicted"]
+    assert len(summary.confusion_test) == 0
+    assert summary.per_class["test_support"].tolist() == [0, 0, 0, 0]
+
+
+def test_summary_of_a_test_set_without_usage(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
+    index["usage"] = np.nan
+    assert metrics.summarise(predicted, index).headline["n"]["test"] == {"all": 5}
+
+
+def test_summary_of_files_that_do_not_belong_together(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
+    with pytest.raises(FsatError, match=r"no prediction of test clip y\.wav by stage1"):
+        metrics.summarise(predicted[predicted["fname"] != "y.wav"], index)
+    with pytest.raises(FsatError, match=r"prediction of clip y\.wav, which data/index\.csv does not have"):
+        metrics.summarise(predicted, index[index["fname"] != "y.wav"])
+    with pytest.raises(FsatError, match="two predictions of clip"):
+        metrics.summarise(pd.concat([predicted, predicted]), index)
+    with pytest.raises(FsatError, match="no predictions of held-out clips by stage1"):
+        metrics.summarise(predicted[predicted["split"] == "test"], index)
+
+
+# --- submissions -----------------------------------------------------------------------------------------------------
+
+
+def table(*rows: str, columns: str = "fname,label") -> pd.DataFrame:
+    return pd.DataFrame([row.split(",") for row in rows], columns=columns.split(","))
+
+
+TRUTH = table("a.wav,Hi-hat,Public", "b.wav,Oboe,Private", "c.wav,None,Ignored", columns="fname,label,usage")
+
+
+@pytest.mark.parametrize(
+    ("guess", "score"),
+    [
+        ("Oboe Flute Hi-hat", 1.0),
+        ("Flute Oboe Hi-hat", 0.5),
+        ("Flute Hi-hat Oboe", 1 / 3),
+        ("Flute Hi-hat Tuba Oboe", 0.0),
+        ("Flute Flute Oboe", 1 / 3),
+        ("Oboe Oboe Oboe", 1.0),
+        ("Oboe", 1.0),
+        ("", 0.0),
+    ],
+)
+def test_score_of_one_row(guess: str, score: float) -> None:
+    result = metrics.score_submission(table(f"b.wav,{guess}", "a.wav,Hi-hat", "c.wav,Oboe"), TRUTH).map3()
+    assert result == {"all": pytest.approx((1 + score) / 2), "public": 1.0, "private": pytest.approx(score)}
+
+
+def test_a_label_spelled_in_another_case_is_matched_and_noted() -> None:
+    result = metrics.score_submission(table("a.wav,Hi-Hat Oboe Flute", "b.wav,OBOE"), TRUTH)
+    assert result.map3()["all"] == 1.0
+    assert result.notes[:2] == ["Hi-Hat is taken for Hi-hat", "OBOE is taken for Oboe"]
+    assert "1 labels that the truth does not have score nothing: Flute" in result.notes[2]
+
+
+def test_rows_that_are_missing_or_double() -> None:
+    with pytest.raises(FsatError, match=r"1 of 2 clips have no row: b\.wav"):
+        metrics.score_submission(table("a.wav,Oboe"), TRUTH)
+    with pytest.raises(FsatError, match=r"submission: a\.wav listed more than once"):
+        metrics.score_submission(table("a.wav,Oboe", "a.wav,Oboe", "b.wav,Oboe"), TRUTH)
+    with pytest.raises(FsatError, match="truth: no column label"):
+        metrics.score_submission(table("a.wav,Oboe"), TRUTH.drop(columns="label"))
+    with pytest.raises(FsatError, match="no row scores"):
+        metrics.score_submission(table("c.wav,Oboe"), TRUTH[TRUTH["fname"] == "c.wav"])
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "fsat.scoring.metrics", *map(str, arguments)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+
+
+@needs("fsdkaggle2018_meta")
+def test_command_on_the_real_sample_submission() -> None:
+    """Three labels for all clips: each label's share of the 1600, weighted 1, 1/2, 1/3; 7800 rows do not score."""
+    folder = SHARED / "fsdkaggle2018_meta"
+    truth = pd.read_csv(folder / "test_post_competition_scoring_clips.csv")
+    shares = truth["label"].value_counts(normalize=True)
+    expected = shares["Laughter"] + shares["Hi-hat"] / 2 + shares["Flute"] / 3
+    for name in ("test_post_competition.csv", "test_post_competition_scoring_clips.csv"):
+        done = command(folder / "kaggle_sample_submission.csv", folder / name)
+        assert done.returncode == 0
+        lines = [line.split() for line in done.stdout.splitlines()]
+        assert lines[0] == ["note:", "Hi-Hat", "is", "taken", "for", "Hi-hat"]
+        assert [(line[0], line[-1]) for line in lines[2:]] == [("all", "1600"), ("Public", "301"), ("Private", "1299")]
+        assert float(lines[2][1]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_command_with_wrong_arguments_says_so_without_a_traceback(tmp_path: Path) -> None:
+    for arguments in ([], [tmp_path / "none.csv", tmp_path / "none.csv"]):
+        done = command(*arguments)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "usage" in done.stderr or "none.csv" in done.stderr

@@ -1,0 +1,195 @@
+"""The demo dataset: what is in it, that it is the same each time, and that it is neither trivial nor hopeless."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from fsat.clips.index import scan
+from fsat.core import files, params
+from fsat.core.errors import FsatError
+from fsat.core.parallel import map_clips
+from fsat.features import spectral, trim
+from fsat.scoring import metrics
+from fsat.sources import demo
+from shared_data import SHARED, needs
+
+ROOT = Path(__file__).parents[2]
+TABLES = {"train": "train_post_competition.csv", "test": "test_post_competition_scoring_clips.csv"}
+
+
+def table(folder: Path, split: str) -> pd.DataFrame:
+    return files.read_csv(folder / "FSDKaggle2018.meta" / TABLES[split])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Two training clips a label."""
+    folder = tmp_path_factory.mktemp("demo")
+    demo.write_dataset(folder, clips_per_class=2, seed=1)
+    return folder
+
+
+def test_files_and_columns_are_those_of_the_published_zips(small: Path) -> None:
+    train, test = table(small, "train"), table(small, "test")
+    assert list(train.columns) == ["fname", "label", "manually_verified", "freesound_id", "license"]
+    assert list(test.columns) == ["fname", "label", "usage", "freesound_id", "license"]
+    for split, rows in (("train", train), ("test", test)):
+        listed = [path.name for path in (small / f"FSDKaggle2018.audio_{split}").iterdir()]
+        assert sorted(listed) == list(rows["fname"])
+    ids = pd.concat([train["freesound_id"], test["freesound_id"]])
+    assert ids.is_unique and pd.concat([train["fname"], test["fname"]]).is_unique
+    assert set(train["manually_verified"]) == {0, 1} and set(test["usage"]) == {"Public", "Private", "Ignored"}
+
+
+@needs("fsdkaggle2018_meta")
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_columns_and_labels_are_the_real_ones(small: Path, split: str) -> None:
+    real, ours = files.read_csv(SHARED / "fsdkaggle2018_meta" / TABLES[split]), table(small, split)
+    assert list(real.columns) == list(ours.columns)
+    assert set(real["label"]) == set(ours["label"]) - {"None"} == set(demo.LABELS)
+    assert set(ours["license"]) <= set(real["license"])
+
+
+def test_counts(small: Path) -> None:
+    assert (table(small, "train")["label"].value_counts() == 2).all()
+    test = table(small, "test")
+    assert test["label"].nunique() == 42  # 41 and None
+    assert len(test) == 41 + 5
+
+
+def test_index_accepts_it_and_meets_the_empty_file(small: Path) -> None:
+    clips = scan(small).table
+    problems = clips[clips["problem"] != ""]
+    assert len(clips) == 2 * 41 + 41 + 5
+    assert list(problems["split"]) == ["test"]
+    assert (small / problems["path"].iloc[0]).stat().st_size == 0
+
+
+def test_the_awkward_clips_are_as_awkward_as_promised(small: Path) -> None:
+    test = table(small, "test")
+    audio = small / "FSDKaggle2018.audio_test"
+    ignored = test[test["usage"] == "Ignored"]
+    assert list(ignored["label"]) == ["None", "None"] and (test["label"] == "None").sum() == 2
+    sizes = [(audio / fname).stat().st_size for fname in ignored["fname"]]
+    assert min(sizes) == 0
+    silent = ignored["fname"].iloc[int(np.argmax(sizes))]
+    assert not soundfile.read(audio / silent)[0].any()
+    infos = {fname: soundfile.info(audio / fname) for fname in test["fname"] if (audio / fname).stat().st_size}
+    assert {(info.subtype, info.samplerate, info.channels) for info in infos.values()} == {
+        ("PCM_16", 44_100, 1), ("PCM_24", 44_100, 1), ("PCM_16", 48_000, 2),
+    }  # fmt: skip
+    assert min(info.frames for info in infos.values()) < 2048  # shorter than a frame of the spectrogram
+
+
+def test_clips_are_short_and_have_silence_around_them(small: Path) -> None:
+    seconds = []
+    for path in sorted((small / "FSDKaggle2018.audio_train").iterdir()):
+        x, sample_rate = soundfile.read(path, dtype="float32")
+        start, end = trim.trim_interval(x, top_db=60)
+        assert 0 < start < end < len(x)
+        assert end - start < len(x) - 0.04 * sample_rate
+        assert 0.2 < np.abs(x).max() < 1
+        seconds.append(len(x) / sample_rate)
+    assert 0.3 <= min(seconds) < max(seconds) <= 1.4
+    assert 0.6 < np.median(seconds) < 1.0
+
+
+@pytest.fixture
+def few_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "LABELS", demo.LABELS[:4])
+
+
+@pytest.mark.usefixtures("few_labels")
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        demo.write_dataset(tmp_path / name, clips_per_class=2, seed=seed)
+    a, b, c = (contents(tmp_path / name) for name in "abc")
+    assert a == b
+    assert len(set(a.values()) & set(c.values())) == 2  # the empty file and the silent one
+
+
+@pytest.mark.usefixtures("few_labels")
+def test_a_clip_does_not_depend_on_how_many_others_there_are(small: Path, tmp_path: Path) -> None:
+    demo.write_dataset(tmp_path, clips_per_class=1, seed=1)
+    more, fewer = contents(small), contents(tmp_path)
+    wavs = {name for name in fewer if name.endswith(".wav")}
+    assert len(wavs) == 4 + 4 + 5
+    assert all(fewer[name] == more[name] for name in wavs)
+
+
+def test_no_clips_at_all_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FsatError, match=r"'sources\.demo\.clips_per_class' parameter must be an int >= 1\. Got 0"):
+        demo.write_dataset(tmp_path, clips_per_class=0, seed=1)
+
+
+def test_every_label_is_in_one_family_and_has_a_recipe_of_its_own() -> None:
+    assert sorted(label for family in demo.FAMILIES for label in family) == list(demo.LABELS)
+    assert len(demo.LABELS) == 41 == len(set(map(repr, demo.RECIPES.values())))
+    assert min(map(len, demo.FAMILIES)) >= 2
+
+
+@pytest.mark.parametrize("label", demo.LABELS)
+def test_every_recipe_makes_a_sound_of_the_length_asked_for(label: str) -> None:
+    for seed, seconds in enumerate((0.02, 0.35, 0.9)):
+        x = demo.sound(demo.RECIPES[label], np.random.default_rng(seed), seconds=seconds)
+        assert len(x) == round(seconds * demo.SAMPLE_RATE)
+        assert np.sqrt(np.mean(x**2)) == pytest.approx(1)
+
+
+def test_a_tone_has_its_pitch_and_a_noise_its_band() -> None:
+    rng = np.random.default_rng(0)
+    x = demo.sound(demo.Recipe(pitch_hz=(440, 441), partials=demo.PURE), rng, seconds=1.0)
+    assert 439 <= np.argmax(np.abs(np.fft.rfft(x))) <= 442  # bins of 1 Hz
+    x = demo.sound(demo.Recipe(noise_hz=(2000, 4000)), rng, seconds=1.0)
+    power = np.abs(np.fft.rfft(x)) ** 2
+    assert power[1500:5500].sum() > 0.9 * power.sum()
+
+
+def test_lookalikes_come_as_often_as_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[demo.Recipe] = []
+    monkeypatch.setattr(demo, "sound", lambda recipe, rng, *, seconds: heard.append(recipe) or np.ones(1))
+    monkeypatch.setattr(demo, "record", lambda signal, rng: signal)
+    n = 1000
+    for number in range(n):
+        demo.clip("Bark", np.random.default_rng(number))
+    labels = [label for recipe in heard for label in demo.LABELS if demo.RECIPES[label] is recipe]
+    assert set(labels) == {"Bark", "Cough", "Laughter", "Meow"}
+    p = demo.LOOKALIKE_SHARE
+    assert abs(labels.count("Bark") - n * (1 - p)) < 5 * np.sqrt(n * p * (1 - p))
+
+
+@pytest.mark.slow
+def test_logistic_regression_finds_it_neither_trivial_nor_hopeless(tmp_path: Path) -> None:
+    """The dataset of params.yaml: MAP@3 of a linear model on the principal components is between 0.6 and 0.9."""
+    p = params.read("sources.demo", path=ROOT / "params.yaml")
+    demo.write_dataset(tmp_path, clips_per_class=p.sources.demo.clips_per_class, seed=p.sources.demo.seed)
+    clips = []
+    for split in ("train", "test"):
+        rows = table(tmp_path, split)
+        clips.append(rows[rows["label"] != "None"].assign(folder=tmp_path / f"FSDKaggle2018.audio_{split}"))
+    paths = [folder / fname for rows in clips for folder, fname in zip(rows["folder"], rows["fname"], strict=True)]
+    statistics = np.array(list(map_clips(_statistics, paths, desc="statistics")))
+    x_train, x_test = np.split(statistics, [len(clips[0])])
+    model = make_pipeline(StandardScaler(), PCA(150, svd_solver="full"), LogisticRegression(C=0.01, max_iter=1000))
+    probabilities = model.fit(x_train, clips[0]["label"]).predict_proba(x_test)
+    truth = np.searchsorted(model.classes_, clips[1]["label"])
+    assert 0.6 < metrics.map_at_k(probabilities, truth) < 0.9
+
+
+def _statistics(path: Path) -> np.ndarray:
+    x, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = x.mean(axis=1)
+    start, end = trim.trim_interval(mono, top_db=60)
+    return spectral.spectral_statistics(mono[start:end], sample_rate=sample_rate, n_fft=2048, hop_length=512, n_mfcc=40)

@@ -1,0 +1,155 @@
+"""The scripts behind sources/dvc.yaml: initial weights; the demo and the download have test files of their own."""
+
+import http.server
+import re
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from fsat.core.errors import FsatError
+
+ROOT = Path(__file__).parents[2]
+STAGES = yaml.safe_load((ROOT / "sources/dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+def test_every_source_runs_at_the_root_and_writes_below_data() -> None:
+    assert {name: stage["outs"] for name, stage in STAGES.items()} == {
+        "demo": ["data/demo"],
+        "fsdkaggle2018": ["data/fsdkaggle2018"],
+        "random": ["data/pretrained/random.weights.h5"],
+        "imagenet": ["data/pretrained/imagenet.weights.h5"],
+    }
+    assert {stage["wdir"] for stage in STAGES.values()} == {".."}
+    assert all((ROOT / dep).is_file() for stage in STAGES.values() for dep in stage["deps"])
+
+
+# --- initial weights -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the project's params.yaml."""
+    write_params(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_params(folder: Path, *, seed: int = 20180629, width: float = 0.35) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    text, n_seed = re.subn(r"(?m)^seed: \d+", f"seed: {seed}", text)
+    text, n_width = re.subn(r"(?m)^  width: [\d.]+", f"  width: {width}", text)
+    assert (n_seed, n_width) == (1, 1)
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+
+
+def test_random_weights_are_the_same_bytes_each_time_and_others_for_another_seed(project: Path) -> None:
+    import keras
+
+    from stages import random_weights
+
+    out = project / "data/pretrained/random.weights.h5"
+    found = []
+    for seed in (1, 1, 2):
+        write_params(project, seed=seed)
+        keras.utils.clear_session()  # layers are numbered through a process; a stage has one of its own
+        random_weights.main()
+        found.append(out.read_bytes())
+    assert found[0] == found[1] != found[2]
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_random_weights_load_like_any_weights_of_the_backbone(project: Path) -> None:
+    import keras
+
+    from fsat.networks import model
+    from stages import random_weights
+
+    random_weights.main()
+    out = project / "data/pretrained/random.weights.h5"
+    plain = keras.applications.MobileNetV2(include_top=False, weights=None, alpha=0.35)
+    trunk = model.build_trunk("MobileNetV2", width=0.35)
+    for fresh in (plain, trunk):
+        before = fresh.get_weights()[0]
+        fresh.load_weights(out)
+        assert np.any(fresh.get_weights()[0] != before)
+    for a, b in zip(plain.get_weights(), trunk.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture
+def weights_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make Keras download from a server on this machine, without its cache; yields the folder that is served."""
+    from keras.src.applications import mobilenet_v2
+    from keras.src.utils import file_utils
+
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = partial(_Quiet, directory=str(folder))
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(mobilenet_v2, "BASE_WEIGHT_PATH", f"http://127.0.0.1:{httpd.server_port}/")
+    # It has to exist, or Keras takes a folder below /tmp.
+    (tmp_path / "keras").mkdir()
+    monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path / "keras"))
+    yield folder
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_imagenet_weights_are_what_keras_downloads(project: Path, weights_server: Path) -> None:
+    import h5py
+    import keras
+    from keras.src.legacy.saving import legacy_h5_format
+
+    from stages import imagenet_weights
+
+    # The published files are of Keras' older format.
+    published = keras.applications.MobileNetV2(include_top=False, weights=None, alpha=0.35)
+    name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
+    with h5py.File(weights_server / name, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, published)
+
+    imagenet_weights.main()
+
+    out = project / "data/pretrained/imagenet.weights.h5"
+    assert list(out.parent.iterdir()) == [out]
+    loaded = keras.applications.MobileNetV2(include_top=False, weights=None, alpha=0.35)
+    loaded.load_weights(out)
+    for a, b in zip(loaded.get_weights(), published.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.usefixtures("weights_server")
+def test_imagenet_weights_that_cannot_be_had(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from keras.src.applications import mobilenet_v2
+
+    from stages import imagenet_weights
+
+    with pytest.raises(FsatError, match=r"MobileNetV2 cannot be downloaded .*404.* point model\.weights at it"):
+        imagenet_weights.main()
+    monkeypatch.setattr(mobilenet_v2, "BASE_WEIGHT_PATH", "http://127.0.0.1:9/")
+    with pytest.raises(FsatError, match=r"cannot be downloaded .*refused.* point model\.weights at it"):
+        imagenet_weights.main()
+    assert not (project / "data").exists()
+
+
+@pytest.mark.usefixtures("weights_server")
+def test_imagenet_weights_do_not_exist_for_every_width(project: Path) -> None:
+    from stages import imagenet_weights
+
+    write_params(project, width=0.4)
+    with pytest.raises(FsatError, match=r"MobileNetV2 .*alpha"):
+        imagenet_weights.main()

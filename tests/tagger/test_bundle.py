@@ -1,0 +1,207 @@
+"""What a bundle holds, that its bytes are stable, and that a damaged or hostile one is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fsat.core import files, params
+from fsat.core.errors import FsatError
+from fsat.features import pca
+from fsat.tagger import bundle, bundler
+from hostile import hostile_pickle
+
+LABELS = ["Bark", "Gong"]
+FACTS = {
+    "train": {"clips": 40, "hours": 0.5, "verified": 12},
+    "test": {"clips": 10, "hours": 0.1, "verified": 0},
+    "test_also_in_train": {"clips": 2},
+    "licenses": {"train": {"Attribution": 30, "Attribution Noncommercial": 10}, "test": {}},
+}
+SCORES = {
+    "cv": {"stage1": 0.81, "stage2": 0.85},
+    "test": {"all": 0.8, "public": 0.7, "stage1": {"all": 0.75, "public": 0.65}},
+    "ci95": {
+        "cv": {"stage1": [0.7, 0.9], "stage2": [0.8, 0.9]},
+        "test": {"all": [0.6, 0.95], "public": [0.5, 0.9], "stage1": {"all": [0.5, 0.9], "public": [0.4, 0.8]}},
+    },
+    "n": {"cv": 40, "test": {"all": 10, "public": 5}},
+}
+
+
+def summary(stage: str, **changes: Any) -> dict[str, Any]:
+    network = {
+        "backbone": "MobileNetV2",
+        "width": 0.35,
+        "batchnorm_momentum": 0.9,
+        "n_mels": 64,
+        "n_classes": len(LABELS),
+        "n_components": 3 if stage == "stage2" else 0,
+    }
+    return {"stage": stage, "network": network, "parameters": 1234, "bounds": [40, 90]} | changes
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> dict[str, Any]:
+    """Arguments of `bundle.write` but for the folder; weights are a few bytes that no one opens here."""
+    for stage in bundle.STAGES:
+        for fold in (0, 2):
+            folder = tmp_path / "models" / stage / f"fold{fold}"
+            folder.mkdir(parents=True)
+            (folder / "model.weights.h5").write_bytes(f"{stage} {fold}".encode())
+            files.write_json(folder / "summary.json", summary(stage))
+    projection = pca.Projection(np.zeros(4), np.ones(4), np.zeros(4), np.ones((3, 4)), list("abcd"))
+    pca.save(tmp_path / "projection.npz", projection)
+    p = params.read("audio", "trim", "mel", "spectral", path=Path(__file__).parents[2] / "params.yaml")
+    return {
+        "models": tmp_path / "models",
+        "folds": [0, 2],
+        "projection": tmp_path / "projection.npz",
+        "labels": LABELS,
+        "preprocessing": {"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
+        "passes": {"seed": 2**32 - 1, "step": 1, "lengths": 3, "tries": 2},
+        "select": "best",
+        "dataset": {"name": "sounds", "synthetic": False, "fingerprint": "ab12", "facts": FACTS},
+        "scores": SCORES,
+    }
+
+
+@pytest.fixture
+def written(inputs: dict[str, Any], tmp_path: Path) -> Path:
+    return bundler.write(tmp_path / "bundle", **inputs).folder
+
+
+def edit(folder: Path, change: Any) -> None:
+    """Apply a function to the content of bundle.json."""
+    values = json.loads((folder / "bundle.json").read_text())
+    change(values)
+    (folder / "bundle.json").write_text(json.dumps(values))
+
+
+def test_what_is_written_is_read(written: Path) -> None:
+    manifest = bundle.read(written).manifest
+    assert manifest.labels == LABELS
+    assert manifest.prediction.folds == [0, 2]
+    assert manifest.prediction.bounds == (40, 90)
+    assert manifest.networks["stage2"].n_components == 3
+    assert manifest.scores == SCORES
+    found = sorted(path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file())
+    weights = [f"{stage}/fold{fold}.weights.h5" for stage in ("stage1", "stage2") for fold in (0, 2)]
+    assert found == ["README.md", "bundle.json", "projection.npz", *weights]
+    assert bundle.read(written).weights("stage1", 2).read_bytes() == b"stage1 2"
+
+
+def test_equal_models_give_equal_bytes(inputs: dict[str, Any], written: Path, tmp_path: Path) -> None:
+    second = bundler.write(tmp_path / "again", **inputs).folder
+    for path in written.rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (second / path.relative_to(written)).read_bytes()
+
+
+def test_a_folds_own_folder_gives_no_file_twice(inputs: dict[str, Any], written: Path) -> None:
+    """A bundle of fewer folds leaves nothing of the larger one behind."""
+    bundler.write(written, **(inputs | {"folds": [2]}))
+    assert sorted(path.name for path in (written / "stage2").iterdir()) == ["fold2.weights.h5"]
+
+
+@pytest.mark.parametrize("name", ["projection.npz", "stage2/fold0.weights.h5"])
+def test_a_changed_or_missing_file_is_named(name: str, written: Path) -> None:
+    opened = bundle.read(written)
+    path = written / name
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(FsatError, match=rf"{path.name}: is not the file that bundle.json names.*Copy the whole bundle"):
+        opened.verified(name)
+    path.unlink()
+    with pytest.raises(FsatError, match=rf"{path.name}: cannot be read"):
+        opened.verified(name)
+
+
+def drop_label(values: dict[str, Any]) -> None:
+    values["labels"].pop()
+
+
+def leave_folder(values: dict[str, Any]) -> None:
+    values["files"]["../../outside"] = values["files"].pop("projection.npz")
+
+
+def turn_bounds(values: dict[str, Any]) -> None:
+    values["prediction"]["bounds"] = [90, 40]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values.update(version=2), r"has version 2 .* reads version 1"),
+        (lambda values: values.update(format="x"), r"no fsat model bundle"),
+        (lambda values: values.update(more=1), r"more: Extra inputs"),
+        (lambda values: values.pop("scores"), r"scores: Field required"),
+        (lambda values: values["preprocessing"]["mel"].update(n_mels=32), r"another number of mel bands"),
+        (lambda values: values["preprocessing"]["mel"].update(n_fft="8"), r"preprocessing\.mel\.n_fft: .* integer"),
+        (lambda values: values["prediction"].update(folds=[0, 1]), r"other files than its folds need"),
+        (drop_label, r"1 labels, which is not what its networks tell apart"),
+        (leave_folder, r"other files than its folds need"),
+        (turn_bounds, r"bounds the wrong way round"),
+    ],
+)
+def test_a_bundle_that_is_not_consistent_is_refused(change: Any, message: str, written: Path) -> None:
+    edit(written, change)
+    with pytest.raises(FsatError, match=message):
+        bundle.read(written)
+
+
+def test_no_bundle_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(FsatError, match=r"nowhere: no model bundle there.*dvc repro bundle"):
+        bundle.read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "projection.npz"])
+def test_a_pickle_in_place_of_a_file_is_refused_and_not_run(name: str, written: Path, tmp_path: Path) -> None:
+    trap = tmp_path / "sprung"
+    (written / name).write_bytes(hostile_pickle(trap))
+    if name == "projection.npz":  # with the right checksum, as whoever sends a bundle can make it
+        facts = bundle.file_facts(written / name).model_dump()
+        edit(written, lambda values: values["files"].update({name: facts}))
+    with pytest.raises(FsatError, match=rf"{name}: cannot be read as"):
+        pca.load(bundle.read(written).verified(name))
+    assert not trap.exists()
+
+
+def test_folds_of_different_networks_are_refused(inputs: dict[str, Any], tmp_path: Path) -> None:
+    files.write_json(tmp_path / "models/stage2/fold2/summary.json", summary("stage2", bounds=[40, 91]))
+    with pytest.raises(FsatError, match=r"stage2: folds 0 and 2 differ in bounds: \[40, 90\] and \[40, 91\]"):
+        bundler.write(tmp_path / "bundle", **inputs)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_card_gives_scores_licences_and_the_caveat(written: Path) -> None:
+    card = (written / "README.md").read_text()
+    assert "| test clips (10) | 0.7500 [0.500, 0.900] | 0.8000 [0.600, 0.950] |" in card
+    assert "| test clips, Public (5) | 0.6500 [0.400, 0.800] | 0.7000 [0.500, 0.900] |" in card
+    assert "Private" not in card
+    assert "| cross-validation (40 held-out clips) | 0.8100 [0.700, 0.900] | 0.8500 [0.800, 0.900] |" in card
+    assert "| Attribution Noncommercial | 10 |" in card
+    assert "weights were chosen" in card
+    assert "2 test clips may be in the training set" in card
+    assert "ynthetic" not in card
+    assert "2 folds x 3 lengths from 40 to 90 frames (equal ones count once) x 2 random spans" in card
+
+
+def test_the_card_of_the_demo_warns_and_last_weights_need_no_caveat(inputs: dict[str, Any], tmp_path: Path) -> None:
+    changed = inputs | {"select": "last", "dataset": inputs["dataset"] | {"synthetic": True}}
+    card = (bundler.write(tmp_path / "bundle", **changed).folder / "README.md").read_text()
+    assert "**Synthetic data.**" in card
+    assert "weights were chosen" not in card
+
+
+def test_the_card_of_a_dataset_without_test_labels(inputs: dict[str, Any], tmp_path: Path) -> None:
+    scores = {"cv": SCORES["cv"], "test": {}, "ci95": {"cv": {}, "test": {}}, "n": {"cv": 40, "test": {}}}
+    card = (bundler.write(tmp_path / "bundle", **(inputs | {"scores": scores})).folder / "README.md").read_text()
+    assert "| cross-validation (40 held-out clips) | 0.8100 | 0.8500 |" in card
+    assert "| test clips" not in card
+
+
+def test_no_machine_path_gets_into_a_bundle(written: Path, tmp_path: Path) -> None:
+    for name in ("bundle.json", "README.md"):
+        assert str(tmp_path) not in (written / name).read_text()
