@@ -3,6 +3,7 @@
 Here are the statistics over time of the rows of a spectrogram and of what follows from one; the numbers of the
 envelope, the mean spectrum and the waveform are in `waveform`, the tonal centroids in `harmonic`.
 One short-time Fourier transform serves them all. Spectrograms are (n_frames, n_bins): time first.
+Names, order and definitions: docs/RECIPE.md, section 2.
 """
 
 from functools import lru_cache
