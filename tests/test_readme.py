@@ -9,7 +9,9 @@ import typer.main
 import yaml
 
 import project
+from benchmarks import __main__ as performance
 from fsat.cli import app
+from fsat.core import files
 from fsat.features import spectral, waveform
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +95,10 @@ def test_what_the_table_of_changes_names_is_where_it_says() -> None:
         if not re.search(rf"^(def|class) {name}\b|^{name}\b.* = ", text(ROOT / path), flags=re.MULTILINE)
     ]
     assert missing == []
+
+
+def test_the_page_of_performance_is_written_from_the_numbers_measured() -> None:
+    assert text(ROOT / performance.PAGE) == performance.markdown(files.read_json(ROOT / performance.RESULTS))
 
 
 def test_the_recipe_names_the_statistics_as_they_are_and_in_their_order() -> None:
