@@ -26,7 +26,7 @@ turns, because other work shared the machine: compare within a row, not between 
 - **Exponent of time**: 1 is linear. Lists of seconds and of MB are those of 1, 2, 4, 8 and 10 times the clips.
 
 Times of `spectral` and `mel` on one core, and of the growing number of clips, are processor time; the others are wall
-time. Nothing was run on a GPU."""
+time."""
 SHARES = """
 Where the time of `spectral` goes, one core:
 
