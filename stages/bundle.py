@@ -34,7 +34,7 @@ def main() -> None:
             "fingerprint": bundle.file_facts(Path("data/index.csv")).sha256,
             "facts": files.read_json("metrics/data.json"),
         },
-        scores=files.read_json("metrics/map3.json"),
+        scores=files.read_json("metrics/map3.json") | {"baseline": files.read_json("metrics/baseline.json")},
     )
     print(f"{written.folder}: {len(written.manifest.files)} files. Try: fsat tag clip.wav")
 

@@ -120,7 +120,7 @@ def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
     folder = Path(keeper.name)
     write_clips(folder / "sounds")
     write_parameters(folder)
-    from stages import bundle, ensemble, evaluate, folds, index, mel, pca, predict, spectral, trim
+    from stages import baseline, bundle, ensemble, evaluate, folds, index, mel, pca, predict, spectral, trim
 
     with inside(folder):
         for stage in (index, trim, mel, spectral, pca, folds):
@@ -128,7 +128,7 @@ def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
         write_networks()
         for fold in FOLDS:
             predict.main(str(fold))
-        for stage in (ensemble, evaluate, bundle):
+        for stage in (baseline, ensemble, evaluate, bundle):
             stage.main()
     return folder, keeper
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fsat.scoring.names import STAGES
+
 
 def geometric_mean(log_probabilities: Sequence[np.ndarray]) -> np.ndarray:
     """Probabilities (n, C) from logarithms of the same shape: exp(mean of log p), scaled to a sum of 1 a clip.
@@ -53,7 +55,7 @@ def combine(folds: dict[int, pd.DataFrame]) -> pd.DataFrame:
     """
     labels = list(next(iter(folds.values())).columns[3:])
     parts = []
-    for stage in ("stage1", "stage2"):
+    for stage in STAGES:
         tables = {fold: table[table["stage"] == stage] for fold, table in folds.items()}
         tests = [table[table["split"] == "test"] for table in tables.values()]
         parts.append(_part(tests[0], geometric_mean([test[labels].to_numpy() for test in tests]), labels, fold=-1))
