@@ -21,7 +21,7 @@ def main() -> None:
     files.write_csv(
         "data/submission.csv", ensemble.submission(chosen["fname"].tolist(), chosen[labels].to_numpy(), labels)
     )
-    histories = {fold: files.read_csv(path / "history.csv") for fold, path in folders.items()}
+    histories = ensemble.read_histories("data/models", sorted(p.folds.ids))
     for stage in ("stage1", "stage2"):
         files.write_csv(f"metrics/learning_curve_{stage}.csv", ensemble.learning_curve(histories, stage))
 

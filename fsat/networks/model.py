@@ -167,6 +167,16 @@ def save_network(network: keras.Model, path: str | Path) -> None:
     keras.Model(network.inputs, network.outputs).save_weights(str(path))
 
 
+def trained_bounds(folder: str | Path) -> tuple[int, int]:
+    """Shortest and longest T, in frames, that a network was trained at: from the `summary.json` of its folder."""
+    path = Path(folder) / "summary.json"
+    try:
+        shortest, longest = files.read_json(path)["bounds"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FsatError(f"{path}: does not hold the training's bounds. Run `dvc repro`.") from error
+    return int(shortest), int(longest)
+
+
 def load_network(folder: str | Path) -> keras.Model:
     """Network of a folder that training wrote: built as its `summary.json` says, filled from `model.weights.h5`."""
     folder = Path(folder)

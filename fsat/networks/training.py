@@ -261,18 +261,10 @@ def train_fold(
                     "bounds": list(recipe.bounds),
                     "clips": {"training": len(training), "heldout": len(heldout)},
                     "epochs": len(history),
-                    "selected": selected_epoch(history, recipe.settings.select),
                 },
             )
         for unfinished in state_folder.glob(f"{name}-*.npz"):
             unfinished.unlink()
-
-
-def selected_epoch(history: pd.DataFrame, select: str) -> dict[str, float]:
-    """The epoch whose weights a training handed on: the last, or the best of its last phase."""
-    phase = history[history["phase"] == history["phase"].iloc[-1]]
-    row = phase.iloc[-1] if select == "last" else phase.loc[phase["val_loss"].idxmin()]
-    return {"epoch": int(row["epoch"])} | {key: float(row[key]) for key in ("val_loss", "val_map3", "val_accuracy")}
 
 
 class _Clock:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fsat.core import files
+
 
 def geometric_mean(log_probabilities: Sequence[np.ndarray]) -> np.ndarray:
     """Probabilities (n, C) from logarithms of the same shape: exp(mean of log p), scaled to a sum of 1 a clip.
@@ -67,6 +69,20 @@ def _part(rows: pd.DataFrame, probabilities: np.ndarray, labels: list[str], *, f
     keys = rows[["stage", "split", "fname"]].reset_index(drop=True)
     keys.insert(2, "fold", fold)
     return pd.concat([keys, pd.DataFrame(probabilities, columns=labels)], axis=1)
+
+
+def read_histories(models: str | Path, ids: Sequence[int]) -> dict[int, pd.DataFrame]:
+    """Epochs of both stages of each fold, with a column `stage`, from ``<models>/<stage>/fold<k>/history.csv``."""
+    return {
+        fold: pd.concat(
+            [
+                files.read_csv(Path(models) / stage / f"fold{fold}" / "history.csv").assign(stage=stage)
+                for stage in ("stage1", "stage2")
+            ],
+            ignore_index=True,
+        )
+        for fold in ids
+    }
 
 
 def learning_curve(histories: dict[int, pd.DataFrame], stage: str) -> pd.DataFrame:

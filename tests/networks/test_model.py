@@ -132,3 +132,12 @@ def test_imagenet_weights_load_into_the_trunk_of_the_same_width_only() -> None:
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(FsatError, match=r"nothing\.weights\.h5 does not exist"):
         model.load_trunk_weights(model.build_trunk("MobileNetV2", width=0.35), tmp_path / "nothing.weights.h5")
+
+
+def test_bounds_of_a_training_are_those_of_its_summary(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"bounds": [33, 40]}', encoding="utf-8")
+    assert model.trained_bounds(tmp_path) == (33, 40)
+    for damaged in ("{}", "[]", '{"bounds": [1]}', '{"bounds": null}'):
+        (tmp_path / "summary.json").write_text(damaged, encoding="utf-8")
+        with pytest.raises(FsatError, match="Run `dvc repro`"):
+            model.trained_bounds(tmp_path)

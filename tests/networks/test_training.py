@@ -165,9 +165,8 @@ def test_a_stage_hands_on_the_third_phases_best_or_last_weights(
     plan = recipe(recipe_augmentation, select=select)
     backend.prepare(1)
     network = scripted.network = tiny_network()
-    history = training.train(network, clips(), clips(4), plan, state=tmp_path / "state.npz")
+    training.train(network, clips(), clips(4), plan, state=tmp_path / "state.npz")
     np.testing.assert_array_equal(network.get_weights()[0], scripted.weights[handed_on])
-    assert training.selected_epoch(history, select)["epoch"] == handed_on + 1
 
 
 def test_a_phase_starts_from_the_best_weights_of_the_one_before(
