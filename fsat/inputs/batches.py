@@ -8,6 +8,7 @@ Shapes: B clips in a batch, T frames, M mel bins, P principal components, C clas
 """
 
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def draw_spans(rng: np.random.Generator, lengths: np.ndarray, n_frames: int) -> 
 
 
 def clip_spans(fnames: Sequence[str], lengths: np.ndarray, n_frames: int, key: tuple[int | str, ...]) -> np.ndarray:
-    """Spans as `draw_spans` draws them, each keyed by its clip's file name: no other clip has a say in it.
+    """Spans as `draw_spans` draws them, each keyed by its clip's file name: independent of all other clips.
 
     So a test clip that is added changes no other clip's prediction, and tagging one clip alone, wherever it lies,
     sees the spans that the pipeline saw.
@@ -91,13 +92,15 @@ def clip_spans(fnames: Sequence[str], lengths: np.ndarray, n_frames: int, key: t
     Parameters
     ----------
     fnames : sequence of str, length B
-        Folders in front of the name do not count.
+        Folders in front of the name do not count, nor does the Unicode form (NFC, NFD).
     lengths : np.ndarray [shape=(B,), dtype=int64]
         Frames of each clip.
     key : tuple
         Seed and purpose, see `seeds.fraction`.
     """
-    fractions = np.array([seeds.fraction(*key, fname.rpartition("/")[2]) for fname in fnames])  # type: ignore[arg-type]
+    # One name in NFC and NFD, as other file systems and archives write it, is one key.
+    names = [unicodedata.normalize("NFC", fname.rpartition("/")[2]) for fname in fnames]
+    fractions = np.array([seeds.fraction(*key, name) for name in names])  # type: ignore[arg-type]
     room = lengths - n_frames
     return np.where(room >= 0, 1, -1) * np.floor(fractions * (np.abs(room) + 1)).astype(np.int64)
 

@@ -311,3 +311,9 @@ def test_prefetching_keeps_order_and_errors() -> None:
 
     with pytest.raises(ValueError, match="broken clip"):
         list(batches.prefetched(broken()))
+
+
+def test_spans_do_not_depend_on_the_unicode_form_of_a_name() -> None:
+    lengths = np.array([10_000])
+    spans = [batches.clip_spans([name], lengths, 50, (1, "x"))[0] for name in ("\u00e9.wav", "e\u0301.wav", "e.wav")]
+    assert spans[0] == spans[1] != spans[2]
