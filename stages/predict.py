@@ -18,7 +18,7 @@ def main(fold: str) -> None:
     train_store, test_store = frames.open_frames("data/mel/train"), frames.open_frames("data/mel/test")
     folds, train_pca = files.read_csv("data/folds.csv"), files.read_parquet("data/pca/train.parquet")
     _, heldout, classes = examples.split_fold(train_store, folds, int(fold), components=train_pca)
-    test = examples.select(
+    test = examples.make_examples(
         test_store,
         test_store.fnames,
         labels=[],
@@ -26,7 +26,7 @@ def main(fold: str) -> None:
         components=files.read_parquet("data/pca/test.parquet"),
     )
     bounds = model.trained_bounds(folders["stage1"])
-    passes = Passes(batches.test_lengths(bounds, p.tta.lengths, step=p.crop.step), p.tta.tries)
+    passes = Passes(batches.fixed_lengths(bounds, p.tta.lengths, step=p.crop.step), p.tta.tries)
     tables = []
     for split, clips in (("test", test), ("heldout", heldout)):
         means = prediction.mean_log_probabilities(

@@ -75,4 +75,6 @@ def make_examples(
         values = np.random.default_rng(1).normal(size=(len(lengths), n_components)).astype(np.float32)
         components = pd.DataFrame(values, columns=[f"pc{number:03d}" for number in range(n_components)])
         components.insert(0, "fname", store.fnames)
-    return examples.select(store, store.fnames, labels=labels, classes=sorted(set(labels)), components=components)
+    return examples.make_examples(
+        store, store.fnames, labels=labels, classes=sorted(set(labels)), components=components
+    )

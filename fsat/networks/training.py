@@ -176,7 +176,7 @@ def validate(
     The loss is the mean over clips and lengths; MAP@3 and accuracy are those of the geometric mean over lengths.
     """
     total = np.zeros(heldout.targets.shape)
-    lengths = batches.test_lengths(recipe.bounds, recipe.settings.validation_lengths, step=recipe.crop.step)
+    lengths = batches.fixed_lengths(recipe.bounds, recipe.settings.validation_lengths, step=recipe.crop.step)
     for n_frames in lengths:
         key = (recipe.seed, recipe.stage, recipe.fold, "validation", n_frames)
         crops = batches.crop_pass(heldout, n_frames, recipe.settings.batch_size, key)
@@ -204,7 +204,7 @@ def class_weights(targets: np.ndarray, kind: str) -> np.ndarray:
 
 def train_fold(
     backbone: params.Model,
-    fill: Callable[[keras.Model], None],
+    init_weights: Callable[[keras.Model], None],
     training: Examples,
     heldout: Examples,
     recipe: Recipe,
@@ -217,7 +217,7 @@ def train_fold(
 
     Parameters
     ----------
-    fill : function
+    init_weights : function
         Gives the fresh network its initial weights.
     inputs : paths
         Files the result depends on besides the code: see `checkpoint.fingerprint`.
@@ -241,7 +241,7 @@ def train_fold(
             deterministic=settings.deterministic,
         )
         model = build_network(**network)
-        fill(model)
+        init_weights(model)
         print(
             f"{name}: {len(training)} clips to learn from, {len(heldout)} held out, "
             f"T {recipe.bounds[0]} to {recipe.bounds[1]} frames",
@@ -268,7 +268,7 @@ def train_fold(
 
 
 class _Clock:
-    """Progress lines with the time left, which no output may hold."""
+    """Progress lines with the time left. Console only: outputs contain no timings."""
 
     def __init__(self, *, done: int) -> None:
         self.started, self.done = time.monotonic(), done

@@ -47,8 +47,8 @@ def test_lengths_drawn_with_a_step_are_its_multiples() -> None:
 
 
 def test_the_recipes_six_lengths() -> None:
-    assert batches.test_lengths((263, 763), 6) == [263, 363, 463, 563, 663, 763]
-    assert batches.test_lengths((100, 100), 6) == [100]
+    assert batches.fixed_lengths((263, 763), 6) == [263, 363, 463, 563, 663, 763]
+    assert batches.fixed_lengths((100, 100), 6) == [100]
 
 
 # Crop

@@ -226,7 +226,7 @@ def test_a_training_killed_after_any_epoch_resumes_to_the_same_bytes(
     pd.testing.assert_frame_equal(history, again, check_exact=True)
 
 
-def test_a_backbone_with_dropout_resumes_its_chance_as_well(tmp_path: Path) -> None:
+def test_a_backbone_with_dropout_resumes_its_random_states_as_well(tmp_path: Path) -> None:
     def network() -> keras.Model:
         mel = keras.layers.Input((8, None, 1), name="mel")
         x = keras.layers.GlobalAveragePooling2D()(keras.layers.Dropout(0.5)(mel))
