@@ -5,6 +5,7 @@ from fsat.core.stage import run
 from fsat.inputs import frames
 from fsat.report import page
 from fsat.report.run import Run
+from fsat.scoring import ensemble
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
             index=files.read_csv("data/index.csv"),
             folds=files.read_csv("data/folds.csv"),
             trim=files.read_csv("data/trim.csv"),
-            histories={fold: files.read_csv(f"data/predictions/fold{fold}/history.csv") for fold in p.folds.ids},
+            histories=ensemble.read_histories("data/models", p.folds.ids),
             mel={split: frames.open_frames(f"data/mel/{split}") for split in splits},
             baseline=files.read_parquet("data/baseline.parquet"),
             scores=files.read_json("metrics/map3.json"),

@@ -84,7 +84,7 @@ def write_networks() -> None:
     bounds = batches.length_range(store.lengths, p.crop.percentiles, step=p.crop.step)
     components = files.read_parquet("data/pca/train.parquet")
     names = store.fnames
-    clips = examples.select(store, names, labels=[], classes=LABELS, components=components)
+    clips = examples.make_examples(store, names, labels=[], classes=LABELS, components=components)
     batch = next(batches.crop_pass(clips, bounds[1], len(names), (0, "warm")))
     for stage, n_components in (("stage1", 0), ("stage2", components.shape[1] - 1)):
         network = {

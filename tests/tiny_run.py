@@ -203,7 +203,8 @@ def write(run: Run, root: Path) -> None:
     files.write_csv(data / "folds.csv", run.folds)
     files.write_csv(data / "trim.csv", run.trim)
     for fold, history in run.histories.items():
-        files.write_csv(data / f"predictions/fold{fold}/history.csv", history)
+        for stage, epochs in history.groupby("stage"):
+            files.write_csv(data / f"models/{stage}/fold{fold}/history.csv", epochs.drop(columns="stage"))
     for split, store in run.mel.items():
         clips = [
             (fname, store.frames[start : start + n])

@@ -214,7 +214,7 @@ class Tagger:
                 raise FsatError(f"{name} must be at least 1. Got {value}.")
         self.manifest, self.stage = manifest, stage
         self.passes = Passes(
-            batches.test_lengths(usual.bounds, lengths or usual.lengths, step=usual.step), tries or usual.tries
+            batches.fixed_lengths(usual.bounds, lengths or usual.lengths, step=usual.step), tries or usual.tries
         )
         has_components = manifest.networks[stage].n_components > 0  # type: ignore[index]
         self._projection = _load_projection(bundle) if has_components else None
