@@ -17,6 +17,8 @@ INDEX_COLUMNS = [
     *("sample_rate", "channels", "seconds", "problem"),
 ]
 _SHOWN = 20
+# Memory of a worker process grows with the length of the clip it works on: this much suffices for a clip this long.
+LONG_CLIP_S, LONG_CLIP_BYTES = 1_200, 600_000_000
 
 
 @dataclass(frozen=True)
