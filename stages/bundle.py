@@ -15,6 +15,7 @@ def main() -> None:
         "tta.lengths", "tta.tries",
     )  # fmt: skip
     models = Path("data/models")
+    facts = files.read_json("metrics/data.json")
     for stage in bundle.STAGES:
         aside = Path("state/other_folds/models", stage)
         for line in ensemble.set_aside_other_folds(models / stage, p.folds.ids, aside):
@@ -31,9 +32,9 @@ def main() -> None:
         dataset={
             # The last part of the path alone: where data lie on this machine is nobody's business.
             "name": Path(p.dataset.path).name,
-            "synthetic": p.dataset.path == "data/demo",
+            "synthetic": facts["synthetic"],
             "fingerprint": bundle.file_facts(Path("data/index.csv")).sha256,
-            "facts": files.read_json("metrics/data.json"),
+            "facts": facts,
         },
         scores=files.read_json("metrics/map3.json") | {"baseline": files.read_json("metrics/baseline.json")},
     )

@@ -118,7 +118,7 @@ def make_run(
         baseline=logistic,
         scores=scores | {"gain": summary.gain(scores, baseline_scores)},
         baseline_scores=baseline_scores,
-        facts=_facts(index),
+        facts=_facts(index) | {"synthetic": path == "data/demo"},
         pca={"requested": 350, "n_components": 6, "explained_variance": 0.9},
         variance=pd.DataFrame({"component": range(1, 7), "cumulative": np.linspace(0.4, 0.93, 6)}),
         parameters=parameters,
