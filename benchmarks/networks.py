@@ -38,7 +38,7 @@ def clips(count: int, *, n_mels: int = 64, seed: int = 0) -> examples.Examples:
     store = FrameStore(frames, [f"{number}.wav" for number in range(count)], starts, lengths)
     classes = [f"label{number:02d}" for number in range(41)]
     labels = [classes[number % 41] for number in range(count)]
-    return examples.select(store, store.fnames, labels=labels, classes=classes)
+    return examples.make_examples(store, store.fnames, labels=labels, classes=classes)
 
 
 def batch_speed(*, runs: int = 45) -> list[Row]:
@@ -128,7 +128,7 @@ def predict_speed(*, n_clips: int = 32, runs: int = 5) -> list[Row]:
     """Thirty passes over the test clips, against bare predictions on the same batches made before."""
     backend.prepare(1)
     network, some = _network(), clips(n_clips)
-    passes = Passes(batches.test_lengths(BOUNDS, 6), 5)
+    passes = Passes(batches.fixed_lengths(BOUNDS, 6), 5)
     key = (1, "predict")
     ready = [
         batch
@@ -202,7 +202,7 @@ def anonymous_mb():
 before = anonymous_mb()
 store = frames.open_frames(sys.argv[1])
 labels = [f"label{number % 41:02d}" for number in range(len(store.fnames))]
-some = examples.select(store, store.fnames, labels=labels, classes=sorted(set(labels)))
+some = examples.make_examples(store, store.fnames, labels=labels, classes=sorted(set(labels)))
 erase = SimpleNamespace(probability=0.5, area=(0.02, 0.4), aspect=(0.3, 3.33))
 augment = SimpleNamespace(time_shift=0.6, frequency_shift=0.0, flip_probability=0.5, erase=erase)
 for number in range(50):

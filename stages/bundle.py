@@ -9,15 +9,17 @@ from fsat.tagger import bundle, bundler
 
 
 def main() -> None:
-    """Bundle the folds of `folds.ids`; networks of other folds are removed (DVC's cache keeps them)."""
+    """Bundle the folds of `folds.ids`; those of other folds are moved to `state/other_folds/`."""
     p = params.read(
         "seed", "dataset.path", "audio", "trim", "mel", "spectral", "folds.ids", "crop.step", "train.select",
         "tta.lengths", "tta.tries",
     )  # fmt: skip
     models = Path("data/models")
-    for folder in (models / stage for stage in bundle.STAGES):
-        for name in ensemble.remove_other_folds(folder, p.folds.ids):
-            print(f"{folder / name} removed: not in folds.ids")
+    facts = files.read_json("metrics/data.json")
+    for stage in bundle.STAGES:
+        aside = Path("state/other_folds/models", stage)
+        for line in ensemble.set_aside_other_folds(models / stage, p.folds.ids, aside):
+            print(line)
     written = bundler.write(
         "data/bundle",
         models=models,
@@ -30,11 +32,11 @@ def main() -> None:
         dataset={
             # The last part of the path alone: where data lie on this machine is nobody's business.
             "name": Path(p.dataset.path).name,
-            "synthetic": p.dataset.path == "data/demo",
+            "synthetic": facts["synthetic"],
             "fingerprint": bundle.file_facts(Path("data/index.csv")).sha256,
-            "facts": files.read_json("metrics/data.json"),
+            "facts": facts,
         },
-        scores=files.read_json("metrics/map3.json"),
+        scores=files.read_json("metrics/map3.json") | {"baseline": files.read_json("metrics/baseline.json")},
     )
     print(f"{written.folder}: {len(written.manifest.files)} files. Try: fsat tag clip.wav")
 

@@ -8,11 +8,12 @@ from fsat.scoring import ensemble
 
 
 def main() -> None:
-    """Geometric mean over the folds of `folds.ids`; folders of other folds are removed (DVC's cache keeps them)."""
+    """Geometric mean over the folds of `folds.ids`; those of other folds are moved to `state/other_folds/`."""
     p = params.read("folds.ids")
     folder = Path("data/predictions")
-    for name in ensemble.remove_other_folds(folder, p.folds.ids):
-        print(f"{folder / name} removed: not in folds.ids")
+    for part in ("predictions", "models/stage1", "models/stage2"):
+        for line in ensemble.set_aside_other_folds(Path("data", part), p.folds.ids, Path("state/other_folds", part)):
+            print(line)
     folders = {fold: folder / f"fold{fold}" for fold in sorted(p.folds.ids)}
     table = ensemble.combine({fold: files.read_parquet(path / "predictions.parquet") for fold, path in folders.items()})
     files.write_parquet("data/predictions.parquet", table)
@@ -21,7 +22,7 @@ def main() -> None:
     files.write_csv(
         "data/submission.csv", ensemble.submission(chosen["fname"].tolist(), chosen[labels].to_numpy(), labels)
     )
-    histories = {fold: files.read_csv(path / "history.csv") for fold, path in folders.items()}
+    histories = ensemble.read_histories("data/models", sorted(p.folds.ids))
     for stage in ("stage1", "stage2"):
         files.write_csv(f"metrics/learning_curve_{stage}.csv", ensemble.learning_curve(histories, stage))
 

@@ -11,22 +11,22 @@ from fsat.networks import backend, model, prediction
 
 def main(fold: str) -> None:
     """Mean log p over tta.lengths x tta.tries passes; test and held-out clips are seen in the same way."""
-    p = params.read("seed", "crop", "tta")
+    p = params.read("seed", "crop.step", "tta")
     backend.prepare(p.seed)
     folders = {stage: f"data/models/{stage}/fold{fold}" for stage in ("stage1", "stage2")}
     networks = {stage: model.load_network(folder) for stage, folder in folders.items()}
     train_store, test_store = frames.open_frames("data/mel/train"), frames.open_frames("data/mel/test")
     folds, train_pca = files.read_csv("data/folds.csv"), files.read_parquet("data/pca/train.parquet")
     _, heldout, classes = examples.split_fold(train_store, folds, int(fold), components=train_pca)
-    test = examples.select(
+    test = examples.make_examples(
         test_store,
         test_store.fnames,
         labels=[],
         classes=classes,
         components=files.read_parquet("data/pca/test.parquet"),
     )
-    bounds = batches.length_range(train_store.lengths, p.crop.percentiles, step=p.crop.step)
-    passes = Passes(batches.test_lengths(bounds, p.tta.lengths, step=p.crop.step), p.tta.tries)
+    bounds = model.trained_bounds(folders["stage1"])
+    passes = Passes(batches.fixed_lengths(bounds, p.tta.lengths, step=p.crop.step), p.tta.tries)
     tables = []
     for split, clips in (("test", test), ("heldout", heldout)):
         means = prediction.mean_log_probabilities(
@@ -43,10 +43,8 @@ def main(fold: str) -> None:
             table.insert(1, "split", split)
             table.insert(2, "fname", clips.fnames)
             tables.append(table)
-    curves = [files.read_csv(f"{folder}/history.csv").assign(stage=stage) for stage, folder in folders.items()]
     with files.atomic_folder(f"data/predictions/fold{fold}") as part:
         files.write_parquet(part / "predictions.parquet", pd.concat(tables, ignore_index=True))
-        files.write_csv(part / "history.csv", pd.concat(curves, ignore_index=True))
 
 
 if __name__ == "__main__":

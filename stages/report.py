@@ -5,6 +5,7 @@ from fsat.core.stage import run
 from fsat.inputs import frames
 from fsat.report import page
 from fsat.report.run import Run
+from fsat.scoring import ensemble
 
 
 def main() -> None:
@@ -24,10 +25,11 @@ def main() -> None:
             index=files.read_csv("data/index.csv"),
             folds=files.read_csv("data/folds.csv"),
             trim=files.read_csv("data/trim.csv"),
-            histories={fold: files.read_csv(f"data/predictions/fold{fold}/history.csv") for fold in p.folds.ids},
+            histories=ensemble.read_histories("data/models", p.folds.ids),
             mel={split: frames.open_frames(f"data/mel/{split}") for split in splits},
-            components={split: files.read_parquet(f"data/pca/{split}.parquet") for split in splits},
+            baseline=files.read_parquet("data/baseline.parquet"),
             scores=files.read_json("metrics/map3.json"),
+            baseline_scores=files.read_json("metrics/baseline.json"),
             facts=files.read_json("metrics/data.json"),
             pca=files.read_json("metrics/pca.json"),
             variance=files.read_csv("metrics/pca_variance.csv"),

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from fsat.core import files, params
 from fsat.core.stage import run
-from fsat.inputs import batches, examples, frames
+from fsat.inputs import examples, frames
 from fsat.networks import model, training
 
 
 def main(fold: str) -> None:
     """Train on all folds but `fold`, which is held out."""
     p = params.read(
-        "seed", "crop", "augment", "mixup.alpha", "mixup.stage2_factor", "model.backbone", "model.width",
+        "seed", "crop.step", "augment", "mixup.alpha", "mixup.stage2_factor", "model.backbone", "model.width",
         "model.batchnorm_momentum", "train.batch_size", "train.precision", "train.deterministic",
         "train.class_weight", "train.select", "train.validate_every", "train.validation_lengths", "train.stage2",
     )  # fmt: skip
@@ -28,7 +28,7 @@ def main(fold: str) -> None:
             seed=p.seed,
             stage="stage2",
             fold=int(fold),
-            bounds=batches.length_range(store.lengths, p.crop.percentiles, step=p.crop.step),
+            bounds=model.trained_bounds(stage1),
             crop=p.crop,
             alpha=p.mixup.alpha * p.mixup.stage2_factor,
             augment=p.augment,
@@ -40,6 +40,7 @@ def main(fold: str) -> None:
             Path("data/pca/train.parquet"),
             Path("data/folds.csv"),
             stage1 / "model.weights.h5",
+            stage1 / "summary.json",
         ],
         state_folder=Path("state/training"),
         out=Path(f"data/models/stage2/fold{fold}"),

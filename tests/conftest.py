@@ -3,7 +3,6 @@
 import os
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores; before TensorFlow and NumPy are imported
     os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 import project
+from fsat.core import params
 from fsat.inputs import examples
 from fsat.inputs.frames import FrameStore
 
@@ -44,16 +44,23 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def no_augmentation() -> SimpleNamespace:
-    erase = SimpleNamespace(probability=0.0, area=(0.02, 0.4), aspect=(0.3, 3.33))
-    return SimpleNamespace(time_shift=0.0, frequency_shift=0.0, flip_probability=0.0, erase=erase)
+def augmentation(**erase: float | tuple[float, float]) -> params.Augment:
+    """The recipe's augmentation, with other values of `augment.erase` where they are given."""
+    values = {"probability": 0.5, "area": (0.02, 0.4), "aspect": (0.3, 3.33)} | erase
+    return params.Augment.model_validate(
+        {"time_shift": 0.6, "frequency_shift": 0.0, "flip_probability": 0.5, "erase": values}
+    )
 
 
 @pytest.fixture
-def recipe_augmentation() -> SimpleNamespace:
-    erase = SimpleNamespace(probability=0.5, area=(0.02, 0.4), aspect=(0.3, 3.33))
-    return SimpleNamespace(time_shift=0.6, frequency_shift=0.0, flip_probability=0.5, erase=erase)
+def no_augmentation() -> params.Augment:
+    nothing = {"time_shift": 0.0, "flip_probability": 0.0}
+    return augmentation(probability=0.0).model_copy(update=nothing)
+
+
+@pytest.fixture
+def recipe_augmentation() -> params.Augment:
+    return augmentation()
 
 
 def make_examples(
@@ -68,4 +75,6 @@ def make_examples(
         values = np.random.default_rng(1).normal(size=(len(lengths), n_components)).astype(np.float32)
         components = pd.DataFrame(values, columns=[f"pc{number:03d}" for number in range(n_components)])
         components.insert(0, "fname", store.fnames)
-    return examples.select(store, store.fnames, labels=labels, classes=sorted(set(labels)), components=components)
+    return examples.make_examples(
+        store, store.fnames, labels=labels, classes=sorted(set(labels)), components=components
+    )

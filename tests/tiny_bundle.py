@@ -84,7 +84,7 @@ def write_networks() -> None:
     bounds = batches.length_range(store.lengths, p.crop.percentiles, step=p.crop.step)
     components = files.read_parquet("data/pca/train.parquet")
     names = store.fnames
-    clips = examples.select(store, names, labels=[], classes=LABELS, components=components)
+    clips = examples.make_examples(store, names, labels=[], classes=LABELS, components=components)
     batch = next(batches.crop_pass(clips, bounds[1], len(names), (0, "warm")))
     for stage, n_components in (("stage1", 0), ("stage2", components.shape[1] - 1)):
         network = {
@@ -120,7 +120,7 @@ def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
     folder = Path(keeper.name)
     write_clips(folder / "sounds")
     write_parameters(folder)
-    from stages import bundle, ensemble, evaluate, folds, index, mel, pca, predict, spectral, trim
+    from stages import baseline, bundle, ensemble, evaluate, folds, index, mel, pca, predict, spectral, trim
 
     with inside(folder):
         for stage in (index, trim, mel, spectral, pca, folds):
@@ -128,7 +128,7 @@ def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
         write_networks()
         for fold in FOLDS:
             predict.main(str(fold))
-        for stage in (ensemble, evaluate, bundle):
+        for stage in (baseline, ensemble, evaluate, bundle):
             stage.main()
     return folder, keeper
 

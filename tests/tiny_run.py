@@ -11,7 +11,7 @@ import yaml
 from fsat.core import files, params
 from fsat.inputs import frames
 from fsat.report.run import Run
-from fsat.scoring import ensemble, metrics
+from fsat.scoring import baseline, ensemble, outcomes, summary
 
 ROOT = Path(__file__).parents[1]
 RATE = 44_100
@@ -100,6 +100,10 @@ def make_run(
     classes = sorted(labels)
     predictions = _predictions(index, folds, classes, ids, rng, noise)
     index = index.drop(columns=["kind", "number"])
+    logistic = baseline.predict(components, folds, ids)
+    clips = [outcomes.outcome(logistic, index, split=split, stage="baseline").clips for split in ("heldout", "test")]
+    baseline_scores = baseline.table({"statistics": summary.scores(*clips)})
+    scores = summary.summarise(predictions, index).headline
     parameters = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     parameters["dataset"]["path"] = path or str(folder)
     parameters["folds"]["ids"] = ids
@@ -111,9 +115,10 @@ def make_run(
         trim=trim,
         histories={fold: _history(fold, rng) for fold in ids},
         mel=mel,
-        components=components,
-        scores=metrics.summarise(predictions, index).headline,
-        facts=_facts(index),
+        baseline=logistic,
+        scores=scores | {"gain": summary.gain(scores, baseline_scores)},
+        baseline_scores=baseline_scores,
+        facts=_facts(index) | {"synthetic": path == "data/demo"},
         pca={"requested": 350, "n_components": 6, "explained_variance": 0.9},
         variance=pd.DataFrame({"component": range(1, 7), "cumulative": np.linspace(0.4, 0.93, 6)}),
         parameters=parameters,
@@ -193,19 +198,21 @@ def write(run: Run, root: Path) -> None:
     """Write the tables of a run where the pipeline keeps them below `root`; the audio stays where it is."""
     data, scores = root / "data", root / "metrics"
     files.write_parquet(data / "predictions.parquet", run.predictions)
+    files.write_parquet(data / "baseline.parquet", run.baseline)
     files.write_csv(data / "index.csv", run.index)
     files.write_csv(data / "folds.csv", run.folds)
     files.write_csv(data / "trim.csv", run.trim)
     for fold, history in run.histories.items():
-        files.write_csv(data / f"predictions/fold{fold}/history.csv", history)
+        for stage, epochs in history.groupby("stage"):
+            files.write_csv(data / f"models/{stage}/fold{fold}/history.csv", epochs.drop(columns="stage"))
     for split, store in run.mel.items():
         clips = [
             (fname, store.frames[start : start + n])
             for fname, start, n in zip(store.fnames, store.starts, store.lengths, strict=True)
         ]
         frames.write_frames(data / "mel" / split, clips, n_mels=16)
-        files.write_parquet(data / "pca" / f"{split}.parquet", run.components[split])
-    for name, value in (("map3", run.scores), ("data", run.facts), ("pca", run.pca)):
+    tables = {"map3": run.scores, "baseline": run.baseline_scores, "data": run.facts, "pca": run.pca}
+    for name, value in tables.items():
         files.write_json(scores / f"{name}.json", value)
     files.write_csv(scores / "pca_variance.csv", run.variance)
     files.write_text(root / "params.yaml", yaml.safe_dump(run.parameters, sort_keys=False))

@@ -10,7 +10,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import (
@@ -19,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     Strict,
     ValidationError,
     ValidationInfo,
@@ -38,9 +39,20 @@ def _not_bool(value: Any) -> Any:
     return value
 
 
-def _ascending(pair: list[float]) -> list[float]:
-    if len(pair) != 2 or pair[0] > pair[1]:
-        raise PydanticCustomError("ascending", "must be two numbers, the smaller one first")
+def _not_ascending() -> PydanticCustomError:
+    return PydanticCustomError("ascending", "must be two numbers, the smaller one first")
+
+
+def _two(pair: Any) -> Any:
+    """Refuse a list of another length as a whole; pydantic would name each entry that is missing."""
+    if isinstance(pair, list | tuple) and len(pair) != 2:
+        raise _not_ascending()
+    return pair
+
+
+def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise _not_ascending()
     return pair
 
 
@@ -59,9 +71,14 @@ Share = Annotated[Float, Field(ge=0, le=1)]
 NotNegative = Annotated[Float, Field(ge=0)]
 Rate = Annotated[Float, Field(gt=0, le=10)]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-Percentiles = Annotated[list[Annotated[Float, Field(ge=0, le=100)]], AfterValidator(_ascending)]
-Shares = Annotated[list[Annotated[Float, Field(gt=0, le=1)]], AfterValidator(_ascending)]
-Ratios = Annotated[list[Annotated[Float, Field(gt=0, le=1_000)]], AfterValidator(_ascending)]
+# A pair is a list in YAML and JSON, and a tuple in Python.
+_PAIR = (BeforeValidator(_two), AfterValidator(_ascending), PlainSerializer(list))
+_Percentile = Annotated[Float, Field(ge=0, le=100)]
+_PositiveShare = Annotated[Float, Field(gt=0, le=1)]
+_Ratio = Annotated[Float, Field(gt=0, le=1_000)]
+Percentiles = Annotated[tuple[_Percentile, _Percentile], *_PAIR]
+Shares = Annotated[tuple[_PositiveShare, _PositiveShare], *_PAIR]
+Ratios = Annotated[tuple[_Ratio, _Ratio], *_PAIR]
 
 
 class Section(BaseModel):
@@ -323,7 +340,7 @@ class View:
         return f"View({', '.join(f'{name}={value!r}' for name, value in vars(self).items() if name != '_prefix')})"
 
 
-def read(*keys: str, path: str | Path = "params.yaml") -> View:
+def read(*keys: str, path: str | Path = "params.yaml") -> Params:
     """Check the whole file, then return the parameters asked for and no others.
 
     Parameters
@@ -335,8 +352,9 @@ def read(*keys: str, path: str | Path = "params.yaml") -> View:
 
     Returns
     -------
-    View
-        Nested attributes: ``p.mel.n_fft``, ``p.trim.top_db``. A whole section is its class of this module.
+    Params
+        For a type checker. At run time a `View` of the parameters asked for: ``p.mel.n_fft``, ``p.trim.top_db``; a
+        whole section is its class of this module, any other parameter raises `AttributeError`.
 
     Raises
     ------
@@ -352,7 +370,7 @@ def read(*keys: str, path: str | Path = "params.yaml") -> View:
     # Shorter keys come first, so that a section asked for as a whole is not narrowed by one of its own leaves.
     for key in sorted(set(keys), key=lambda key: key.count(".")):
         _put(tree, key.split("."), params)
-    return _view(tree)
+    return cast(Params, _view(tree))
 
 
 def validate(mapping: Any, *, where: str = "params") -> Params:
@@ -478,6 +496,7 @@ _ALLOWED = {
     "string_type": "must be text",
     "string_too_short": "must not be empty",
     "list_type": "must be a list",
+    "tuple_type": "must be a list",
 }
 
 

@@ -8,33 +8,17 @@ Shapes: B clips in a batch, T frames, M mel bins, P principal components, C clas
 """
 
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from fsat.core import seeds
+from fsat.core.params import Augment
 from fsat.inputs.examples import Examples
 from fsat.inputs.frames import FrameStore, scale_db
-
-
-class Erase(Protocol):
-    """Random erasing: probability per clip, ranges of area (share of M x T) and of aspect (height / width in bins)."""
-
-    probability: float
-    area: tuple[float, float]
-    aspect: tuple[float, float]
-
-
-class Augment(Protocol):
-    """Section `augment` of the parameters. Shifts are shares of T and M."""
-
-    time_shift: float
-    frequency_shift: float
-    flip_probability: float
-    erase: Erase
 
 
 @dataclass(frozen=True)
@@ -78,10 +62,10 @@ def draw_length(rng: np.random.Generator, bounds: tuple[int, int], *, step: int 
     return low + step * int(rng.integers((high - low) // step + 1))
 
 
-def test_lengths(bounds: tuple[int, int], n_lengths: int, *, step: int = 1) -> list[int]:
+def fixed_lengths(bounds: tuple[int, int], n_lengths: int, *, step: int = 1) -> list[int]:
     """The fixed T of validation and prediction: equal steps between the bounds, ends included, no value twice.
 
-    >>> test_lengths((263, 763), 6)
+    >>> fixed_lengths((263, 763), 6)
     [263, 363, 463, 563, 663, 763]
     """
     return sorted({round(value / step) * step for value in np.linspace(*bounds, n_lengths)})
@@ -100,7 +84,7 @@ def draw_spans(rng: np.random.Generator, lengths: np.ndarray, n_frames: int) -> 
 
 
 def clip_spans(fnames: Sequence[str], lengths: np.ndarray, n_frames: int, key: tuple[int | str, ...]) -> np.ndarray:
-    """Spans as `draw_spans` draws them, each keyed by its clip's file name: no other clip has a say in it.
+    """Spans as `draw_spans` draws them, each keyed by its clip's file name: independent of all other clips.
 
     So a test clip that is added changes no other clip's prediction, and tagging one clip alone, wherever it lies,
     sees the spans that the pipeline saw.
@@ -108,13 +92,15 @@ def clip_spans(fnames: Sequence[str], lengths: np.ndarray, n_frames: int, key: t
     Parameters
     ----------
     fnames : sequence of str, length B
-        Folders in front of the name do not count.
+        Folders in front of the name do not count, nor does the Unicode form (NFC, NFD).
     lengths : np.ndarray [shape=(B,), dtype=int64]
         Frames of each clip.
     key : tuple
         Seed and purpose, see `seeds.fraction`.
     """
-    fractions = np.array([seeds.fraction(*key, fname.rpartition("/")[2]) for fname in fnames])  # type: ignore[arg-type]
+    # One name in NFC and NFD, as other file systems and archives write it, is one key.
+    names = [unicodedata.normalize("NFC", fname.rpartition("/")[2]) for fname in fnames]
+    fractions = np.array([seeds.fraction(*key, name) for name in names])  # type: ignore[arg-type]
     room = lengths - n_frames
     return np.where(room >= 0, 1, -1) * np.floor(fractions * (np.abs(room) + 1)).astype(np.int64)
 
@@ -194,7 +180,7 @@ def draw_rectangles(
 
     Area (share of n_mels x n_frames), aspect (height / width) and corner are uniform, and are redrawn together until
     the rectangle lies inside: `_CANDIDATES` at a time, of which a clip takes its first that does. A rectangle that
-    never does in `rounds` times as many draws (a picture too narrow for the ranges) stays all zero.
+    never does in `rounds` times as many draws (a spectrogram too narrow for the ranges) stays all zero.
     Source: Zhong et al., Random Erasing Data Augmentation, 2017.
     """
     rectangles = np.zeros((n_clips, 4), dtype=np.int64)
@@ -222,25 +208,25 @@ def augment_indices(indices: np.ndarray, augmentation: Augmentation) -> np.ndarr
     """
     n_frames = indices.shape[1]
     columns = np.arange(n_frames)
-    # Shift, then reversal, of the picture: so the reversed column is looked up first.
+    # Shift, then reversal, of the spectrogram: so the reversed column is looked up first.
     columns = np.where(augmentation.flip[:, None], columns[::-1], columns) - augmentation.time_shift[:, None]
     return np.take_along_axis(indices, np.clip(columns, 0, n_frames - 1), axis=1)
 
 
-def shift_frequency(picture: np.ndarray, shift: int) -> None:
-    """Move one clip's picture, float32 (T, M), up by `shift` bins, in place; edge bins are repeated."""
+def shift_frequency(spectrogram: np.ndarray, shift: int) -> None:
+    """Move one clip's spectrogram, float32 (T, M), up by `shift` bins, in place; edge bins are repeated."""
     if shift:
-        n_mels = picture.shape[1]
-        picture[:] = picture[:, np.clip(np.arange(n_mels) - shift, 0, n_mels - 1)]
+        n_mels = spectrogram.shape[1]
+        spectrogram[:] = spectrogram[:, np.clip(np.arange(n_mels) - shift, 0, n_mels - 1)]
 
 
-def erase_rectangle(picture: np.ndarray, rectangle: np.ndarray, fill: np.float32) -> None:
-    """Fill a rectangle of one clip's picture, float32 (T, M), in place.
+def erase_rectangle(spectrogram: np.ndarray, rectangle: np.ndarray, fill: np.float32) -> None:
+    """Fill a rectangle of one clip's spectrogram, float32 (T, M), in place.
 
     `rectangle` is int64 (4,): first bin, bins, first frame, frames.
     """
     top, height, left, width = rectangle
-    picture[left : left + width, top : top + height] = fill
+    spectrogram[left : left + width, top : top + height] = fill
 
 
 # Batches -----------------------------------------------------------------------------------------------------------
@@ -263,34 +249,34 @@ class Views:
     frames: np.ndarray
     augmentation: Augmentation | None = None
 
-    def paint(self, store: FrameStore, clip: int, picture: np.ndarray) -> None:
-        """Write what is seen of one clip into `picture` (T, M), scaled to about [0, 1]."""
+    def paint(self, store: FrameStore, clip: int, spectrogram: np.ndarray) -> None:
+        """Write what is seen of one clip into `spectrogram` (T, M), scaled to about [0, 1]."""
         # The rows are inside the array (`open_frames` checks); the default mode would check them in a second buffer.
-        np.take(store.frames, self.frames[clip], axis=0, out=picture, mode="clip")
-        scale_db(picture, out=picture)
+        np.take(store.frames, self.frames[clip], axis=0, out=spectrogram, mode="clip")
+        scale_db(spectrogram, out=spectrogram)
         if self.augmentation is not None:
-            shift_frequency(picture, self.augmentation.frequency_shift[clip])
-            erase_rectangle(picture, self.augmentation.erase[clip], self.augmentation.fill[clip])
+            shift_frequency(spectrogram, self.augmentation.frequency_shift[clip])
+            erase_rectangle(spectrogram, self.augmentation.erase[clip], self.augmentation.fill[clip])
 
 
 def images(store: FrameStore, views: Views, mixture: tuple[Views, np.ndarray] | None = None) -> np.ndarray:
-    """Pictures (B, M, T, 1) float32 of the views, mixed with partners by weights, float32 (B,), where they are given.
+    """Spectrograms (B, M, T, 1) float32 of the views, mixed with partners by weights, float32 (B,), where given.
 
     Clip by clip through two small buffers, which stay in the processor's cache; a batch is written to memory once.
     """
     n_clips, n_frames = views.frames.shape
     n_mels = store.frames.shape[1]
     batch = np.empty((n_clips, n_mels, n_frames, 1), dtype=np.float32)
-    picture, partner_picture = np.empty((2, n_frames, n_mels), dtype=np.float32)
+    spectrogram, partner_spectrogram = np.empty((2, n_frames, n_mels), dtype=np.float32)
     for clip in range(n_clips):
-        views.paint(store, clip, picture)
+        views.paint(store, clip, spectrogram)
         if mixture is not None:
             partners, weights = mixture
-            partners.paint(store, clip, partner_picture)
-            mix(picture, partner_picture, weights[clip])
+            partners.paint(store, clip, partner_spectrogram)
+            mix(spectrogram, partner_spectrogram, weights[clip])
         for start in range(0, n_frames, _TRANSPOSED_FRAMES):
             part = slice(start, start + _TRANSPOSED_FRAMES)
-            batch[clip, :, part, 0] = picture[part].T
+            batch[clip, :, part, 0] = spectrogram[part].T
     return batch
 
 
@@ -351,7 +337,7 @@ def training_batch(
 ) -> Batch:
     """One batch of the recipe: one random T, both halves cropped and augmented independently, then mixed.
 
-    Clips and partners share one weight a clip in their pictures, components and targets.
+    Clips and partners share one weight a clip in their spectrograms, components and targets.
     """
     n_frames = draw_length(rng, bounds, step=step)
     views = draw_views(examples, which, n_frames, augment, rng)

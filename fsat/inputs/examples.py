@@ -40,7 +40,7 @@ class Examples:
         return 0 if self.components is None else self.components.shape[1]
 
 
-def select(
+def make_examples(
     store: FrameStore,
     fnames: Sequence[str],
     *,
@@ -89,6 +89,8 @@ def split_fold(
     parts = []
     for rows in (folds[folds["fold"] != fold], folds[folds["fold"] == fold]):
         parts.append(
-            select(store, rows["fname"].tolist(), labels=rows["label"].tolist(), classes=classes, components=components)
+            make_examples(
+                store, rows["fname"].tolist(), labels=rows["label"].tolist(), classes=classes, components=components
+            )
         )
     return parts[0], parts[1], classes

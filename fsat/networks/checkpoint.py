@@ -44,11 +44,11 @@ class Progress:
 
 
 def _arrays(model: keras.Model, best: list[np.ndarray]) -> dict[str, np.ndarray]:
-    optimizer, chance = (
+    optimizer, states = (
         [keras.ops.convert_to_numpy(variable) for variable in variables]
-        for variables in (model.optimizer.variables, _chance(model))
+        for variables in (model.optimizer.variables, rng_states(model))
     )
-    groups = {"weight": model.get_weights(), "best": best, "optimizer": optimizer, "chance": chance}
+    groups = {"weight": model.get_weights(), "best": best, "optimizer": optimizer, "rng": states}
     return {f"{name}{number:04d}": array for name, group in groups.items() for number, array in enumerate(group)}
 
 
@@ -57,7 +57,7 @@ def keep(state: Path, model: keras.Model, best: list[np.ndarray], progress: Prog
     files.write_npz(state, progress=np.array(json.dumps(vars(progress))), **_arrays(model, best))
 
 
-def _chance(model: keras.Model) -> list[keras.Variable]:
+def rng_states(model: keras.Model) -> list[keras.Variable]:
     """States of the random generators of a backbone with dropout, which `get_weights` leaves out."""
     weights = {id(variable) for variable in model.weights}
     return [variable for variable in model.non_trainable_variables if id(variable) not in weights]
@@ -67,12 +67,12 @@ def restore(state: Path, model: keras.Model) -> tuple[Progress, list[np.ndarray]
     """Put a model and its optimiser where `keep` left them; returns the counters and the best weights so far."""
     arrays = files.read_npz(state)
     progress = Progress(**json.loads(str(arrays.pop("progress"))))
-    groups: dict[str, list[np.ndarray]] = {"weight": [], "best": [], "optimizer": [], "chance": []}
+    groups: dict[str, list[np.ndarray]] = {"weight": [], "best": [], "optimizer": [], "rng": []}
     for name in sorted(arrays):
         groups[name[:-4]].append(arrays[name])
     model.set_weights(groups["weight"])
-    variables = [*model.optimizer.variables, *_chance(model)]
-    for variable, value in zip(variables, groups["optimizer"] + groups["chance"], strict=True):
+    variables = [*model.optimizer.variables, *rng_states(model)]
+    for variable, value in zip(variables, groups["optimizer"] + groups["rng"], strict=True):
         variable.assign(value)
     return progress, groups["best"]
 

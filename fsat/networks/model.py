@@ -17,14 +17,14 @@ with without_startup_notes():
     import keras
     from keras import layers
 
-# The total stride of the backbones: a lower picture vanishes before it is pooled.
+# The total stride of the backbones: a lower image vanishes before it is pooled.
 MIN_MELS = 32
 
-# Spectrogram (1 channel) -> picture (3 channels).
-PICTURE = ("mel_conv1", "mel_conv2")
+# Spectrogram (1 channel) -> image (3 channels).
+CONVOLUTIONS = ("mel_conv1", "mel_conv2")
 
 # The part stage 2 takes over from stage 1, input to pooling, by layer name.
-TRANSFERRED = ("mel_norm", *PICTURE, "trunk")
+TRANSFERRED = ("mel_norm", *CONVOLUTIONS, "trunk")
 
 
 def build_trunk(backbone: str, *, width: float = 1.0, weights: str | None = None) -> keras.Model:
@@ -64,7 +64,7 @@ def build_trunk(backbone: str, *, width: float = 1.0, weights: str | None = None
     try:
         trunk = function(include_top=False, weights=weights, input_shape=(None, None, 3), **options)
     except ValueError as error:
-        raise FsatError(f"model.backbone: {backbone} cannot be built for pictures of any length ({error}).") from error
+        raise FsatError(f"model.backbone: {backbone} cannot be built for images of any length ({error}).") from error
     trunk.name = "trunk"
     return trunk
 
@@ -110,7 +110,7 @@ def build_network(
     try:
         x = trunk(x)
     except ValueError as error:
-        raise FsatError(f"model.backbone: {backbone} cannot read pictures of {n_mels} bins and any length.") from error
+        raise FsatError(f"model.backbone: {backbone} cannot read images of {n_mels} bins and any length.") from error
     x = layers.GlobalAveragePooling2D(name="embedding")(x)  # (B, channels)
     inputs = {"mel": mel}
     if n_components:
@@ -126,21 +126,21 @@ def build_network(
     for layer in model._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = min(layer.momentum, batchnorm_momentum)
-    while _is_black(model):
-        for name in PICTURE:
+    while _is_dead(model):
+        for name in CONVOLUTIONS:
             kernel = model.get_layer(name).kernel
             kernel.assign(keras.initializers.GlorotUniform()(kernel.shape))
     return model
 
 
-def _is_black(network: keras.Model) -> bool:
-    """Whether the picture given to the trunk is zero whatever the spectrogram: such a network can never learn.
+def _is_dead(network: keras.Model) -> bool:
+    """Whether all three 1x1-convolution channels are dead ReLUs: the trunk sees zeros, and nothing can be learned.
 
-    Each of the three channels is dead from the start with probability 1/4, as its weights on the rising and on the
-    falling part of its input may both be negative; all three are so in one network of 64.
+    Each channel is dead at initialisation with probability 1/4, as its weights on the rising and on the
+    falling part of its input may both be negative; all three are with probability 1/64.
     """
-    x = np.array([[-1.0], [1.0]])  # both sides of the mean: every layer up to the picture is linear on each
-    for name in PICTURE:
+    x = np.array([[-1.0], [1.0]])  # both sides of the mean: every layer up to the image is linear on each
+    for name in CONVOLUTIONS:
         kernel, bias = network.get_layer(name).get_weights()
         x = np.maximum(x @ kernel[0, 0] + bias, 0)
     return not x.any()
@@ -165,6 +165,16 @@ def save_trunk(trunk: keras.Model, path: str | Path) -> None:
 def save_network(network: keras.Model, path: str | Path) -> None:
     """Write a network's weights as a `.weights.h5` file, without the state of the optimiser it was trained with."""
     keras.Model(network.inputs, network.outputs).save_weights(str(path))
+
+
+def trained_bounds(folder: str | Path) -> tuple[int, int]:
+    """Shortest and longest T, in frames, that a network was trained at: from the `summary.json` of its folder."""
+    path = Path(folder) / "summary.json"
+    try:
+        shortest, longest = files.read_json(path)["bounds"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FsatError(f"{path}: does not hold the training's bounds. Run `dvc repro`.") from error
+    return int(shortest), int(longest)
 
 
 def load_network(folder: str | Path) -> keras.Model:

@@ -5,48 +5,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
-from fsat.core import files, seeds
+from fsat.core import files, params, seeds
 from fsat.core.errors import FsatError
 from fsat.inputs import batches
-from fsat.inputs.batches import Augment, Batch
+from fsat.inputs.batches import Batch
 from fsat.inputs.examples import Examples
 from fsat.inputs.passes import log_probabilities
 from fsat.networks import backend, checkpoint, schedule
 from fsat.networks.model import build_network, save_network
 from fsat.scoring import metrics
-
-
-class Crop(Protocol):
-    """Section `crop` of the parameters."""
-
-    percentiles: tuple[float, float]
-    step: int
-
-
-class Settings(Protocol):
-    """Section `train` of the parameters, as far as both stages share it."""
-
-    batch_size: int
-    precision: str
-    deterministic: bool
-    class_weight: str
-    select: str
-    validate_every: int
-    validation_lengths: int
-
-
-class Backbone(Protocol):
-    """Section `model` of the parameters."""
-
-    backbone: str
-    width: float
-    batchnorm_momentum: float
 
 
 @dataclass(frozen=True)
@@ -67,11 +40,11 @@ class Recipe:
     stage: str
     fold: int
     bounds: tuple[int, int]
-    crop: Crop
+    crop: params.Crop
     alpha: float
-    augment: Augment
-    settings: Settings
-    schedule: schedule.Schedule
+    augment: params.Augment
+    settings: params.Train
+    schedule: params.TrainStage
 
 
 def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Recipe, *, state: Path) -> pd.DataFrame:
@@ -203,7 +176,7 @@ def validate(
     The loss is the mean over clips and lengths; MAP@3 and accuracy are those of the geometric mean over lengths.
     """
     total = np.zeros(heldout.targets.shape)
-    lengths = batches.test_lengths(recipe.bounds, recipe.settings.validation_lengths, step=recipe.crop.step)
+    lengths = batches.fixed_lengths(recipe.bounds, recipe.settings.validation_lengths, step=recipe.crop.step)
     for n_frames in lengths:
         key = (recipe.seed, recipe.stage, recipe.fold, "validation", n_frames)
         crops = batches.crop_pass(heldout, n_frames, recipe.settings.batch_size, key)
@@ -230,8 +203,8 @@ def class_weights(targets: np.ndarray, kind: str) -> np.ndarray:
 
 
 def train_fold(
-    backbone: Backbone,
-    fill: Callable[[keras.Model], None],
+    backbone: params.Model,
+    init_weights: Callable[[keras.Model], None],
     training: Examples,
     heldout: Examples,
     recipe: Recipe,
@@ -244,7 +217,7 @@ def train_fold(
 
     Parameters
     ----------
-    fill : function
+    init_weights : function
         Gives the fresh network its initial weights.
     inputs : paths
         Files the result depends on besides the code: see `checkpoint.fingerprint`.
@@ -268,7 +241,7 @@ def train_fold(
             deterministic=settings.deterministic,
         )
         model = build_network(**network)
-        fill(model)
+        init_weights(model)
         print(
             f"{name}: {len(training)} clips to learn from, {len(heldout)} held out, "
             f"T {recipe.bounds[0]} to {recipe.bounds[1]} frames",
@@ -288,22 +261,14 @@ def train_fold(
                     "bounds": list(recipe.bounds),
                     "clips": {"training": len(training), "heldout": len(heldout)},
                     "epochs": len(history),
-                    "selected": selected_epoch(history, recipe.settings.select),
                 },
             )
         for unfinished in state_folder.glob(f"{name}-*.npz"):
             unfinished.unlink()
 
 
-def selected_epoch(history: pd.DataFrame, select: str) -> dict[str, float]:
-    """The epoch whose weights a training handed on: the last, or the best of its last phase."""
-    phase = history[history["phase"] == history["phase"].iloc[-1]]
-    row = phase.iloc[-1] if select == "last" else phase.loc[phase["val_loss"].idxmin()]
-    return {"epoch": int(row["epoch"])} | {key: float(row[key]) for key in ("val_loss", "val_map3", "val_accuracy")}
-
-
 class _Clock:
-    """Progress lines with the time left, which no output may hold."""
+    """Progress lines with the time left. Console only: outputs contain no timings."""
 
     def __init__(self, *, done: int) -> None:
         self.started, self.done = time.monotonic(), done

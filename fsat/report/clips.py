@@ -1,4 +1,4 @@
-"""Single clips in the report: what is said about each, its picture and its sound."""
+"""Single clips in the report: what is said about each, its spectrogram and its sound."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from fsat.report.run import Run
 from fsat.scoring import metrics
 from fsat.scoring.outcomes import Outcome
 
-# Pictures and sound of all listed clips; the rest of the page takes a few megabytes on the largest runs.
+# Spectrograms and sound of all listed clips; the rest of the page takes a few megabytes on the largest runs.
 MEDIA_BYTES = 12_000_000
 PLAYER_SECONDS = 10.0
 
@@ -44,7 +44,7 @@ def _freesound_id(run: Run, value: Any) -> str:
 
 
 def with_media(run: Run, keys: list[str]) -> dict[str, dict[str, Any]]:
-    """Picture and sound by ``split/fname``, each clip once, until the page is as large as it may be."""
+    """Spectrogram and sound by ``split/fname``, each clip once, until the page is as large as it may be."""
     intervals = {f"{clip.split}/{clip.fname}": clip for clip in run.trim.itertuples()}
     found: dict[str, dict[str, Any]] = {}
     size = 0
@@ -59,7 +59,7 @@ def with_media(run: Run, keys: list[str]) -> dict[str, dict[str, Any]]:
             run.dataset / clip.path, clip.start, clip.end, sample_rate=run.sample_rate, seconds=PLAYER_SECONDS
         )
         item = {
-            "png": media.picture(frames),
+            "png": media.spectrogram(frames),
             "mp3": sound,
             "s": round((clip.end - clip.start) / run.sample_rate, 3),
         }

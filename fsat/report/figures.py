@@ -8,8 +8,8 @@ import pandas as pd
 
 from fsat.report import charts
 from fsat.scoring import outcomes
+from fsat.scoring.names import STAGES
 
-STAGES = ("stage1", "stage2")
 # Column of the validation curve, of the training curve if there is one.
 METRICS = {"loss": ("val_loss", "loss"), "map3": ("val_map3", ""), "accuracy": ("val_accuracy", "")}
 METRIC_NAMES = {"loss": "Cross-entropy", "map3": "MAP@3", "accuracy": "Accuracy"}
@@ -100,7 +100,7 @@ def _rate_plot(histories: Mapping[int, pd.DataFrame], stage: str) -> charts.Plot
     high = 10.0 ** max(np.ceil(np.log10(every.max())), np.log10(low) + 1) if len(every) else 1.0
     curves = [
         charts.Curve(
-            rows["epoch"].to_numpy(np.float64), rows["learning_rate"].to_numpy(np.float64), "anchor", f"fold{fold}"
+            rows["epoch"].to_numpy(np.float64), rows["learning_rate"].to_numpy(np.float64), "rate", f"fold{fold}"
         )
         for fold, rows in of_stage(histories, stage)
     ]

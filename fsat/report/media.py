@@ -1,4 +1,4 @@
-"""Pictures and sound of single clips as data URIs, small enough for a page that holds a hundred of them."""
+"""Spectrograms and sound of single clips as data URIs, small enough for a page that holds a hundred of them."""
 
 import base64
 import io
@@ -49,7 +49,7 @@ def player(path: Path, start: int, end: int, *, sample_rate: int, seconds: float
     return _data_uri("audio/mpeg", stream.getvalue())
 
 
-def picture(frames: np.ndarray, *, max_width: int = 320) -> str:
+def spectrogram(frames: np.ndarray, *, max_width: int = 320) -> str:
     """A log-mel spectrogram as PNG data URI: time to the right, low bands below, loudest 70 dB in colour.
 
     Parameters

@@ -7,20 +7,19 @@ policy names the one script that may run by its hash.
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files as resources
 from typing import Any
 
 import jinja2
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from fsat.report import clips, figures, pngs
-from fsat.report.run import CV_CAUTION, NAMES, SPLITS, STAGES, Run
-from fsat.scoring import metrics, outcomes
-from fsat.scoring.outcomes import Outcome
+from fsat.report import clips, figures, pngs, scores
+from fsat.report.run import CV_CAUTION, MODELS, SPLITS, Run
+from fsat.scoring import outcomes
+from fsat.scoring.names import NAMES
 
 _LISTED_PROBLEMS = 50
 
@@ -49,12 +48,11 @@ def build(run: Run, *, mistakes: int, suspicious: int) -> Report:
         If tables do not belong together or audio cannot be read.
     """
     classes = outcomes.class_names(run.predictions)
-    anchor = outcomes.anchor_predictions(run.components, run.folds, run.predictions)
-    everything = pd.concat([run.predictions, anchor], ignore_index=True)
+    everything = pd.concat([run.predictions, run.baseline], ignore_index=True)
     found = {
         (split, stage): outcomes.outcome(everything, run.index, split=split, stage=stage)
         for split in SPLITS
-        for stage in STAGES
+        for stage in MODELS
     }
     splits = [split for split in SPLITS if len(found[split, "stage2"].clips)]
     labels = classes + sorted(
@@ -68,9 +66,10 @@ def build(run: Run, *, mistakes: int, suspicious: int) -> Report:
         "suspicious": list(clips.cards(run, found["heldout", "stage2"], doubted, "heldout", classes)),
     }
     media = clips.with_media(run, [card["key"] for name in ("mistakes", "suspicious") for card in cards[name]])
-    groups = score_groups(run, found, splits)
+    groups = scores.groups(run, found, splits)
+    differences = scores.differences(found, splits)
     classwise = {
-        split: outcomes.per_class(labels, {stage: found[split, stage].clips for stage in STAGES}) for split in splits
+        split: scores.class_rows(labels, {stage: found[split, stage].clips for stage in MODELS}) for split in splits
     }
     counts = {split: outcomes.confusion(labels, found[split, "stage2"].clips) for split in splits}
     context = {
@@ -82,12 +81,13 @@ def build(run: Run, *, mistakes: int, suspicious: int) -> Report:
         "names": NAMES,
         "groups": groups,
         "headline": groups[0]["rows"][0],
-        "scale": _scale(groups),
-        "differences": _differences(found, splits),
-        "folds": _per_fold(run, found),
+        "scale": scores.scale(groups),
+        "differences": differences,
+        "verdicts": scores.verdicts(differences),
+        "folds": scores.fold_rows(found),
         "curves": figures.learning_curves(run.histories, select=run.select),
         "matrices": {split: figures.confusion_matrix(counts[split], labels) for split in splits},
-        "confusions": {split: _confusions(counts[split], labels) for split in splits},
+        "confusions": {split: scores.frequent_confusions(counts[split], labels) for split in splits},
         "classes": classwise,
         "cards": cards,
         "n_silent": sum(card["key"] not in media for name in cards for card in cards[name]),
@@ -167,106 +167,6 @@ def _soft(label: str) -> Markup:
 
 def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")  # noqa: RUF001 - a minus sign
-
-
-# --- scores ----------------------------------------------------------------------------------------------------------
-
-
-def score_groups(run: Run, found: Mapping[tuple[str, str], Outcome], splits: list[str]) -> list[dict[str, Any]]:
-    """The headline table: groups of clips, the most trustworthy first; in each a row a model.
-
-    The networks' scores are those of `metrics/map3.json`; the anchor's are computed here, on the same clips.
-    """
-    parts = [("test", "all", "Test clips", "never seen in training")] if "test" in splits else []
-    if "test" in splits:
-        usages = set(found["test", "stage2"].clips["usage"])
-        parts += [("test", part, f"Of these, {part}", "") for part in ("public", "private") if part in usages]
-    caution = "" if run.select == "last" else f"{CV_CAUTION}: a little optimistic"
-    parts.append(("heldout", "cv", "Cross-validation, held-out clips", caution))
-    groups = []
-    for split, part, title, note in parts:
-        rows = [_score_row(run, found[split, stage], stage, part) for stage in STAGES]
-        groups.append({"title": title, "note": note, "split": split, "rows": rows, "n": rows[0]["n"]})
-    return groups
-
-
-def _score_row(run: Run, found: Outcome, stage: str, part: str) -> dict[str, Any]:
-    clips = found.clips
-    if part in ("public", "private"):
-        clips = clips[clips["usage"] == part]
-    row = {"stage": stage, "name": NAMES[stage], "n": len(clips), "part": part}
-    if stage == "anchor":
-        values = clips["ap3"].to_numpy(np.float64)
-        low, high = metrics.bootstrap_interval(values)
-        return row | {
-            "score": float(values.mean()),
-            "low": low,
-            "high": high,
-            "accuracy": float(clips["correct"].mean()),
-        }
-
-    def stored(table: dict[str, Any]) -> Any:
-        if part == "cv":
-            return table["cv"][stage]
-        return (table["test"] if stage == "stage2" else table["test"]["stage1"])[part]
-
-    low, high = stored(run.scores["ci95"])
-    return row | {"score": stored(run.scores), "low": low, "high": high, "accuracy": stored(run.scores["accuracy"])}
-
-
-def _scale(groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """Common axis of the score table: from a round number below the lowest interval to 1."""
-    lowest = min(row["low"] for group in groups for row in group["rows"])
-    low = max(0.0, np.floor(lowest * 10 - 0.2) / 10)
-    step = 0.1 if low >= 0.5 else 0.2
-    ticks = [round(float(tick), 2) for tick in np.arange(1.0, low - 1e-9, -step)][::-1]
-    return {"low": float(low), "high": 1.0, "ticks": ticks}
-
-
-def _differences(found: Mapping[tuple[str, str], Outcome], splits: list[str]) -> list[dict[str, Any]]:
-    pairs = (("stage2", "stage1"), ("stage2", "anchor"))
-    return [
-        {
-            "split": SPLITS[split],
-            "first": first,
-            "second": second,
-            **outcomes.differences(found[split, first].clips, found[split, second].clips),
-        }
-        for split in reversed(splits)
-        for first, second in pairs
-    ]
-
-
-def _per_fold(run: Run, found: Mapping[tuple[str, str], Outcome]) -> list[dict[str, Any]]:
-    clips = {stage: found["heldout", stage].clips for stage in STAGES}
-    rows = []
-    for fold in sorted(run.histories):
-        row: dict[str, Any] = {"fold": fold}
-        for stage, table in clips.items():
-            mine = table.loc[table["fold"] == fold, "ap3"]
-            row |= {"n": len(mine), stage: float(mine.mean()) if len(mine) else None}
-        rows.append(row)
-    return rows
-
-
-def _confusions(counts: np.ndarray, labels: list[str], *, limit: int = 12) -> list[dict[str, Any]]:
-    """Pairs of labels that are taken for each other most often."""
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    rows, columns = np.nonzero(wrong)
-    order = np.argsort(-wrong[rows, columns], kind="stable")[:limit]
-    totals = counts.sum(axis=1)
-    return [
-        {
-            "row": int(row),
-            "column": int(column),
-            "actual": labels[row],
-            "predicted": labels[column],
-            "count": int(wrong[row, column]),
-            "of": int(totals[row]),
-        }
-        for row, column in zip(rows[order], columns[order], strict=True)
-    ]
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------

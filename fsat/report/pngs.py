@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from fsat.report import figures
 from fsat.scoring import outcomes
+from fsat.scoring.names import STAGES
 
 # The colours of the page in its light dress (templates/report.css).
 _PAPER, _INK, _MUTED, _RULE = "#fcfcfa", "#1c1f24", "#636b75", "#e4e4df"
@@ -61,7 +62,7 @@ def learning_curves(histories: Mapping[int, pd.DataFrame], *, select: str, cauti
         figure = Figure(figsize=(9, 6), layout="constrained")
         grid = figure.subplots(2, 2, sharex="col", sharey="row")
         for row, metric in enumerate(("loss", "map3")):
-            for column, stage in enumerate(figures.STAGES):
+            for column, stage in enumerate(STAGES):
                 _draw_curves(grid[row, column], histories, stage, metric, select=select)
                 name = figures.METRIC_NAMES[metric]
                 grid[row, column].set_title(f"Stage {column + 1}: {name}", pad=16 if row == 0 else 6)
@@ -130,7 +131,7 @@ def per_class(rows: Sequence[Mapping[str, Any]], clips: str, *, caution: str) ->
     Parameters
     ----------
     rows
-        As `outcomes.per_class` gives them.
+        As `scores.class_rows` gives them.
     clips
         Which clips these are.
     caution

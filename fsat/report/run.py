@@ -1,4 +1,4 @@
-"""What a report is made of: the tables of one run, and the names it gives to models and groups of clips."""
+"""What a report is made of: the tables of one run, and the names of its groups of clips."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,13 +8,10 @@ from typing import Any
 import pandas as pd
 
 from fsat.inputs.frames import FrameStore
+from fsat.scoring.names import BASELINE
 
-STAGES = ("stage2", "stage1", "anchor")
-NAMES = {
-    "stage2": "Stage 2: mel + PCA",
-    "stage1": "Stage 1: mel only",
-    "anchor": "Anchor: logistic regression",
-}
+# In the order of the page's tables.
+MODELS = ("stage2", "stage1", BASELINE)
 SPLITS = {"heldout": "Held-out clips", "test": "Test clips"}
 CV_CAUTION = "cv: weights were chosen on the held-out fold"
 
@@ -31,10 +28,10 @@ class Run:
         Epochs of both stages: stage, epoch, phase, learning_rate, loss, val_loss, val_map3, val_accuracy; the last
         three may be missing in some epochs.
     mel : mapping of "train" and "test" to FrameStore
-    components : mapping of "train" and "test" to pd.DataFrame
-        fname, then the principal components.
-    scores, facts, pca : dict
-        `metrics/map3.json`, `metrics/data.json`, `metrics/pca.json`.
+    baseline : pd.DataFrame
+        `data/baseline.parquet`.
+    scores, baseline_scores, facts, pca : dict
+        `metrics/map3.json`, `metrics/baseline.json`, `metrics/data.json`, `metrics/pca.json`.
     variance : pd.DataFrame
         component, cumulative.
     parameters : dict
@@ -49,8 +46,9 @@ class Run:
     trim: pd.DataFrame
     histories: Mapping[int, pd.DataFrame]
     mel: Mapping[str, FrameStore]
-    components: Mapping[str, pd.DataFrame]
+    baseline: pd.DataFrame
     scores: dict[str, Any]
+    baseline_scores: dict[str, Any]
     facts: dict[str, Any]
     pca: dict[str, Any]
     variance: pd.DataFrame
@@ -65,7 +63,7 @@ class Run:
     @property
     def is_demo(self) -> bool:
         """Whether the clips are synthesised ones."""
-        return self.dataset == Path("data/demo")
+        return bool(self.facts["synthetic"])
 
     @property
     def sample_rate(self) -> int:

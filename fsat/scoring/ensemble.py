@@ -1,11 +1,15 @@
 """Folds into one prediction: geometric mean, top three labels, submission file."""
 
+import filecmp
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from fsat.core import files
+from fsat.scoring.names import STAGES
 
 
 def geometric_mean(log_probabilities: Sequence[np.ndarray]) -> np.ndarray:
@@ -53,7 +57,7 @@ def combine(folds: dict[int, pd.DataFrame]) -> pd.DataFrame:
     """
     labels = list(next(iter(folds.values())).columns[3:])
     parts = []
-    for stage in ("stage1", "stage2"):
+    for stage in STAGES:
         tables = {fold: table[table["stage"] == stage] for fold, table in folds.items()}
         tests = [table[table["split"] == "test"] for table in tables.values()]
         parts.append(_part(tests[0], geometric_mean([test[labels].to_numpy() for test in tests]), labels, fold=-1))
@@ -67,6 +71,20 @@ def _part(rows: pd.DataFrame, probabilities: np.ndarray, labels: list[str], *, f
     keys = rows[["stage", "split", "fname"]].reset_index(drop=True)
     keys.insert(2, "fold", fold)
     return pd.concat([keys, pd.DataFrame(probabilities, columns=labels)], axis=1)
+
+
+def read_histories(models: str | Path, ids: Sequence[int]) -> dict[int, pd.DataFrame]:
+    """Epochs of both stages of each fold, with a column `stage`, from ``<models>/<stage>/fold<k>/history.csv``."""
+    return {
+        fold: pd.concat(
+            [
+                files.read_csv(Path(models) / stage / f"fold{fold}" / "history.csv").assign(stage=stage)
+                for stage in ("stage1", "stage2")
+            ],
+            ignore_index=True,
+        )
+        for fold in ids
+    }
 
 
 def learning_curve(histories: dict[int, pd.DataFrame], stage: str) -> pd.DataFrame:
@@ -87,14 +105,34 @@ def learning_curve(histories: dict[int, pd.DataFrame], stage: str) -> pd.DataFra
     ).reset_index()
 
 
-def remove_other_folds(folder: Path, ids: Sequence[int]) -> list[str]:
-    """Delete `fold<k>` folders whose k is not in `ids`; returns their names.
+def set_aside_other_folds(folder: Path, ids: Sequence[int], aside: Path) -> list[str]:
+    """Move `fold<k>` folders whose k is not in `ids` to `aside`; returns a line for each that says how to undo it.
 
     They are left over from a run with more folds; as part of a folder DVC hashes they would make its hash differ from
-    that of a clean run.
+    that of a clean run. DVC's cache may not hold them (``dvc repro --no-commit``), so nothing is deleted unless an
+    equal copy is already in `aside`, and nothing there is overwritten: a later one becomes `fold<k>.1`, `fold<k>.2` ...
     """
     wanted = {f"fold{fold}" for fold in ids}
-    others = sorted(path.name for path in folder.glob("fold*") if path.is_dir() and path.name not in wanted)
-    for name in others:
-        shutil.rmtree(folder / name)
-    return others
+    lines = []
+    for path in sorted(path for path in folder.glob("fold*") if path.is_dir() and path.name not in wanted):
+        target, number = aside / path.name, 0
+        while target.exists() and not _equal_folders(path, target):
+            number += 1
+            target = aside / f"{path.name}.{number}"
+        if target.exists():
+            shutil.rmtree(path)
+        else:
+            aside.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, target)
+        lines.append(
+            f"{path} is not in folds.ids and was moved to {target}. To use it again, add the fold to folds.ids, "
+            f"`mv {target} {path}`, and `dvc commit` its stage."
+        )
+    return lines
+
+
+def _equal_folders(one: Path, other: Path) -> bool:
+    names = [sorted(path.relative_to(folder) for path in folder.rglob("*")) for folder in (one, other)]
+    return names[0] == names[1] and all(
+        (one / name).is_dir() or filecmp.cmp(one / name, other / name, shallow=False) for name in names[0]
+    )

@@ -6,10 +6,8 @@ usage (Public, Private, Ignored).
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,7 +74,7 @@ def map_at_k(scores: np.ndarray, labels: np.ndarray, k: int = 3) -> float:
     >>> map_at_k(np.array([[0.4, 0.3, 0.2, 0.1]] * 2), np.array([0, 1]))
     0.75
     """
-    return _mean(average_precision_at_k(scores, labels, k))
+    return mean(average_precision_at_k(scores, labels, k))
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -87,7 +85,7 @@ def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
     >>> accuracy(np.array([[0.4, 0.3, 0.3]] * 4), np.array([0, 0, 0, 1]))
     0.75
     """
-    return _mean(average_precision_at_k(scores, labels, 1))
+    return mean(average_precision_at_k(scores, labels, 1))
 
 
 def bootstrap_interval(
@@ -109,7 +107,7 @@ def bootstrap_interval(
     (True, True)
     """
     values = np.asarray(values, dtype=np.float64)
-    _mean(values)
+    mean(values)
     rng = np.random.default_rng(seed)
     # One resample at a time: memory stays flat.
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(n_resamples)]
@@ -117,154 +115,11 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _mean(values: np.ndarray) -> float:
+def mean(values: np.ndarray) -> float:
+    """Mean of per-clip values; a ValueError where there is none."""
     if len(values) == 0:
         raise ValueError("no clips to score")
     return float(np.mean(values))
-
-
-# --- summary of a run ------------------------------------------------------------------------------------------------
-
-STAGES = ("stage1", "stage2")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What `summarise` returns: the headline for `metrics/map3.json`, and tables that go into files of their own."""
-
-    headline: dict[str, Any]
-    per_class: pd.DataFrame
-    per_fold: pd.DataFrame
-    confusion: pd.DataFrame
-    confusion_test: pd.DataFrame
-
-
-def summarise(predictions: pd.DataFrame, index: pd.DataFrame, *, seed: int = 0) -> Summary:
-    """Score both stages on the held-out clips and, where labels exist, on the test clips.
-
-    Parameters
-    ----------
-    predictions : pd.DataFrame
-        Columns stage (stage1, stage2), split (heldout, test), fold (-1 for test), fname, then one column of
-        probabilities a label, in label order.
-    index : pd.DataFrame
-        Columns split (train, test), fname, label, usage. Test clips without a label, or with usage Ignored, do not
-        score.
-    seed
-        Of the bootstrap.
-
-    Returns
-    -------
-    Summary
-        In the headline, ``test.all`` is stage 2, the submission; ``test`` is empty where no test clip has a label.
-
-    Raises
-    ------
-    FsatError
-        If a clip that scores has no prediction, or a prediction belongs to no clip of the index.
-    """
-    labels = [str(column) for column in predictions.columns[4:]]
-    scored = {
-        (split, stage): _scored(predictions, index, split, stage, labels)
-        for split in ("heldout", "test")
-        for stage in STAGES
-    }
-    cv = {stage: scored["heldout", stage] for stage in STAGES}
-    test = {stage: scored["test", stage] for stage in STAGES}
-    parts = {part: clips["usage"].str.lower() == part for part in ("public", "private") for clips in [test["stage2"]]}
-
-    def test_scores(score: Callable[[pd.DataFrame], Any]) -> dict[str, Any]:
-        if len(test["stage2"]) == 0:
-            return {}
-        of_stage = {
-            stage: {"all": score(clips), **{part: score(clips[mask]) for part, mask in parts.items() if mask.any()}}
-            for stage, clips in test.items()
-        }
-        return {**of_stage["stage2"], "stage1": of_stage["stage1"]}
-
-    def both(score: Callable[[pd.DataFrame], Any]) -> dict[str, Any]:
-        return {"cv": {stage: score(clips) for stage, clips in cv.items()}, "test": test_scores(score)}
-
-    def interval(clips: pd.DataFrame) -> list[float]:
-        return [_rounded(limit) for limit in bootstrap_interval(clips["ap3"].to_numpy(), seed=seed)]
-
-    n_test = test_scores(len)
-    n_test.pop("stage1", None)
-    headline = {
-        **both(lambda clips: _rounded(_mean(clips["ap3"].to_numpy()))),
-        "ci95": both(interval),
-        "accuracy": both(lambda clips: _rounded(_mean(clips["correct"].to_numpy()))),
-        "n": {"cv": len(cv["stage2"]), "test": n_test},
-    }
-    return Summary(
-        headline,
-        _per_class(labels, cv, test),
-        _per_fold(cv),
-        cv["stage2"][["actual", "predicted"]],
-        test["stage2"][["actual", "predicted"]],
-    )
-
-
-def _scored(predictions: pd.DataFrame, index: pd.DataFrame, split: str, stage: str, labels: list[str]) -> pd.DataFrame:
-    """A row a clip that scores, by fname: fold, actual, usage, predicted, ap3, correct."""
-    mine = predictions[(predictions["split"] == split) & (predictions["stage"] == stage)]
-    clips = index[index["split"] == ("train" if split == "heldout" else "test")].set_index("fname")
-    clips = clips[["label", "usage"]].astype(object).where(lambda table: table.notna(), "")
-    position = {fname: row for row, fname in enumerate(mine["fname"])}
-    if len(position) < len(mine):
-        twice = mine.loc[mine["fname"].duplicated(), "fname"].iloc[0]
-        raise FsatError(f"two predictions of clip {twice} by {stage} ({split}). Run `dvc repro`.")
-    strangers = position.keys() - set(clips.index)
-    if strangers:
-        raise FsatError(f"prediction of clip {min(strangers)}, which data/index.csv does not have. Run `dvc repro`.")
-    clips = clips[(clips["label"] != "") & (clips["usage"].str.lower() != "ignored")]
-    if split == "heldout":
-        clips = clips[clips.index.isin(position)]  # folds that are not trained hold out nothing
-        if len(clips) == 0:
-            raise FsatError(f"no predictions of held-out clips by {stage}. Run `dvc repro`.")
-    missing = set(clips.index) - position.keys()
-    if missing:
-        raise FsatError(f"no prediction of test clip {min(missing)} by {stage}. Run `dvc repro`.")
-    clips = clips.sort_index()
-    rows = np.array([position[fname] for fname in clips.index], dtype=np.int64)
-    scores = mine.iloc[rows, 4:].to_numpy(dtype=np.float64)  # (n, n_classes)
-    number = {label: column for column, label in enumerate(labels)}
-    actual = np.array([number.get(label, -1) for label in clips["label"]], dtype=np.int64)
-    return pd.DataFrame(
-        {
-            "fold": mine["fold"].to_numpy()[rows],
-            "actual": clips["label"].to_numpy(),
-            "usage": clips["usage"].to_numpy(),
-            "predicted": [labels[best] for best in top_k(scores, 1)[:, 0]],
-            "ap3": average_precision_at_k(scores, actual),
-            "correct": average_precision_at_k(scores, actual, 1),
-        }
-    )
-
-
-def _per_class(labels: list[str], cv: dict[str, pd.DataFrame], test: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row a label: support, and ap3 and accuracy of each stage; empty where no clip of the label scores."""
-    table = pd.DataFrame(index=pd.Index(labels, name="label"))
-    for name, stages in (("cv", cv), ("test", test)):
-        by_label = {stage: clips.groupby("actual") for stage, clips in stages.items()}
-        table[f"{name}_support"] = by_label["stage2"].size().reindex(labels, fill_value=0)
-        for stage, groups in by_label.items():
-            table[f"{name}_{stage}_map3"] = groups["ap3"].mean().reindex(labels).round(6)
-            table[f"{name}_{stage}_accuracy"] = groups["correct"].mean().reindex(labels).round(6)
-    return table.reset_index()
-
-
-def _per_fold(cv: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    by_fold = {stage: clips.groupby("fold") for stage, clips in cv.items()}
-    table = pd.DataFrame({"n": by_fold["stage2"].size()})
-    for stage, groups in by_fold.items():
-        table[f"{stage}_map3"] = groups["ap3"].mean().round(6)
-        table[f"{stage}_accuracy"] = groups["correct"].mean().round(6)
-    return table.reset_index()
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), 6)
 
 
 # --- submissions -----------------------------------------------------------------------------------------------------
@@ -287,7 +142,7 @@ class SubmissionScore:
 
     def map3(self) -> dict[str, float]:
         """MAP@3 of each part."""
-        return {part: _mean(values) for part, values in self.precisions.items()}
+        return {part: mean(values) for part, values in self.precisions.items()}
 
 
 def score_submission(submission: pd.DataFrame, truth: pd.DataFrame, *, k: int = 3) -> SubmissionScore:
@@ -394,7 +249,7 @@ def main(arguments: list[str]) -> None:
         low, high = bootstrap_interval(values)
         hits = float((values == 1).mean())
         name = part if part == "all" else part.capitalize()
-        print(f"{name:<8} {_mean(values):8.6f} {low:8.4f} {high:8.4f} {hits:9.4f} {len(values):6d}")
+        print(f"{name:<8} {mean(values):8.6f} {low:8.4f} {high:8.4f} {hits:9.4f} {len(values):6d}")
 
 
 if __name__ == "__main__":

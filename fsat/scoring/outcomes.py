@@ -1,4 +1,4 @@
-"""Numbers of the report that no other stage has written: the anchor, clip by clip outcomes, confident mistakes."""
+"""Outcomes clip by clip: predictions joined with labels, and what follows per class, per fold and in confusions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,6 @@ import pandas as pd
 
 from fsat.core.errors import FsatError
 from fsat.scoring import metrics
-
-# Weak regularisation overfits a few hundred clips in 350 dimensions; this is the anchor's one fixed number.
-ANCHOR_C = 0.01
 
 
 @dataclass(frozen=True)
@@ -39,22 +36,21 @@ def outcome(predictions: pd.DataFrame, index: pd.DataFrame, *, split: str, stage
         Columns stage, split (heldout, test), fold, fname, then one column of probabilities a label.
     index : pd.DataFrame
         Columns split (train, test), fname, label, usage, verified. Test clips without a label, or with usage Ignored,
-        do not score and are left out.
+        do not score and are left out; so are training clips of folds that were not trained.
 
     Raises
     ------
     FsatError
-        If a prediction belongs to no clip of the index.
+        If a test clip that scores has no prediction, a clip has two, a prediction belongs to no clip of the index, or
+        no clip was held out.
     """
     labels = class_names(predictions)
     mine = predictions[(predictions["split"] == split) & (predictions["stage"] == stage)].sort_values("fname")
     known = index[index["split"] == ("train" if split == "heldout" else "test")].set_index("fname")
-    strangers = set(mine["fname"]) - set(known.index)
-    if strangers:
-        raise FsatError(f"prediction of clip {min(strangers)}, which data/index.csv does not have. Run `dvc repro`.")
+    _check(mine["fname"], known, split=split, stage=stage)
     facts = known.loc[mine["fname"]]
-    label, usage = facts["label"].fillna("").to_numpy(str), facts["usage"].fillna("").to_numpy(str)
-    scores = (label != "") & (np.char.lower(usage) != "ignored")
+    label, usage = _texts(facts["label"]), _texts(facts["usage"])
+    scores = _scores(facts)
     probabilities = mine.iloc[:, 4:].to_numpy(np.float64)[scores]  # (n, n_classes)
     number = {name: column for column, name in enumerate(labels)}
     actual = np.array([number.get(name, -1) for name in label[scores]], dtype=np.int64)
@@ -77,6 +73,33 @@ def outcome(predictions: pd.DataFrame, index: pd.DataFrame, *, split: str, stage
     return Outcome(clips, probabilities)
 
 
+def _scores(clips: pd.DataFrame) -> np.ndarray:
+    """Whether each clip has a label that counts."""
+    scores: np.ndarray = (_texts(clips["label"]) != "") & (np.char.lower(_texts(clips["usage"])) != "ignored")
+    return scores
+
+
+def _texts(column: "pd.Series[Any]") -> np.ndarray:
+    """Values as str, empty where missing; a column without any value is read as float."""
+    return column.astype(object).where(column.notna(), "").to_numpy(str)
+
+
+def _check(fnames: "pd.Series[Any]", known: pd.DataFrame, *, split: str, stage: str) -> None:
+    twice = fnames[fnames.duplicated()]
+    if len(twice):
+        raise FsatError(f"two predictions of clip {twice.iloc[0]} by {stage} ({split}). Run `dvc repro`.")
+    strangers = set(fnames) - set(known.index)
+    if strangers:
+        raise FsatError(f"prediction of clip {min(strangers)}, which data/index.csv does not have. Run `dvc repro`.")
+    if split == "heldout":
+        if len(fnames) == 0:
+            raise FsatError(f"no predictions of held-out clips by {stage}. Run `dvc repro`.")
+        return
+    missing = set(known.index[_scores(known)]) - set(fnames)
+    if missing:
+        raise FsatError(f"no prediction of test clip {min(missing)} by {stage}. Run `dvc repro`.")
+
+
 def _verified(column: "pd.Series[Any]") -> np.ndarray:
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
     return np.array([None if np.isnan(value) else bool(value == 1) for value in numbers], dtype=object)
@@ -85,78 +108,6 @@ def _verified(column: "pd.Series[Any]") -> np.ndarray:
 def class_names(predictions: pd.DataFrame) -> list[str]:
     """Labels a model can predict: all columns after stage, split, fold and fname."""
     return [str(column) for column in predictions.columns[4:]]
-
-
-def fit_anchor(components: np.ndarray, labels: Sequence[str], others: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Logistic regression on principal components: what a run without any network reaches.
-
-    Parameters
-    ----------
-    components : np.ndarray [shape=(n, k)]
-        Of the clips to fit on.
-    labels : sequence of str, length n
-    others : np.ndarray [shape=(m, k)]
-        Of the clips to predict.
-    classes
-        Columns of the result; a class without a clip among `labels` gets probability 0.
-
-    Returns
-    -------
-    np.ndarray [shape=(m, len(classes)), dtype=float64]
-    """
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
-
-    result = np.zeros((len(others), len(classes)))
-    if len(others) == 0:
-        return result
-    seen = sorted(set(labels))
-    columns = [list(classes).index(label) for label in seen]
-    if len(seen) == 1:
-        result[:, columns] = 1.0
-        return result
-    # With one thread the result does not depend on the number of cores.
-    with threadpool_limits(limits=1, user_api="blas"):
-        model = LogisticRegression(C=ANCHOR_C, max_iter=1000).fit(components.astype(np.float64), list(labels))
-        result[:, columns] = model.predict_proba(others.astype(np.float64))
-    return result
-
-
-def anchor_predictions(
-    components: Mapping[str, pd.DataFrame], folds: pd.DataFrame, predictions: pd.DataFrame
-) -> pd.DataFrame:
-    """Predict with the anchor the clips that the networks predicted, held out by the same folds.
-
-    Parameters
-    ----------
-    components : mapping of "train" and "test" to pd.DataFrame
-        Column fname, then the principal components.
-    folds : pd.DataFrame
-        Columns fname, label, fold: the training clips.
-    predictions : pd.DataFrame
-        Of the networks; says which clips of which folds count and names the classes.
-
-    Returns
-    -------
-    pd.DataFrame
-        Columns as `predictions`, stage "anchor".
-    """
-    classes = class_names(predictions)
-    x = {split: table.set_index("fname") for split, table in components.items()}
-
-    def fitted(fit_on: pd.DataFrame, fnames: "pd.Series[Any]", split: str) -> np.ndarray:
-        train = x["train"].loc[fit_on["fname"]].to_numpy()
-        others = x["train" if split == "heldout" else "test"].loc[fnames].to_numpy()
-        return fit_anchor(train, fit_on["label"].tolist(), others, classes)
-
-    wanted = predictions.loc[predictions["stage"] == "stage2", ["stage", "split", "fold", "fname"]]
-    parts = []
-    groups: Any = wanted.groupby(["split", "fold"], sort=True)
-    for (split, fold), rows in groups:
-        fit_on = folds[folds["fold"] != fold]  # test clips have fold -1: fitted on all training clips
-        keys = rows.assign(stage="anchor").reset_index(drop=True)
-        parts.append(pd.concat([keys, pd.DataFrame(fitted(fit_on, rows["fname"], split), columns=classes)], axis=1))
-    return pd.concat(parts, ignore_index=True)
 
 
 def mistakes(clips: pd.DataFrame, *, limit: int) -> pd.DataFrame:
@@ -178,38 +129,35 @@ def suspicious(clips: pd.DataFrame, *, limit: int) -> pd.DataFrame:
     return table.drop(columns="is_verified").head(limit)
 
 
-def per_class(labels: Sequence[str], stages: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
-    """A row a label: n, ap3 and accuracy of each stage (None without clips), and what it is taken for most often.
+def per_class(labels: Sequence[str], stages: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row a label: how many clips, and each stage's mean ap3 and accuracy; NaN without clips.
 
     Parameters
     ----------
     labels
         Rows, in this order.
     stages : mapping of stage to pd.DataFrame
-        `Outcome.clips`; ``stage2`` says what a label is taken for.
+        `Outcome.clips`.
+
+    Returns
+    -------
+    pd.DataFrame
+        Index label; columns n, then `<stage>_map3` and `<stage>_accuracy` of each stage.
     """
-    rows = []
-    groups = {stage: dict(list(clips.groupby("actual"))) for stage, clips in stages.items()}
-    for label in labels:
-        row: dict[str, Any] = {
-            "label": label,
-            "n": len(groups["stage2"].get(label, ())),
-            "taken_for": "",
-            "taken_for_n": 0,
-        }
-        for stage, by_label in groups.items():
-            mine = by_label.get(label)
-            row[stage] = None if mine is None else float(mine["ap3"].mean())
-            row[f"{stage}_accuracy"] = None if mine is None else float(mine["correct"].mean())
-        wrong = groups["stage2"].get(label)
-        if wrong is not None and not wrong["correct"].all():
-            counts = wrong.loc[~wrong["correct"].astype(bool), "predicted"].value_counts().sort_index()
-            # The first of equal counts in the alphabet.
-            row["taken_for"], row["taken_for_n"] = str(counts.idxmax()), int(counts.max())
-        # Classes without a clip come last.
-        row["order"] = 2.0 if row["stage2"] is None else row["stage2"]
-        rows.append(row)
-    return rows
+    return _by(stages, "actual").reindex(pd.Index(labels, name="label")).fillna({"n": 0}).astype({"n": np.int64})
+
+
+def per_fold(stages: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row a fold that held clips out; index fold, columns as of `per_class`."""
+    return _by(stages, "fold")
+
+
+def _by(stages: Mapping[str, pd.DataFrame], key: str) -> pd.DataFrame:
+    groups = {stage: clips.groupby(key) for stage, clips in stages.items()}
+    columns = {"n": next(iter(groups.values())).size()}
+    for stage, clips in groups.items():
+        columns |= {f"{stage}_map3": clips["ap3"].mean(), f"{stage}_accuracy": clips["correct"].mean()}
+    return pd.DataFrame(columns)
 
 
 def confusion(labels: Sequence[str], clips: pd.DataFrame) -> np.ndarray:

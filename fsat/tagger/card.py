@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fsat.tagger.bundle import STAGES, Dataset, Manifest
+from fsat.scoring.names import STAGES
+from fsat.tagger.bundle import Dataset, Manifest
 
 _SYNTHETIC = """\
 > **Synthetic data.** This model was trained and scored on the demo dataset, whose clips are synthesised. It shows that
@@ -71,9 +72,11 @@ def _data_section(dataset: Dataset) -> str:
         facts = dataset.facts.get(split, {})
         if facts.get("clips"):
             lines.append(f"- {facts['clips']} {name} clips, {facts['hours']:.2f} hours")
-    twins = dataset.facts.get("test_also_in_train", {}).get("clips", 0)
-    if twins:
-        lines.append(f"- {_plural(twins, 'test clip')} may be in the training set too (same name, source or bytes)")
+    duplicates = dataset.facts.get("test_also_in_train", {}).get("clips", 0)
+    if duplicates:
+        lines.append(
+            f"- {_plural(duplicates, 'test clip')} may be in the training set too (same name, source or bytes)"
+        )
     lines.append(f"- Fingerprint (sha256 of the list of clips): `{dataset.fingerprint}`")
     licenses = dataset.facts.get("licenses", {}).get("train", {})
     if licenses:
@@ -85,22 +88,43 @@ def _data_section(dataset: Dataset) -> str:
 
 def _scores_section(scores: Mapping[str, Any], select: str) -> str:
     """Table of MAP@3 with intervals; a part without a score has no row."""
+    baseline = scores.get("baseline", {})
     rows = []
     for key, what in (("all", "test clips"), ("public", "test clips, Public"), ("private", "test clips, Private")):
-        pair = [_score(scores, "test", "stage1", key), _score(scores, "test", key)]
+        cells = [_score(scores, "test", "stage1", key), _score(scores, "test", key), _score(baseline, "test", key)]
         count = scores.get("n", {}).get("test", {}).get(key)
         if count:
-            rows.append(f"| {what} ({count}) | {pair[0]} | {pair[1]} |")
-    pair = [_score(scores, "cv", stage) for stage in STAGES]
-    rows.append(f"| cross-validation ({scores.get('n', {}).get('cv', '?')} held-out clips) | {pair[0]} | {pair[1]} |")
-    table = "\n".join(["| MAP@3 [95 % interval] | stage 1: mel | stage 2: mel + PCA |", "|---|---|---|", *rows])
+            rows.append(f"| {what} ({count}) | {' | '.join(cells)} |")
+    cells = [*(_score(scores, "cv", stage) for stage in STAGES), _score(baseline, "cv")]
+    count = scores.get("n", {}).get("cv", "?")
+    rows.append(f"| cross-validation ({count} held-out clips) | {' | '.join(cells)} |")
+    head = "| MAP@3 [95 % interval] | stage 1: mel | stage 2: mel + PCA | baseline |"
+    table = "\n".join([head, "|---|---|---|---|", *rows])
+    about = "Baseline: logistic regression on the features alone, without a network, scored on the same clips."
     caveat = (
         "The cross-validation scores are those of single folds' networks on clips they did not train on."
         if select == "last"
-        else "The cross-validation scores flatter: each fold's weights were chosen by their loss on the same held-out "
-        "clips that the score is taken on (`train.select: last` avoids that)."
+        else "The networks' cross-validation scores flatter: each fold's weights were chosen by their loss on the same "
+        "held-out clips that the score is taken on (`train.select: last` avoids that)."
     )
-    return f"{table}\n\n{caveat}"
+    return "\n\n".join([table, about, *_losses(scores, baseline), caveat])
+
+
+def _losses(scores: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]:
+    """A sentence for each stage and group of clips in which the network does not beat the baseline."""
+    found = []
+    for what, paths, path in (
+        ("test clips", (("test", "stage1", "all"), ("test", "all")), ("test", "all")),
+        ("held-out clips", (("cv", "stage1"), ("cv", "stage2")), ("cv",)),
+    ):
+        target = _look_up(baseline, path)
+        for number, keys in enumerate(paths, start=1):
+            value = _look_up(scores, keys)
+            if isinstance(value, float) and isinstance(target, float) and value <= target:
+                found.append(
+                    f"**Stage {number} does not beat the baseline on the {what}**: {value:.4f} against {target:.4f}."
+                )
+    return found
 
 
 def _score(scores: Mapping[str, Any], *keys: str) -> str:

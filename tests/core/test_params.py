@@ -125,7 +125,7 @@ def test_recipe_preset_has_the_numbers_of_the_recipe() -> None:
 def test_view_holds_what_was_asked_for_and_nothing_else() -> None:
     p = params.read("mel.n_fft", "augment", "seed", "train.stage1.cyclic", path=RECIPE)
     assert p.mel.n_fft == 1764
-    assert p.augment.erase.area == [0.02, 0.4]
+    assert p.augment.erase.area == (0.02, 0.4)
     assert p.seed == 20180629
     assert p.train.stage1.cyclic.epochs == 100
     for name in ("hop_length", "typo"):
@@ -295,3 +295,32 @@ def test_a_missing_file_and_one_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes(b"seed: \xff\xfe")
     with pytest.raises(FsatError, match="not UTF-8"):
         params.read("seed", path=tmp_path / "params.yaml")
+
+
+def test_pairs_are_tuples_that_dump_as_the_lists_they_were(mapping: dict[str, Any]) -> None:
+    read = params.validate(mapping)
+    assert read.crop.percentiles == (25, 75)
+    assert read.augment.erase.area == (0.02, 0.4)
+    assert read.model_dump() == mapping
+    assert params.validate(read.model_dump()) == read
+
+
+def test_mypy_knows_the_types_of_what_a_stage_reads(tmp_path: Path) -> None:
+    lines = {
+        "p.mel.n_fftt": 'error: "Mel" has no attribute "n_fftt"',
+        "int(p.crop)": "error: No overload variant of",
+        "draw(p.crop.percentiles, p.mel)": 'has incompatible type "Mel"; expected "Augment"',
+        "draw(p.crop.percentiles, p.augment)": "",
+    }
+    header = [
+        "from fsat.core import params",
+        "def draw(percentiles: tuple[float, float], augment: params.Augment) -> None: ...",
+        'p = params.read("mel", "crop", "augment")',
+    ]
+    script = tmp_path / "script.py"
+    script.write_text("\n".join([*header, *lines]) + "\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), str(script)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    for number, expected in enumerate(lines.values(), start=len(header) + 1):
+        said = [line for line in result.stdout.splitlines() if line.startswith(f"{script}:{number}:")]
+        assert (expected in said[0]) if expected else not said, result.stdout + result.stderr

@@ -1,11 +1,10 @@
 """Crop, augmentation and mixup: exact where there is a rule, distributions (5 sigma) where there is chance."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from conftest import make_examples, make_store
+from fsat.core import params
 from fsat.inputs import batches
 from fsat.inputs.frames import scale_db
 
@@ -48,8 +47,8 @@ def test_lengths_drawn_with_a_step_are_its_multiples() -> None:
 
 
 def test_the_recipes_six_lengths() -> None:
-    assert batches.test_lengths((263, 763), 6) == [263, 363, 463, 563, 663, 763]
-    assert batches.test_lengths((100, 100), 6) == [100]
+    assert batches.fixed_lengths((263, 763), 6) == [263, 363, 463, 563, 663, 763]
+    assert batches.fixed_lengths((100, 100), 6) == [100]
 
 
 # Crop
@@ -105,11 +104,11 @@ def test_mirror_equals_symmetric_padding(length: int, left: int) -> None:
 # Augmentation
 
 
-def draw(n: int, augment: SimpleNamespace, *, n_frames: int = 100, n_mels: int = 64) -> batches.Augmentation:
+def draw(n: int, augment: params.Augment, *, n_frames: int = 100, n_mels: int = 64) -> batches.Augmentation:
     return batches.draw_augmentation(rng(), n, n_frames, n_mels, augment)
 
 
-def test_shift_is_uniform_and_reaches_both_ends(recipe_augmentation: SimpleNamespace) -> None:
+def test_shift_is_uniform_and_reaches_both_ends(recipe_augmentation: params.Augment) -> None:
     n = 60_000
     shifts = draw(n, recipe_augmentation, n_frames=10).time_shift
     values, counts = np.unique(shifts, return_counts=True)
@@ -117,7 +116,7 @@ def test_shift_is_uniform_and_reaches_both_ends(recipe_augmentation: SimpleNames
     assert all(near(count / n, 1 / 13, n) for count in counts)
 
 
-def test_flip_and_erase_happen_as_often_as_they_should(recipe_augmentation: SimpleNamespace) -> None:
+def test_flip_and_erase_happen_as_often_as_they_should(recipe_augmentation: params.Augment) -> None:
     n = 10_000
     drawn = draw(n, recipe_augmentation)
     erased = drawn.erase.any(axis=1)
@@ -127,7 +126,7 @@ def test_flip_and_erase_happen_as_often_as_they_should(recipe_augmentation: Simp
     assert near((drawn.fill < 0.3).mean(), 0.3, n)
 
 
-def test_nothing_happens_at_probability_zero(no_augmentation: SimpleNamespace) -> None:
+def test_nothing_happens_at_probability_zero(no_augmentation: params.Augment) -> None:
     drawn = draw(500, no_augmentation)
     assert not drawn.time_shift.any() and not drawn.frequency_shift.any()
     assert not drawn.flip.any() and not drawn.erase.any()
@@ -224,7 +223,7 @@ def test_spans_of_a_pass_do_not_depend_on_the_batch_size() -> None:
     np.testing.assert_array_equal(whole[0].mel, np.concatenate([part.mel for part in parts]))
 
 
-def test_mixing_is_the_weighted_sum_of_everything(no_augmentation: SimpleNamespace) -> None:
+def test_mixing_is_the_weighted_sum_of_everything(no_augmentation: params.Augment) -> None:
     clips = make_examples([300, 300], ["a", "b"], n_components=3)  # longer than one block of frames
     which, partners = np.array([0, 1]), np.array([1, 1])
     options = {"bounds": (300, 300), "step": 1, "augment": no_augmentation}
@@ -250,7 +249,7 @@ def test_mix_weights_follow_the_beta_distribution() -> None:
     assert near((weights < 0.1).mean(), 2 / np.pi * np.arcsin(np.sqrt(0.1)), 20_000)  # the arcsine law
 
 
-def test_a_training_batch_mixes_independently_augmented_partners(recipe_augmentation: SimpleNamespace) -> None:
+def test_a_training_batch_mixes_independently_augmented_partners(recipe_augmentation: params.Augment) -> None:
     clips = make_examples([50] * 6, list("abcabc"), n_components=2)
     options = {"bounds": (20, 30), "step": 1, "augment": recipe_augmentation}
     same = np.arange(6)
@@ -264,8 +263,8 @@ def test_a_training_batch_mixes_independently_augmented_partners(recipe_augmenta
 
 
 def test_pictures_are_shifted_in_frequency_then_erased_then_mixed() -> None:
-    erase = SimpleNamespace(probability=1.0, area=(0.05, 0.3), aspect=(0.5, 2.0))
-    augment = SimpleNamespace(time_shift=0.3, frequency_shift=0.25, flip_probability=0.5, erase=erase)
+    erase = params.Erase(probability=1.0, area=(0.05, 0.3), aspect=(0.5, 2.0))
+    augment = params.Augment(time_shift=0.3, frequency_shift=0.25, flip_probability=0.5, erase=erase)
     clips, n_clips, n_mels = make_examples([50] * 6, list("ababab")), 6, 8
     which, partners = np.arange(n_clips), np.roll(np.arange(n_clips), 1)
 
@@ -294,7 +293,7 @@ def test_pictures_are_shifted_in_frequency_then_erased_then_mixed() -> None:
         np.testing.assert_allclose(batch.mel, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_without_augmentation_a_training_batch_is_the_clips(no_augmentation: SimpleNamespace) -> None:
+def test_without_augmentation_a_training_batch_is_the_clips(no_augmentation: params.Augment) -> None:
     clips = make_examples([25, 25], ["a", "b"])
     batch = batches.training_batch(
         clips, np.array([1, 0]), np.array([0, 1]), bounds=(25, 25), step=1, augment=no_augmentation, alpha=0, rng=rng()
@@ -312,3 +311,9 @@ def test_prefetching_keeps_order_and_errors() -> None:
 
     with pytest.raises(ValueError, match="broken clip"):
         list(batches.prefetched(broken()))
+
+
+def test_spans_do_not_depend_on_the_unicode_form_of_a_name() -> None:
+    lengths = np.array([10_000])
+    spans = [batches.clip_spans([name], lengths, 50, (1, "x"))[0] for name in ("\u00e9.wav", "e\u0301.wav", "e.wav")]
+    assert spans[0] == spans[1] != spans[2]

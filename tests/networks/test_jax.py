@@ -19,9 +19,9 @@ pytestmark = pytest.mark.skipif(
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from types import SimpleNamespace
 import numpy as np
-from conftest import make_examples
+from conftest import augmentation, make_examples
+from fsat.core import params
 from fsat.networks import model, prediction, backend, training
 from fsat.inputs.passes import Passes
 
@@ -34,16 +34,17 @@ if not weights.exists():
     network.save_weights(weights)
 network.load_weights(weights)
 some = make_examples([90 + 10 * clip for clip in range(16)], ["a", "b"] * 8, n_components=3, n_mels=32)
-erase = SimpleNamespace(probability=0.5, area=(0.02, 0.4), aspect=(0.3, 3.33))
-augment = SimpleNamespace(time_shift=0.6, frequency_shift=0.0, flip_probability=0.5, erase=erase)
-tune = SimpleNamespace(epochs=1, lr=1e-5, reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10)
+tune = params.Finetune(epochs=1, lr=1e-5, reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10)
+plan = params.TrainStage(
+    cyclic=params.Cyclic(epochs=1, base_lr=1e-4, max_lr=1e-3), finetune_low=tune, finetune_high=tune
+)
+settings = {
+    "batch_size": 16, "precision": "float32", "deterministic": True, "class_weight": "none", "select": "last",
+    "validate_every": 1, "validation_lengths": 1, "stage1": plan, "stage2": plan,
+}
 recipe = training.Recipe(
-    seed=1, stage="stage2", fold=0, bounds=(128, 128), crop=SimpleNamespace(percentiles=(25, 75), step=1), alpha=1.0,
-    augment=augment,
-    settings=SimpleNamespace(batch_size=16, class_weight="none", select="last", validate_every=1, validation_lengths=1),
-    schedule=SimpleNamespace(
-        cyclic=SimpleNamespace(epochs=1, base_lr=1e-4, max_lr=1e-3), finetune_low=tune, finetune_high=tune
-    ),
+    seed=1, stage="stage2", fold=0, bounds=(128, 128), crop=params.Crop(percentiles=(25, 75), step=1), alpha=1.0,
+    augment=augmentation(), settings=params.Train.model_validate(settings), schedule=plan,
 )
 passes = Passes([128], 1)
 before = prediction.mean_log_probabilities(

@@ -60,28 +60,28 @@ def test_stage_2_takes_over_the_trunk_of_stage_1() -> None:
     assert np.abs(head[0] - head[1]).max() > 1e-3  # the head starts fresh
 
 
-def test_one_network_of_64_would_start_with_a_black_picture() -> None:
+def test_one_network_of_64_would_start_with_dead_convolutions() -> None:
     small = SMALL | {"backbone": "MobileNet", "width": 0.25}
     network = model.build_network(**small)
-    black = 0
+    dead = 0
     rng = np.random.default_rng(0)
     for _ in range(2000):
-        for name in model.PICTURE:
+        for name in model.CONVOLUTIONS:
             layer = network.get_layer(name)
             layer.kernel.assign(rng.uniform(-1, 1, layer.kernel.shape))
-        black += model._is_black(network)
-    assert black / 2000 == pytest.approx(1 / 64, abs=0.008)
+        dead += model._is_dead(network)
+    assert dead / 2000 == pytest.approx(1 / 64, abs=0.008)
 
 
-def test_a_black_picture_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_convolutions_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     keras.utils.set_random_seed(1)
     first = model.build_network(**SMALL)
     answers = iter([True, True, False])
-    monkeypatch.setattr(model, "_is_black", lambda network: next(answers))
+    monkeypatch.setattr(model, "_is_dead", lambda network: next(answers))
     keras.utils.set_random_seed(1)
     again = model.build_network(**SMALL)
     assert next(answers, None) is None
-    kernels = [[network.get_layer(name).kernel.numpy() for name in model.PICTURE] for network in (first, again)]
+    kernels = [[network.get_layer(name).kernel.numpy() for name in model.CONVOLUTIONS] for network in (first, again)]
     assert all((one != other).all() for one, other in zip(*kernels, strict=True))
 
 
@@ -132,3 +132,12 @@ def test_imagenet_weights_load_into_the_trunk_of_the_same_width_only() -> None:
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(FsatError, match=r"nothing\.weights\.h5 does not exist"):
         model.load_trunk_weights(model.build_trunk("MobileNetV2", width=0.35), tmp_path / "nothing.weights.h5")
+
+
+def test_bounds_of_a_training_are_those_of_its_summary(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"bounds": [33, 40]}', encoding="utf-8")
+    assert model.trained_bounds(tmp_path) == (33, 40)
+    for damaged in ("{}", "[]", '{"bounds": [1]}', '{"bounds": null}'):
+        (tmp_path / "summary.json").write_text(damaged, encoding="utf-8")
+        with pytest.raises(FsatError, match="Run `dvc repro`"):
+            model.trained_bounds(tmp_path)

@@ -44,7 +44,7 @@ def network() -> keras.Model:
 def test_the_full_preset_makes_300_passes_per_clip(counting: Counting, network: keras.Model) -> None:
     p = params.read("tta", "folds.ids", "crop", path=PRESET)
     clips = make_examples([20, 40, 60], ["a", "b", "a"])
-    lengths = batches.test_lengths((20, 50), p.tta.lengths, step=p.crop.step)
+    lengths = batches.fixed_lengths((20, 50), p.tta.lengths, step=p.crop.step)
     passes = Passes(lengths, p.tta.tries)
     for fold in p.folds.ids:
         prediction.mean_log_probabilities(

@@ -1,14 +1,13 @@
 """Learning rates and ends of phases, against numbers worked out by hand."""
 
-from types import SimpleNamespace
-
 import pytest
 
+from fsat.core import params
 from fsat.networks import schedule
 from fsat.networks.schedule import CyclicPhase, PlateauPhase
 
 
-def finetune(**changes: float) -> SimpleNamespace:
+def finetune(**changes: float) -> params.Finetune:
     defaults = {
         "epochs": 100,
         "lr": 1e-4,
@@ -17,11 +16,11 @@ def finetune(**changes: float) -> SimpleNamespace:
         "min_delta": 1e-4,
         "stop_patience": 10,
     }
-    return SimpleNamespace(**(defaults | changes))
+    return params.Finetune.model_validate(defaults | changes)
 
 
 def test_the_cyclic_rate_rises_one_epoch_and_falls_the_next() -> None:
-    phase = CyclicPhase(SimpleNamespace(epochs=4, base_lr=1e-4, max_lr=1e-3))
+    phase = CyclicPhase(params.Cyclic(epochs=4, base_lr=1e-4, max_lr=1e-3))
     rates = [phase.rate(epoch, batch, 4) for epoch in range(4) for batch in range(4)]
     rising = [1e-4 + 9e-4 * share for share in (0, 0.25, 0.5, 0.75)]
     falling = [1e-3 - 9e-4 * share for share in (0, 0.25, 0.5, 0.75)]
@@ -63,8 +62,8 @@ def test_a_restored_phase_goes_on_as_if_nothing_had_happened() -> None:
 
 
 def test_a_phase_without_epochs_is_left_out() -> None:
-    plan = SimpleNamespace(
-        cyclic=SimpleNamespace(epochs=2, base_lr=1e-4, max_lr=1e-3),
+    plan = params.TrainStage(
+        cyclic=params.Cyclic(epochs=2, base_lr=1e-4, max_lr=1e-3),
         finetune_low=finetune(epochs=0),
         finetune_high=finetune(epochs=5),
     )

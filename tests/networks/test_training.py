@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 import pytest
 
 from conftest import make_examples
+from fsat.core import params
 from fsat.core.errors import FsatError
 from fsat.inputs.examples import Examples
 from fsat.inputs.passes import log_probabilities
@@ -20,11 +20,11 @@ from fsat.networks import backend, checkpoint, model, training
 LABELS = ["a", "b"] * 5
 
 
-def finetune(epochs: int, lr: float) -> SimpleNamespace:
-    return SimpleNamespace(epochs=epochs, lr=lr, reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10)
+def finetune(epochs: int, lr: float) -> params.Finetune:
+    return params.Finetune(epochs=epochs, lr=lr, reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10)
 
 
-def recipe(augment: SimpleNamespace, *, epochs: tuple[int, int, int] = (2, 1, 2), **changes: object) -> training.Recipe:
+def recipe(augment: params.Augment, *, epochs: tuple[int, int, int] = (2, 1, 2), **changes: object) -> training.Recipe:
     settings = {
         "batch_size": 4,
         "precision": "float32",
@@ -34,8 +34,8 @@ def recipe(augment: SimpleNamespace, *, epochs: tuple[int, int, int] = (2, 1, 2)
         "validate_every": 1,
         "validation_lengths": 2,
     } | {name: value for name, value in changes.items() if name != "max_lr"}
-    plan = SimpleNamespace(
-        cyclic=SimpleNamespace(epochs=epochs[0], base_lr=1e-4, max_lr=changes.get("max_lr", 1e-3)),
+    plan = params.TrainStage(
+        cyclic=params.Cyclic(epochs=epochs[0], base_lr=1e-4, max_lr=changes.get("max_lr", 1e-3)),
         finetune_low=finetune(epochs[1], 1e-5),
         finetune_high=finetune(epochs[2], 1e-4),
     )
@@ -44,10 +44,10 @@ def recipe(augment: SimpleNamespace, *, epochs: tuple[int, int, int] = (2, 1, 2)
         stage="stage1",
         fold=0,
         bounds=(6, 12),
-        crop=SimpleNamespace(percentiles=(25, 75), step=1),
+        crop=params.Crop(percentiles=(25, 75), step=1),
         alpha=1.0,
         augment=augment,
-        settings=SimpleNamespace(**settings),
+        settings=params.Train.model_validate(settings | {"stage1": plan, "stage2": plan}),
         schedule=plan,
     )
 
@@ -94,7 +94,7 @@ def test_adam_moves_weights_as_keras_adam_does() -> None:
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
-def test_half_precision_trains(precision: str, no_augmentation: SimpleNamespace, tmp_path: Path) -> None:
+def test_half_precision_trains(precision: str, no_augmentation: params.Augment, tmp_path: Path) -> None:
     backend.prepare(1, precision=precision)
     network = tiny_network()
     before = [weights.copy() for weights in network.get_weights()]
@@ -106,7 +106,7 @@ def test_half_precision_trains(precision: str, no_augmentation: SimpleNamespace,
     assert any(np.abs(new - old).max() > 1e-4 for new, old in zip(after, before, strict=True))
 
 
-def test_phases_run_in_order_with_their_rates(recipe_augmentation: SimpleNamespace, tmp_path: Path) -> None:
+def test_phases_run_in_order_with_their_rates(recipe_augmentation: params.Augment, tmp_path: Path) -> None:
     _, history = fit(recipe(recipe_augmentation), tmp_path / "state.npz")
     assert history["phase"].tolist() == ["cyclic"] * 2 + ["finetune_low"] + ["finetune_high"] * 2
     assert history["epoch"].tolist() == [1, 2, 3, 4, 5]
@@ -116,7 +116,7 @@ def test_phases_run_in_order_with_their_rates(recipe_augmentation: SimpleNamespa
     assert history.notna().all(axis=None)
 
 
-def test_every_clip_is_seen_once_an_epoch_and_epochs_differ(no_augmentation: SimpleNamespace) -> None:
+def test_every_clip_is_seen_once_an_epoch_and_epochs_differ(no_augmentation: params.Augment) -> None:
     plan = recipe(no_augmentation)
     orders = []
     for epoch in (0, 1):
@@ -129,7 +129,7 @@ def test_every_clip_is_seen_once_an_epoch_and_epochs_differ(no_augmentation: Sim
     assert not np.array_equal(orders[0], orders[1])
 
 
-def test_without_mixup_ten_clips_fill_three_batches_of_four(no_augmentation: SimpleNamespace) -> None:
+def test_without_mixup_ten_clips_fill_three_batches_of_four(no_augmentation: params.Augment) -> None:
     plan = training.Recipe(**(vars(recipe(no_augmentation)) | {"alpha": 0.0}))
     batches = list(training.epoch_batches(make_examples([8] * 10, list("abcdefghij")), plan, epoch=0))
     seen = np.concatenate([batch.targets.argmax(axis=1) for batch in batches])
@@ -155,7 +155,7 @@ class Scripted:
 def test_a_stage_hands_on_the_third_phases_best_or_last_weights(
     select: str,
     handed_on: int,
-    recipe_augmentation: SimpleNamespace,
+    recipe_augmentation: params.Augment,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -165,13 +165,12 @@ def test_a_stage_hands_on_the_third_phases_best_or_last_weights(
     plan = recipe(recipe_augmentation, select=select)
     backend.prepare(1)
     network = scripted.network = tiny_network()
-    history = training.train(network, clips(), clips(4), plan, state=tmp_path / "state.npz")
+    training.train(network, clips(), clips(4), plan, state=tmp_path / "state.npz")
     np.testing.assert_array_equal(network.get_weights()[0], scripted.weights[handed_on])
-    assert training.selected_epoch(history, select)["epoch"] == handed_on + 1
 
 
 def test_a_phase_starts_from_the_best_weights_of_the_one_before(
-    recipe_augmentation: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_augmentation: params.Augment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts: list[np.ndarray] = []
     original = training._run_epoch
@@ -192,7 +191,7 @@ def test_a_phase_starts_from_the_best_weights_of_the_one_before(
 
 
 def test_validation_can_be_rarer_but_never_misses_the_end_of_a_phase(
-    recipe_augmentation: SimpleNamespace, tmp_path: Path
+    recipe_augmentation: params.Augment, tmp_path: Path
 ) -> None:
     _, history = fit(recipe(recipe_augmentation, epochs=(5, 1, 1), validate_every=2), tmp_path / "state.npz")
     assert history["val_loss"].notna().tolist() == [False, True, False, True, True, True, True]
@@ -204,7 +203,7 @@ class KilledError(Exception):
 
 @pytest.mark.parametrize("after", [1, 2, 3, 4])
 def test_a_training_killed_after_any_epoch_resumes_to_the_same_bytes(
-    after: int, recipe_augmentation: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    after: int, recipe_augmentation: params.Augment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = recipe(recipe_augmentation)
     whole, history = fit(plan, tmp_path / "whole.npz")
@@ -227,7 +226,7 @@ def test_a_training_killed_after_any_epoch_resumes_to_the_same_bytes(
     pd.testing.assert_frame_equal(history, again, check_exact=True)
 
 
-def test_a_backbone_with_dropout_resumes_its_chance_as_well(tmp_path: Path) -> None:
+def test_a_backbone_with_dropout_resumes_its_random_states_as_well(tmp_path: Path) -> None:
     def network() -> keras.Model:
         mel = keras.layers.Input((8, None, 1), name="mel")
         x = keras.layers.GlobalAveragePooling2D()(keras.layers.Dropout(0.5)(mel))
@@ -248,7 +247,7 @@ def test_a_backbone_with_dropout_resumes_its_chance_as_well(tmp_path: Path) -> N
 
 
 def test_a_damaged_state_is_left_and_the_training_starts_afresh(
-    recipe_augmentation: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe_augmentation: params.Augment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = recipe(recipe_augmentation)
     _, history = fit(plan, tmp_path / "whole.npz")
@@ -259,14 +258,14 @@ def test_a_damaged_state_is_left_and_the_training_starts_afresh(
 
 
 def test_a_loss_that_is_no_number_stops_with_a_message(
-    recipe_augmentation: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_augmentation: params.Augment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "_run_epoch", lambda *_: (float("nan"), 1e-3))
     with pytest.raises(FsatError, match=r"diverged in epoch 1 .* Lower the learning rate"):
         fit(recipe(recipe_augmentation), tmp_path / "state.npz")
 
 
-def test_validation_is_the_mean_over_clips_and_lengths(no_augmentation: SimpleNamespace) -> None:
+def test_validation_is_the_mean_over_clips_and_lengths(no_augmentation: params.Augment) -> None:
     plan = recipe(no_augmentation)
     heldout = clips(4)
     seen: list[int] = []
@@ -292,7 +291,7 @@ def test_balanced_weights_make_every_class_count_the_same() -> None:
     assert training.class_weights(targets, "none").tolist() == [1, 1, 1]
 
 
-def test_a_network_learns_what_can_be_learned(no_augmentation: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_network_learns_what_can_be_learned(no_augmentation: params.Augment, tmp_path: Path) -> None:
     """Two labels that differ in level: the loss falls well under that of a coin."""
     store_clips = clips()
     for row, label in enumerate(store_clips.targets.argmax(axis=1)):
@@ -305,11 +304,9 @@ def test_a_network_learns_what_can_be_learned(no_augmentation: SimpleNamespace, 
     assert history["val_accuracy"].iloc[-1] == 1.0
 
 
-def test_train_fold_writes_its_folder_and_clears_its_state(
-    recipe_augmentation: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_train_fold_writes_its_folder_and_clears_its_state(recipe_augmentation: params.Augment, tmp_path: Path) -> None:
     plan = recipe(recipe_augmentation, epochs=(1, 0, 0))
-    backbone = SimpleNamespace(backbone="MobileNetV2", width=0.35, batchnorm_momentum=0.9)
+    backbone = params.Model(backbone="MobileNetV2", width=0.35, weights="any", batchnorm_momentum=0.9)
     digests = []
     plan = training.Recipe(**(vars(plan) | {"bounds": (33, 40)}))
     for name in ("first", "second"):

@@ -23,11 +23,11 @@ import tiny_run
 from PIL import Image
 
 from fsat.core.errors import FsatError
-from fsat.report import charts, figures, media, pngs
+from fsat.report import charts, figures, media, pngs, scores
 from fsat.report import clips as listed_clips
 from fsat.report import page as report_page
-from fsat.report.run import Run
-from fsat.scoring import metrics, outcomes
+from fsat.report.run import MODELS, Run
+from fsat.scoring import baseline, outcomes, summary
 from stages import report as stage
 
 ROOT = Path(__file__).parents[2]
@@ -91,8 +91,8 @@ def page(built: report_page.Report) -> Page:
 @pytest.mark.parametrize("stage_name", ["stage1", "stage2"])
 def test_outcomes_agree_with_the_metrics(run: Run, split: str, stage_name: str) -> None:
     clips = outcomes.outcome(run.predictions, run.index, split=split, stage=stage_name).clips
-    summary = metrics.summarise(run.predictions, run.index)
-    table = summary.per_class.set_index("label")
+    found = summary.summarise(run.predictions, run.index)
+    table = found.per_class.set_index("label")
     column = "cv" if split == "heldout" else "test"
     assert clips["ap3"].groupby(clips["actual"]).mean().to_dict() == pytest.approx(
         table[f"{column}_{stage_name}_map3"].to_dict(), abs=1e-6
@@ -104,7 +104,7 @@ def test_outcomes_agree_with_the_metrics(run: Run, split: str, stage_name: str) 
     assert counts.sum() == len(clips)
     assert np.trace(counts) / len(clips) == pytest.approx(clips["correct"].mean())
     if stage_name == "stage2":
-        pairs = summary.confusion if split == "heldout" else summary.confusion_test
+        pairs = found.confusion if split == "heldout" else found.confusion_test
         expected_counts = pairs.value_counts(["actual", "predicted"])
         for (actual, predicted), count in expected_counts.items():
             assert counts[labels.index(actual), labels.index(predicted)] == count
@@ -131,35 +131,87 @@ def test_a_label_no_model_knows_counts_as_missed(run: Run) -> None:
     odd = run.index.assign(label=run.index["label"].where(run.index["split"] == "train", "Theremin"))
     found = outcomes.outcome(run.predictions, odd, split="test", stage="stage2").clips
     assert (found["ap3"] == 0).all() and (found["p_actual"] == 0).all()
-    scores = metrics.summarise(run.predictions, odd).headline
-    built = report_page.build(replace(run, index=odd, scores=scores), mistakes=3, suspicious=3)
+    headline = summary.summarise(run.predictions, odd).headline
+    parts = [outcomes.outcome(run.baseline, odd, split=name, stage="baseline").clips for name in ("heldout", "test")]
+    stored = baseline.table({"statistics": summary.scores(*parts)})
+    built = report_page.build(
+        replace(run, index=odd, scores=headline, baseline_scores=stored), mistakes=3, suspicious=3
+    )
     assert "Theremin" in Page(built.html).data["labels"]
 
 
-def test_the_anchor_finds_separate_clusters_and_never_sees_who_is_held_out(run: Run) -> None:
-    anchor = outcomes.anchor_predictions(run.components, run.folds, run.predictions)
-    assert (anchor["stage"] == "anchor").all()
-    values = anchor.iloc[:, 4:].to_numpy()
-    assert values.sum(axis=1) == pytest.approx(1)
-    clips = outcomes.outcome(anchor, run.index, split="heldout", stage="anchor").clips
-    assert clips["ap3"].mean() > 0.9
-    # Other labels of the held-out clips change nothing about what the anchor says of them.
-    is_held_out = run.folds["fold"] == 0
-    swapped = run.folds.assign(label=run.folds["label"].where(~is_held_out, "Bark"))
-    other = outcomes.anchor_predictions(run.components, swapped, run.predictions)
-    same = (anchor["split"] == "heldout") & (anchor["fold"] == 0)
-    assert same.sum() > 0
-    np.testing.assert_array_equal(other[same].iloc[:, 4:].to_numpy(), anchor[same].iloc[:, 4:].to_numpy())
-    assert not np.allclose(other[~same].iloc[:, 4:].to_numpy(), anchor[~same].iloc[:, 4:].to_numpy())
+def test_page_and_csv_files_agree_per_class_and_per_fold(run: Run, page: Page) -> None:
+    found = summary.summarise(run.predictions, run.index)
+    everything = pd.concat([run.predictions, run.baseline])
+    by_split = {
+        split: {stage: outcomes.outcome(everything, run.index, split=split, stage=stage) for stage in MODELS}
+        for split in ("heldout", "test")
+    }
+    table = found.per_class.set_index("label")
+    for split, column in (("heldout", "cv"), ("test", "test")):
+        rows = scores.class_rows(list(table.index), {stage: o.clips for stage, o in by_split[split].items()})
+        for row in rows:
+            assert row["n"] == table.loc[row["label"], f"{column}_support"]
+            for name in ("stage1", "stage2"):
+                assert row[name] == pytest.approx(table.loc[row["label"], f"{column}_{name}_map3"], abs=1e-6)
+                assert f"{row[name]:.3f}" in page.words
+    shown = scores.fold_rows({("heldout", stage): o for stage, o in by_split["heldout"].items()})
+    assert [row["fold"] for row in shown] == found.per_fold["fold"].tolist()
+    for row, (_, expected) in zip(shown, found.per_fold.iterrows(), strict=True):
+        assert row["n"] == expected["n"]
+        assert row["stage2"] == pytest.approx(expected["stage2_map3"], abs=1e-6)
 
 
-def test_the_anchor_gives_classes_it_never_met_no_probability() -> None:
-    x = np.array([[0.0], [1.0], [5.0]])
-    p = outcomes.fit_anchor(x, ["a", "a", "c"], x, ["a", "b", "c"])
-    assert (p[:, 1] == 0).all() and p.sum(axis=1) == pytest.approx(1)
-    one = outcomes.fit_anchor(x, ["b"] * 3, x, ["a", "b"])
-    assert one.tolist() == [[0, 1]] * 3
-    assert outcomes.fit_anchor(x, ["a", "a", "c"], x[:0], ["a", "c"]).shape == (0, 2)
+def test_the_page_shows_the_baseline_as_it_was_stored(run: Run, page: Page) -> None:
+    assert f"reaches {run.baseline_scores['test']['all']:.3f} on the same clips" in page.words
+    groups = scores.groups(run, _found(run), ["heldout", "test"])
+    rows = [row for group in groups for row in group["rows"] if row["stage"] == "baseline"]
+    stored = run.baseline_scores
+    assert [row["score"] for row in rows] == [*stored["test"].values(), stored["cv"]]
+    assert [[row["low"], row["high"]] for row in rows] == [*stored["ci95"]["test"].values(), stored["ci95"]["cv"]]
+
+
+def _found(run: Run) -> dict[tuple[str, str], outcomes.Outcome]:
+    everything = pd.concat([run.predictions, run.baseline])
+    return {
+        (split, stage): outcomes.outcome(everything, run.index, split=split, stage=stage)
+        for split in ("heldout", "test")
+        for stage in MODELS
+    }
+
+
+def test_a_network_that_loses_to_the_baseline_says_so(run: Run, page: Page) -> None:
+    assert run.scores["gain"]["cv"] < 0
+    assert "Stage 2 does not beat the baseline on the held-out clips (95 % interval of the difference" in page.words
+    assert "Stage 1 does not beat the baseline on the test clips" in page.words
+
+
+def test_a_network_that_wins_makes_no_excuses(tmp_path: Path) -> None:
+    run = tiny_run.make_run(tmp_path, noise=0.0)
+    classes = outcomes.class_names(run.baseline)
+    blind = run.baseline.assign(**dict.fromkeys(classes, 1 / len(classes)))
+    clips = [outcomes.outcome(blind, run.index, split=split, stage="baseline").clips for split in ("heldout", "test")]
+    stored = baseline.table({"statistics": summary.scores(*clips)})
+    words = Page(
+        report_page.build(replace(run, baseline=blind, baseline_scores=stored), mistakes=1, suspicious=1).html
+    ).words
+    assert "does not beat" not in words and "chance (" not in words
+
+
+@pytest.mark.parametrize(
+    ("mean", "interval", "words"),
+    [
+        (0.1, (0.05, 0.15), None),
+        (0.1, (-0.05, 0.25), "higher than the baseline on the test clips, but it may be chance"),
+        (0.0, (0.0, 0.0), "does not beat the baseline on the test clips"),
+        (-0.1, (-0.2, -0.05), "does not beat the baseline on the test clips"),
+    ],
+)
+def test_verdicts(mean: float, interval: tuple[float, float], words: str | None) -> None:
+    row = {"split": "Test clips", "first": "stage2", "second": "baseline", "mean": mean, "interval": interval}
+    found = scores.verdicts([row, row | {"second": "stage1"}])
+    assert len(found) == (words is not None)
+    assert words is None or words in found[0]
 
 
 def _clips(rows: list[tuple[str, float, float, bool, bool | None]]) -> pd.DataFrame:
@@ -204,7 +256,7 @@ def test_selected_epochs_are_those_of_the_last_phase(run: Run) -> None:
     assert outcomes.selected_epochs(history.assign(val_loss=np.nan), select="best")["stage1"] == 10
 
 
-# --- pictures and sound ----------------------------------------------------------------------------------------------
+# --- spectrograms and sound ------------------------------------------------------------------------------------------
 
 
 def decode(uri: str, kind: str) -> bytes:
@@ -241,10 +293,10 @@ def test_an_empty_interval_has_no_sound(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("n_frames", "width"), [(1, 1), (50, 50), (1000, 320)])
-def test_a_picture_is_a_png_with_low_bands_below(n_frames: int, width: int) -> None:
+def test_a_spectrogram_is_a_png_with_low_bands_below(n_frames: int, width: int) -> None:
     frames = np.full((n_frames, 16), -80.0, dtype=np.float32)
     frames[n_frames // 2, 0] = 0  # loud in the lowest band, half way
-    picture = Image.open(io.BytesIO(decode(media.picture(frames), "image/png")))
+    picture = Image.open(io.BytesIO(decode(media.spectrogram(frames), "image/png")))
     assert picture.format == "PNG" and picture.mode == "P" and picture.size == (width, 16)
     brightness = np.asarray(picture.convert("L"), dtype=int)
     loud = np.argwhere(brightness == brightness.max())
@@ -260,10 +312,10 @@ def test_media_stop_at_the_size_limit(run: Run, built: report_page.Report, monke
     html = report_page.build(run, mistakes=50, suspicious=50).html
     fewer = Page(html)
     assert 0 < len(fewer.data["media"]) < len(every)
-    assert "no picture or sound: the page would grow too large" in fewer.words
+    assert "no spectrogram or sound: the page would grow too large" in fewer.words
     cards = [attributes for tag, attributes in fewer.tags if tag == "article"]
     n_silent = sum(card["data-key"] not in fewer.data["media"] for card in cards)
-    assert f"{n_silent} listed clips have no picture or sound" in fewer.words
+    assert f"{n_silent} listed clips have no spectrogram or sound" in fewer.words
 
 
 # --- charts ----------------------------------------------------------------------------------------------------------
@@ -329,7 +381,7 @@ def test_figures_are_small_pictures_that_say_what_they_show(run: Run, built: rep
         picture = Image.open(io.BytesIO(png))
         assert picture.format == "PNG" and picture.width > 600 and picture.height > 300 and len(png) < 300_000
         assert picture.text["Title"]
-    demo = replace(run, parameters=run.parameters | {"dataset": run.parameters["dataset"] | {"path": "data/demo"}})
+    demo = replace(run, facts=run.facts | {"synthetic": True})
     assert "Synthetic demo data" not in notes_of(built.figures)["confusion"]
     assert demo.is_demo and not run.is_demo
 
@@ -383,7 +435,7 @@ def test_the_lists_of_the_script_agree_with_the_matrix(page: Page) -> None:
     assert counts == {pair: pairs.count(pair) for pair in set(pairs)}
 
 
-def test_listed_clips_have_picture_and_sound(page: Page) -> None:
+def test_listed_clips_have_spectrogram_and_sound(page: Page) -> None:
     keys = [attributes["data-key"] for tag, attributes in page.tags if tag == "article"]
     assert len(keys) > 5
     for key in keys:
@@ -416,7 +468,7 @@ def test_without_labelled_test_clips_cross_validation_is_the_score(tmp_path: Pat
 
 def test_perfect_predictions_leave_nothing_to_list(tmp_path: Path) -> None:
     words = Page(report_page.build(tiny_run.make_run(tmp_path, noise=0.0), mistakes=5, suspicious=5).html).words
-    assert "No mistakes: every clip is tagged right." in words and "Not one clip is confused." in words
+    assert "No mistakes: every clip is tagged right." in words and "No clip is confused." in words
 
 
 def test_the_demo_is_called_synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

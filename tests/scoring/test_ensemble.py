@@ -75,8 +75,27 @@ def test_the_learning_curve_is_the_mean_of_the_folds_that_reached_an_epoch() -> 
     assert curve["val_loss_max"].tolist() == [3.0, 2.0, 1.0]
 
 
-def test_only_folders_of_other_folds_are_removed(tmp_path: Path) -> None:
-    for name in ("fold0", "fold2", "fold10", "keep"):
-        (tmp_path / name).mkdir()
-    assert ensemble.remove_other_folds(tmp_path, [0]) == ["fold10", "fold2"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fold0", "keep"]
+def test_only_folders_of_other_folds_are_set_aside_and_none_is_lost(tmp_path: Path) -> None:
+    models, aside = tmp_path / "models", tmp_path / "state" / "models"
+
+    def train(fold: int, weights: str) -> None:
+        (models / f"fold{fold}").mkdir(parents=True)
+        (models / f"fold{fold}" / "weights").write_text(weights, encoding="utf-8")
+
+    def kept() -> dict[str, str]:
+        return {path.parent.name: path.read_text(encoding="utf-8") for path in aside.glob("*/weights")}
+
+    train(0, "mine")
+    train(2, "two")
+    train(10, "ten")
+    (models / "keep").mkdir()
+    lines = ensemble.set_aside_other_folds(models, [0], aside)
+    assert [
+        f"mv {aside / name} {models / name}" in line for name, line in zip(("fold10", "fold2"), lines, strict=True)
+    ] == [True] * 2
+    assert sorted(path.name for path in models.iterdir()) == ["fold0", "keep"]
+    assert kept() == {"fold2": "two", "fold10": "ten"}
+    for weights in ("other", "two", "third", "other"):
+        train(2, weights)
+        ensemble.set_aside_other_folds(models, [0], aside)
+    assert kept() == {"fold2": "two", "fold10": "ten", "fold2.1": "other", "fold2.2": "third"}

@@ -70,7 +70,9 @@ def test_counts(small: Path) -> None:
 
 
 def test_index_accepts_it_and_meets_the_empty_file(small: Path) -> None:
-    clips = scan(small).table
+    index = scan(small)
+    clips = index.table
+    assert index.facts["synthetic"] is True
     problems = clips[clips["problem"] != ""]
     assert len(clips) == 2 * 41 + 41 + 5
     assert list(problems["split"]) == ["test"]
@@ -117,7 +119,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path: Pat
         demo.write_dataset(tmp_path / name, clips_per_class=2, seed=seed)
     a, b, c = (contents(tmp_path / name) for name in "abc")
     assert a == b
-    assert len(set(a.values()) & set(c.values())) == 2  # the empty file and the silent one
+    # The empty file, the silent one and the mark.
+    assert len(set(a.values()) & set(c.values())) == 3
 
 
 @pytest.mark.usefixtures("few_labels")

@@ -188,6 +188,20 @@ def test_the_card_gives_scores_licences_and_the_caveat(written: Path) -> None:
     assert "2 folds x 3 lengths from 40 to 90 frames (equal ones count once) x 2 random spans" in card
 
 
+@pytest.mark.parametrize(("cv", "test", "lost"), [(0.1, 0.1, 0), (0.82, 0.78, 2), (0.9, 0.9, 4)])
+def test_the_card_says_where_a_network_does_not_beat_the_baseline(
+    inputs: dict[str, Any], tmp_path: Path, cv: float, test: float, lost: int
+) -> None:
+    baseline = {"cv": cv, "test": {"all": test}, "ci95": {"cv": [0.0, 1.0], "test": {"all": [0.0, 1.0]}}}
+    changed = inputs | {"scores": SCORES | {"baseline": baseline}}
+    card = (bundler.write(tmp_path / "bundle", **changed).folder / "README.md").read_text()
+    assert f"| 0.8000 [0.600, 0.950] | {test:.4f} [0.000, 1.000] |" in card
+    assert card.count("does not beat the baseline on the") == lost
+    assert (f"**Stage 2 does not beat the baseline on the test clips**: 0.8000 against {test:.4f}." in card) == (
+        lost == 4
+    )
+
+
 def test_the_card_of_the_demo_warns_and_last_weights_need_no_caveat(inputs: dict[str, Any], tmp_path: Path) -> None:
     changed = inputs | {"select": "last", "dataset": inputs["dataset"] | {"synthetic": True}}
     card = (bundler.write(tmp_path / "bundle", **changed).folder / "README.md").read_text()

@@ -38,7 +38,7 @@
   );
   for (const id of links.keys()) watcher.observe(document.getElementById(id));
 
-  // --- pictures and sound ---
+  // --- spectrograms and sound ---
   let playing = null;
   const stop = () => playing && playing.pause();
   const equip = (button, key) => {

@@ -1,0 +1,29 @@
+"""Principal components -> `data/baseline.parquet`, `metrics/baseline.json`: what a run reaches without a network."""
+
+from fsat.core import files, params
+from fsat.core.stage import run
+from fsat.scoring import baseline, outcomes, summary
+from fsat.scoring.names import BASELINE
+
+
+def main() -> None:
+    """Logistic regression on each feature set, held out by the folds of `folds.ids`; the best set is the baseline."""
+    p = params.read("folds.ids")
+    index, folds = files.read_csv("data/index.csv"), files.read_csv("data/folds.csv")
+    features = {"statistics": {split: files.read_parquet(f"data/pca/{split}.parquet") for split in ("train", "test")}}
+    predictions = {name: baseline.predict(tables, folds, p.folds.ids) for name, tables in features.items()}
+    scores = {}
+    for name, table in predictions.items():
+        heldout, test = (
+            outcomes.outcome(table, index, split=split, stage=BASELINE).clips for split in ("heldout", "test")
+        )
+        scores[name] = summary.scores(heldout, test)
+    found = baseline.table(scores)
+    files.write_parquet("data/baseline.parquet", predictions[found["best"]])
+    files.write_json("metrics/baseline.json", found)
+    print(f"MAP@3 of the baseline ({found['best']}): held-out clips {found['cv']:.4f}", end="")
+    print(f", test clips {found['test']['all']:.4f}" if found["test"] else "")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,167 @@
+"""The baseline: held out by the folds, fitted on all training clips for the test clips, deterministic."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fsat.core.errors import FsatError
+from fsat.scoring import baseline, outcomes, summary
+from shared_data import SHARED, needs
+
+CLASSES = ["Bark", "Cello", "Gong"]
+
+
+def clips(n: int, *, seed: int, prefix: str) -> pd.DataFrame:
+    """Clips of three labels in clusters that overlap: fname, label, k000 ... k003."""
+    rng = np.random.default_rng(seed)
+    number = np.arange(n) % 3
+    x = rng.normal(0, 1, (n, 4))
+    x[np.arange(n), number] += 3
+    table = pd.DataFrame(x, columns=[f"k{column:03d}" for column in range(4)])
+    table.insert(0, "fname", [f"{prefix}{row:03d}.wav" for row in range(n)])
+    table.insert(1, "label", np.array(CLASSES)[number])
+    return table
+
+
+@pytest.fixture
+def features() -> dict[str, pd.DataFrame]:
+    return {
+        "train": clips(60, seed=0, prefix="a").drop(columns="label"),
+        "test": clips(12, seed=1, prefix="t").drop(columns="label"),
+    }
+
+
+@pytest.fixture
+def folds() -> pd.DataFrame:
+    return clips(60, seed=0, prefix="a")[["fname", "label"]].assign(fold=np.arange(60) // 3 % 4)
+
+
+def probabilities(table: pd.DataFrame) -> np.ndarray:
+    values: np.ndarray = table[CLASSES].to_numpy()
+    return values
+
+
+def test_predictions_have_the_columns_of_the_networks(features: dict[str, pd.DataFrame], folds: pd.DataFrame) -> None:
+    found = baseline.predict(features, folds, [2, 0])
+    assert found.columns.tolist() == ["stage", "split", "fold", "fname", *CLASSES]
+    assert found.groupby(["split", "fold"]).size().to_dict() == {
+        ("heldout", 0): 15,
+        ("heldout", 2): 15,
+        ("test", -1): 12,
+    }
+    heldout = found[found["split"] == "heldout"].set_index("fname")["fold"]
+    assert heldout.equals(folds.set_index("fname")["fold"].loc[heldout.index])
+    assert probabilities(found).sum(axis=1) == pytest.approx(1)
+
+
+def test_a_held_out_clip_is_never_in_the_fit(features: dict[str, pd.DataFrame], folds: pd.DataFrame) -> None:
+    """Neither labels nor features of a fold change what is predicted from the others."""
+    found = baseline.predict(features, folds, [0, 2])
+    is_mine = (found["split"] == "heldout") & (found["fold"] == 0)
+    held_out = folds["fold"] == 0
+    relabelled = folds.assign(label=folds["label"].where(~held_out, "Bark"))
+    other = baseline.predict(features, relabelled, [0, 2])
+    np.testing.assert_array_equal(probabilities(other[is_mine]), probabilities(found[is_mine]))
+    assert not np.allclose(probabilities(other[~is_mine]), probabilities(found[~is_mine]))
+    # The features of one held-out clip move that clip alone within its fold.
+    moved = features["train"].copy()
+    row = int(np.flatnonzero(held_out)[0])
+    moved.iloc[row, 1:] += 5.0
+    other = baseline.predict(features | {"train": moved}, folds, [0, 2])
+    same = is_mine & (found["fname"] != moved["fname"].iloc[row])
+    np.testing.assert_array_equal(probabilities(other[same]), probabilities(found[same]))
+    assert not np.array_equal(probabilities(other[is_mine]), probabilities(found[is_mine]))
+
+
+def test_test_clips_are_predicted_from_all_training_clips(
+    features: dict[str, pd.DataFrame], folds: pd.DataFrame
+) -> None:
+    found = baseline.predict(features, folds, [0])
+    x, test = features["train"].iloc[:, 1:].to_numpy(), features["test"].iloc[:, 1:].to_numpy()
+    expected = baseline.fit_predict(x, folds["label"].tolist(), test, CLASSES)
+    np.testing.assert_array_equal(probabilities(found[found["split"] == "test"]), expected)
+    # Which folds are trained does not matter to them.
+    other = baseline.predict(features, folds, [1, 3])
+    np.testing.assert_array_equal(probabilities(other[other["split"] == "test"]), expected)
+
+
+def test_two_runs_are_equal_and_no_test_clip_is_fine(features: dict[str, pd.DataFrame], folds: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(
+        baseline.predict(features, folds, [0]), baseline.predict(features, folds, [0]), check_exact=True
+    )
+    empty = baseline.predict(features | {"test": features["test"].iloc[:0]}, folds, [0])
+    assert set(empty["split"]) == {"heldout"}
+
+
+def test_a_training_clip_without_features_is_named(features: dict[str, pd.DataFrame], folds: pd.DataFrame) -> None:
+    with pytest.raises(FsatError, match=r"no features of training clip a007\.wav"):
+        baseline.predict(features | {"train": features["train"].drop(index=7)}, folds, [0])
+
+
+def test_classes_without_a_clip_get_no_probability() -> None:
+    x = np.array([[0.0], [1.0], [5.0]])
+    p = baseline.fit_predict(x, ["a", "a", "c"], x, ["a", "b", "c"])
+    assert (p[:, 1] == 0).all() and p.sum(axis=1) == pytest.approx(1)
+    assert baseline.fit_predict(x, ["b"] * 3, x, ["a", "b"]).tolist() == [[0, 1]] * 3
+    assert baseline.fit_predict(x, ["a", "a", "c"], x[:0], ["a", "c"]).shape == (0, 2)
+
+
+def test_the_best_feature_set_is_shown_in_full_and_all_by_name() -> None:
+    scores = {
+        "statistics": {"cv": 0.7, "test": {"all": 0.9}, "ci95": {}, "accuracy": {}, "n": {"cv": 3}},
+        "embeddings": {"cv": 0.8, "test": {"all": 0.6}, "ci95": {}, "accuracy": {}, "n": {"cv": 3}},
+    }
+    found = baseline.table(scores)
+    assert (found["best"], found["cv"], found["test"]) == ("embeddings", 0.8, {"all": 0.6})
+    assert found["features"] == {"statistics": {"cv": 0.7, "test": 0.9}, "embeddings": {"cv": 0.8, "test": 0.6}}
+    assert list(found) == ["best", "cv", "test", "ci95", "accuracy", "n", "features"]
+    assert baseline.table({"statistics": {"cv": 0.7, "test": {}}})["features"] == {"statistics": {"cv": 0.7}}
+
+
+def leaves(tree: object) -> int:
+    """Lines that `dvc metrics diff` prints for a file whose values all change: a line a number, none for a list."""
+    return sum(map(leaves, tree.values())) if isinstance(tree, dict) else int(not isinstance(tree, list))
+
+
+def test_both_files_of_scores_fit_one_screen(features: dict[str, pd.DataFrame], folds: pd.DataFrame) -> None:
+    index = pd.concat(
+        [
+            folds[["fname", "label"]].assign(split="train", usage=""),
+            clips(12, seed=1, prefix="t")[["fname", "label"]].assign(split="test", usage=["Public", "Private"] * 6),
+        ]
+    ).assign(verified=np.nan)
+    table = baseline.predict(features, folds, [0])
+    parts = [outcomes.outcome(table, index, split=split, stage="baseline").clips for split in ("heldout", "test")]
+    found = baseline.table({"statistics": summary.scores(*parts)})
+    both = pd.concat([table.assign(stage=stage) for stage in ("stage1", "stage2")])
+    headline = summary.summarise(both, index).headline
+    headline["gain"] = summary.gain(headline, found)
+    assert headline["gain"] == {"cv": 0.0, "test": 0.0}
+    json.dumps(found, allow_nan=False)
+    assert leaves(headline) + leaves(found) <= 40
+
+
+@needs("reference")
+def test_real_clips_reach_what_was_measured_on_them() -> None:
+    """The slice: 200 training and 50 test clips, 150 components, MAP@3 0.900 (accuracy 0.84) by plain scikit-learn."""
+    from fsat.features import pca
+
+    meta = SHARED / "fsdkaggle2018_slice" / "FSDKaggle2018.meta"
+    train = pd.read_csv(meta / "train_post_competition.csv")
+    test = pd.read_csv(meta / "test_post_competition_scoring_clips.csv")
+    statistics = pd.read_parquet(SHARED / "reference" / "spectral.parquet")
+    projection, _ = pca.fit(statistics.loc[train["fname"]], n_components=150)
+    features = {
+        split: pd.DataFrame(pca.project(statistics.loc[table["fname"]], projection)).assign(fname=table["fname"])
+        for split, table in (("train", train), ("test", test))
+    }
+    folds = train[["fname", "label"]].assign(fold=train.groupby("label").cumcount() % 5)
+    index = pd.concat([train.assign(split="train", usage=""), test.assign(split="test")]).assign(verified=np.nan)
+    found = baseline.predict(features, folds, range(5))
+    parts = [outcomes.outcome(found, index, split=split, stage="baseline").clips for split in ("heldout", "test")]
+    scores = summary.scores(*parts)
+    assert scores["test"]["all"] == pytest.approx(0.900, abs=0.015)
+    assert scores["accuracy"]["test"]["all"] == pytest.approx(0.84, abs=0.03)
+    assert scores["n"]["cv"] == 200 and 0.7 < scores["cv"] < 0.97
