@@ -25,13 +25,17 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import slow_spectral
 from fsat.clips import audio
+from fsat.core import params
 from fsat.core.parallel import map_clips
 from fsat.features import harmonic, mel, spectral, trim, waveform
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (ROOT.parent / "shared/data/fsdkaggle2018_slice", ROOT / "data/demo")
 SPECTRAL: dict[str, Any] = {"sample_rate": 44100, "n_fft": 2048, "hop_length": 512, "n_mfcc": 40}
-MEL: dict[str, Any] = {"sample_rate": 44100, "mel_sample_rate": 22050, "n_fft": 1764, "hop_length": 220, "n_mels": 64}
+MEL: dict[str, Any] = {
+    "sample_rate": 44100,
+    "settings": params.read("mel", path=ROOT / "presets" / "fsdkaggle2018.yaml").mel,
+}
 TRIM: dict[str, Any] = {"sample_rate": 44100, "top_db": 60}
 CLIP_STAGES = ("index", "trim", "mel", "spectral")
 

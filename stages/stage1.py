@@ -11,11 +11,11 @@ from fsat.networks import model, training
 def main(fold: str) -> None:
     """Train on all folds but `fold`, which is held out."""
     p = params.read(
-        "seed", "crop", "augment", "mixup.alpha", "model", "train.batch_size", "train.precision",
+        "seed", "mel.limits", "crop", "augment", "mixup.alpha", "model", "train.batch_size", "train.precision",
         "train.deterministic", "train.class_weight", "train.select", "train.validate_every",
-        "train.validation_lengths", "train.stage1",
+        "train.validation_lengths", "train.trunk_rate", "train.stage1",
     )  # fmt: skip
-    store = frames.open_frames("data/mel/train")
+    store = frames.open_frames("data/mel/train", limits=p.mel.limits)
     learn, heldout, _ = examples.split_fold(store, files.read_csv("data/folds.csv"), int(fold))
     training.train_fold(
         p.model,
