@@ -337,6 +337,14 @@ class Tta(Section):
     )
 
 
+class Ensemble(Section):
+    """Many predictions of a clip into one."""
+
+    baseline_weight: NotNegative = Field(
+        description="weight of the baseline's log p in stage 2, where that of the networks' mean log p is 1; 0: none"
+    )
+
+
 class Report(Section):
     """The report."""
 
@@ -362,6 +370,7 @@ class Params(Section):
     model: Model = Field(description="the network")
     train: Train = Field(description="training")
     tta: Tta = Field(description="test-time augmentation")
+    ensemble: Ensemble = Field(description="the ensemble")
     report: Report = Field(description="the report")
 
 
