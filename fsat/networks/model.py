@@ -172,10 +172,19 @@ def _is_dead(network: keras.Model) -> bool:
 
 
 def transfer(stage1: keras.Model, stage2: keras.Model) -> None:
-    """Copy input normalisation, both convolutions and the trunk of a stage-1 network into a stage-2 network."""
+    """Start a stage-2 network from a stage-1 network: all but the head, and the head where it is the softmax alone.
+
+    A head without hidden layers then predicts what stage 1 does: its weights of the components are 0. One with hidden
+    layers starts fresh.
+    """
     names = {layer.name for layer in stage1.layers}
     for name in (name for name in TRANSFERRED if name in names):
         stage2.get_layer(name).set_weights(stage1.get_layer(name).get_weights())
+    if not any(name.startswith("head_dense") for name in names):
+        kernel, bias = stage1.get_layer("probabilities").get_weights()
+        rows = stage2.get_layer("probabilities").kernel.shape[0]
+        components = np.zeros((rows - len(kernel), kernel.shape[1]), kernel.dtype)
+        stage2.get_layer("probabilities").set_weights([np.concatenate([kernel, components]), bias])
 
 
 def trunk_variables(network: keras.Model) -> list[keras.Variable]:
