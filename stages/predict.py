@@ -2,16 +2,18 @@
 
 import pandas as pd
 
-from fsat.core import files, params
+from fsat.core import files, keras_backend, params
 from fsat.core.stage import run
 from fsat.inputs import batches, examples, frames
 from fsat.inputs.passes import Passes
-from fsat.networks import backend, model, prediction
 
 
 def main(fold: str) -> None:
     """Mean log p over tta.lengths x tta.tries passes; test and held-out clips are seen in the same way."""
-    p = params.read("seed", "mel.limits", "crop.step", "tta")
+    p = params.read("seed", "mel.limits", "crop.step", "tta", "train.backend")
+    keras_backend.use(p.train.backend)
+    from fsat.networks import backend, model, prediction
+
     backend.prepare(p.seed)
     folders = {stage: f"data/models/{stage}/fold{fold}" for stage in ("stage1", "stage2")}
     networks = {stage: model.load_network(folder) for stage, folder in folders.items()}

@@ -311,6 +311,7 @@ class TrainStage(Section):
 class Train(Section):
     """Training."""
 
+    backend: Literal["tensorflow", "jax"] = Field(description="what Keras runs on; another one gives other bytes")
     batch_size: Annotated[Int, Field(ge=1, le=65_536)] = Field(description="clips a batch")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(description="Keras dtype policy")
     deterministic: Bool = Field(description="deterministic TensorFlow ops: the same bytes each run")

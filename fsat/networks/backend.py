@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from fsat.core import seeds
-from fsat.core.quiet import without_startup_notes
 from fsat.inputs.batches import STRIDE, Batch
 
 
@@ -26,8 +25,6 @@ def prepare(seed: int, *key: int | str, precision: str = "float32", deterministi
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        with without_startup_notes():  # on a machine without CUDA, looking for a GPU is reported as an error
-            _has_gpu()
         if deterministic:
             tf.config.experimental.enable_op_determinism()
 

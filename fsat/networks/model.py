@@ -8,16 +8,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
+from keras import layers
 
 from fsat.core import files
 from fsat.core.errors import FsatError
-from fsat.core.quiet import without_startup_notes
 from fsat.networks import efficientat
-
-with without_startup_notes():
-    import keras
-    from keras import layers
 
 # The total stride of the backbones: a lower image vanishes before it is pooled.
 MIN_MELS = 32
