@@ -10,7 +10,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import (
@@ -38,8 +38,14 @@ def _not_bool(value: Any) -> Any:
     return value
 
 
-def _ascending(pair: list[float]) -> list[float]:
-    if len(pair) != 2 or pair[0] > pair[1]:
+def _two(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise PydanticCustomError("ascending", "must be two numbers, the smaller one first")
+    return value
+
+
+def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
         raise PydanticCustomError("ascending", "must be two numbers, the smaller one first")
     return pair
 
@@ -59,9 +65,12 @@ Share = Annotated[Float, Field(ge=0, le=1)]
 NotNegative = Annotated[Float, Field(ge=0)]
 Rate = Annotated[Float, Field(gt=0, le=10)]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-Percentiles = Annotated[list[Annotated[Float, Field(ge=0, le=100)]], AfterValidator(_ascending)]
-Shares = Annotated[list[Annotated[Float, Field(gt=0, le=1)]], AfterValidator(_ascending)]
-Ratios = Annotated[list[Annotated[Float, Field(gt=0, le=1_000)]], AfterValidator(_ascending)]
+_Percentile = Annotated[Float, Field(ge=0, le=100)]
+_Share = Annotated[Float, Field(gt=0, le=1)]
+_Ratio = Annotated[Float, Field(gt=0, le=1_000)]
+Percentiles = Annotated[tuple[_Percentile, _Percentile], BeforeValidator(_two), AfterValidator(_ascending)]
+Shares = Annotated[tuple[_Share, _Share], BeforeValidator(_two), AfterValidator(_ascending)]
+Ratios = Annotated[tuple[_Ratio, _Ratio], BeforeValidator(_two), AfterValidator(_ascending)]
 
 
 class Section(BaseModel):
@@ -323,7 +332,7 @@ class View:
         return f"View({', '.join(f'{name}={value!r}' for name, value in vars(self).items() if name != '_prefix')})"
 
 
-def read(*keys: str, path: str | Path = "params.yaml") -> View:
+def read(*keys: str, path: str | Path = "params.yaml") -> Params:
     """Check the whole file, then return the parameters asked for and no others.
 
     Parameters
@@ -335,8 +344,9 @@ def read(*keys: str, path: str | Path = "params.yaml") -> View:
 
     Returns
     -------
-    View
-        Nested attributes: ``p.mel.n_fft``, ``p.trim.top_db``. A whole section is its class of this module.
+    Params
+        Nested attributes: ``p.mel.n_fft``, ``p.trim.top_db``. It is a `View`: an attribute that was not asked for
+        raises `AttributeError`. For type checkers it is `Params`, so that they know the type of every parameter.
 
     Raises
     ------
@@ -352,7 +362,7 @@ def read(*keys: str, path: str | Path = "params.yaml") -> View:
     # Shorter keys come first, so that a section asked for as a whole is not narrowed by one of its own leaves.
     for key in sorted(set(keys), key=lambda key: key.count(".")):
         _put(tree, key.split("."), params)
-    return _view(tree)
+    return cast("Params", _view(tree))
 
 
 def validate(mapping: Any, *, where: str = "params") -> Params:

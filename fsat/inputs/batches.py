@@ -11,30 +11,13 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from fsat.core import seeds
+from fsat.core.params import Augment
 from fsat.inputs.examples import Examples
 from fsat.inputs.frames import FrameStore, scale_db
-
-
-class Erase(Protocol):
-    """Random erasing: probability per clip, ranges of area (share of M x T) and of aspect (height / width in bins)."""
-
-    probability: float
-    area: tuple[float, float]
-    aspect: tuple[float, float]
-
-
-class Augment(Protocol):
-    """Section `augment` of the parameters. Shifts are shares of T and M."""
-
-    time_shift: float
-    frequency_shift: float
-    flip_probability: float
-    erase: Erase
 
 
 @dataclass(frozen=True)

@@ -6,26 +6,9 @@ triangular policy of Smith, Cyclical Learning Rates for Training Neural Networks
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-
-class Cyclic(Protocol):
-    """Parameters of the cyclic phase."""
-
-    epochs: int
-    base_lr: float
-    max_lr: float
-
-
-class Finetune(Protocol):
-    """Parameters of a fine-tuning phase."""
-
-    epochs: int
-    lr: float
-    reduce_factor: float
-    reduce_patience: int
-    min_delta: float
-    stop_patience: int
+from fsat.core.params import Cyclic, Finetune, TrainStage
 
 
 def triangular_rate(batch: float, n_batches: int, base_lr: float, max_lr: float) -> float:
@@ -136,15 +119,7 @@ class PlateauPhase:
 Phase = CyclicPhase | PlateauPhase
 
 
-class Schedule(Protocol):
-    """Section `train.stage1` or `train.stage2` of the parameters."""
-
-    cyclic: Cyclic
-    finetune_low: Finetune
-    finetune_high: Finetune
-
-
-def phases(schedule: Schedule) -> list[Phase]:
+def phases(schedule: TrainStage) -> list[Phase]:
     """The phases that have any epochs, in order."""
     every: list[Phase] = [
         CyclicPhase(schedule.cyclic),

@@ -5,48 +5,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
-from fsat.core import files, seeds
+from fsat.core import files, params, seeds
 from fsat.core.errors import FsatError
 from fsat.inputs import batches
-from fsat.inputs.batches import Augment, Batch
+from fsat.inputs.batches import Batch
 from fsat.inputs.examples import Examples
 from fsat.inputs.passes import log_probabilities
 from fsat.networks import backend, checkpoint, schedule
 from fsat.networks.model import build_network, save_network
 from fsat.scoring import metrics
-
-
-class Crop(Protocol):
-    """Section `crop` of the parameters."""
-
-    percentiles: tuple[float, float]
-    step: int
-
-
-class Settings(Protocol):
-    """Section `train` of the parameters, as far as both stages share it."""
-
-    batch_size: int
-    precision: str
-    deterministic: bool
-    class_weight: str
-    select: str
-    validate_every: int
-    validation_lengths: int
-
-
-class Backbone(Protocol):
-    """Section `model` of the parameters."""
-
-    backbone: str
-    width: float
-    batchnorm_momentum: float
 
 
 @dataclass(frozen=True)
@@ -67,11 +40,11 @@ class Recipe:
     stage: str
     fold: int
     bounds: tuple[int, int]
-    crop: Crop
+    crop: params.Crop
     alpha: float
-    augment: Augment
-    settings: Settings
-    schedule: schedule.Schedule
+    augment: params.Augment
+    settings: params.Train
+    schedule: params.TrainStage
 
 
 def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Recipe, *, state: Path) -> pd.DataFrame:
@@ -230,7 +203,7 @@ def class_weights(targets: np.ndarray, kind: str) -> np.ndarray:
 
 
 def train_fold(
-    backbone: Backbone,
+    architecture: params.Model,
     fill: Callable[[keras.Model], None],
     training: Examples,
     heldout: Examples,
@@ -252,9 +225,9 @@ def train_fold(
     name = f"{recipe.stage}-fold{recipe.fold}"
     # Kept in the summary, so that predicting with the weights needs no parameter file.
     network = {
-        "backbone": backbone.backbone,
-        "width": backbone.width,
-        "batchnorm_momentum": backbone.batchnorm_momentum,
+        "backbone": architecture.backbone,
+        "width": architecture.width,
+        "batchnorm_momentum": architecture.batchnorm_momentum,
         "n_mels": training.store.frames.shape[1],
         "n_classes": training.targets.shape[1],
         "n_components": training.n_components,

@@ -83,14 +83,14 @@ def test_recipe_preset_has_the_numbers_of_the_recipe() -> None:
         "folds.n_splits": 10,
         "folds.seed": 20180629,
         "folds.ids": list(range(10)),
-        "crop.percentiles": [25, 75],
+        "crop.percentiles": (25, 75),
         "crop.step": 1,
         "augment.time_shift": 0.6,
         "augment.frequency_shift": 0.0,
         "augment.flip_probability": 0.5,
         "augment.erase.probability": 0.5,
-        "augment.erase.area": [0.02, 0.4],
-        "augment.erase.aspect": [0.3, 3.33],
+        "augment.erase.area": (0.02, 0.4),
+        "augment.erase.aspect": (0.3, 3.33),
         "mixup.alpha": 1.0,
         "mixup.stage2_factor": 0.5,
         "model.backbone": "MobileNetV2",
@@ -125,7 +125,7 @@ def test_recipe_preset_has_the_numbers_of_the_recipe() -> None:
 def test_view_holds_what_was_asked_for_and_nothing_else() -> None:
     p = params.read("mel.n_fft", "augment", "seed", "train.stage1.cyclic", path=RECIPE)
     assert p.mel.n_fft == 1764
-    assert p.augment.erase.area == [0.02, 0.4]
+    assert p.augment.erase.area == (0.02, 0.4)
     assert p.seed == 20180629
     assert p.train.stage1.cyclic.epochs == 100
     for name in ("hop_length", "typo"):
@@ -197,7 +197,7 @@ def test_reading_needs_no_keras() -> None:
         ("augment.erase.aspect", [3.33, 0.3], "the smaller one first"),
         ("crop.percentiles", [75, 25], "the smaller one first"),
         ("crop.percentiles", [25, 101], "at most 100"),
-        ("crop.percentiles", 25, "a list"),
+        ("crop.percentiles", 25, "two numbers"),
         ("folds.ids", [0, 10], "from 0 to 9"),
         ("folds.ids", [-1], "from 0 to 9"),
         ("folds.ids", [1, 1], "each fold once"),
@@ -295,3 +295,21 @@ def test_a_missing_file_and_one_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes(b"seed: \xff\xfe")
     with pytest.raises(FsatError, match="not UTF-8"):
         params.read("seed", path=tmp_path / "params.yaml")
+
+
+def test_a_type_checker_knows_the_parameters(tmp_path: Path) -> None:
+    script = tmp_path / "stage.py"
+    script.write_text(
+        "from fsat.core import params\n"
+        'p = params.read("crop", "mel")\n'
+        "low, high = p.crop.percentiles\n"
+        "reveal_type(low)\n"
+        "p.mel.n_bands\n"
+        "bins: str = p.mel.n_mels\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", script],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    ).stdout  # fmt: skip
+    assert 'Revealed type is "builtins.float"' in found or 'Revealed type is "float"' in found
+    assert '"Mel" has no attribute "n_bands"' in found and "Incompatible types in assignment" in found
