@@ -15,6 +15,7 @@ def main() -> None:
         "tta.lengths", "tta.tries",
     )  # fmt: skip
     models = Path("data/models")
+    facts = files.read_json("metrics/data.json")
     for folder in (models / stage for stage in bundle.STAGES):
         for name in ensemble.remove_other_folds(folder, p.folds.ids):
             print(f"{folder / name} removed: not in folds.ids")
@@ -30,9 +31,9 @@ def main() -> None:
         dataset={
             # The last part of the path alone: where data lie on this machine is nobody's business.
             "name": Path(p.dataset.path).name,
-            "synthetic": p.dataset.path == "data/demo",
+            "synthetic": facts["synthetic"],
             "fingerprint": bundle.file_facts(Path("data/index.csv")).sha256,
-            "facts": files.read_json("metrics/data.json"),
+            "facts": facts,
         },
         scores=files.read_json("metrics/map3.json"),
     )

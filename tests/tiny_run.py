@@ -113,7 +113,7 @@ def make_run(
         mel=mel,
         components=components,
         scores=metrics.summarise(predictions, index).headline,
-        facts=_facts(index),
+        facts=_facts(index) | {"synthetic": path == "data/demo"},
         pca={"requested": 350, "n_components": 6, "explained_variance": 0.9},
         variance=pd.DataFrame({"component": range(1, 7), "cumulative": np.linspace(0.4, 0.93, 6)}),
         parameters=parameters,

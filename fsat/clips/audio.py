@@ -83,9 +83,15 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
         If the file is missing, is no audio, is damaged or truncated, or holds NaN or infinite samples.
     """
     with _opened(path) as sound:
-        mono = [block[:, 0] if block.shape[1] == 1 else block.mean(axis=1) for block in _blocks(sound, path)]
+        x = np.empty(sound.frames, dtype=np.float32)  # one array: blocks put together would need twice the memory
+        n = 0
+        for block in _blocks(sound, path):
+            if n + len(block) > len(x):  # a header that announces too little
+                x = np.concatenate([x[:n], np.empty(2 * len(x) + len(block), dtype=np.float32)])
+            np.mean(block, axis=1, out=x[n : n + len(block)])
+            n += len(block)
         rate = sound.samplerate
-    return resample(np.concatenate(mono), rate, sample_rate)
+    return resample(x[:n], rate, sample_rate)
 
 
 def load_interval(path: str | Path, start: int, end: int, sample_rate: int) -> np.ndarray:

@@ -1,10 +1,14 @@
 """Which fold holds each training clip out."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
+from fsat.clips.problems import listed
 from fsat.core.errors import FsatError
+
+_listed = partial(listed, limit=20)
 
 
 def assign(
@@ -27,7 +31,8 @@ def assign(
     seed
         Of the shuffle. The result depends on the order of the clips too.
     fold : sequence of int, length n, optional
-        Folds that the dataset brings along, used as they are; they must be 0 .. n_splits - 1, each with a clip.
+        Folds that the dataset brings along, used as they are; they must be 0 .. n_splits - 1, each with a clip, and
+        every label must have clips in two of them: a label with one clip is refused as it is without `fold`.
     group : sequence of str, length n, optional
         Clips of a group (a speaker, a recording) always share a fold.
 
@@ -38,11 +43,13 @@ def assign(
     Raises
     ------
     FsatError
-        Names the labels with too few clips, the folds out of range or empty, or the groups that are split.
+        Names the labels with too few clips or all clips in one fold, the folds out of range or empty, or the groups
+        that are split.
     """
     if fold is not None:
         folds = _check_given(np.asarray(fold, dtype=np.int64), n_splits)
         _check_groups(folds, group)
+        _check_labels(labels, folds)
         return folds
     _check_sizes(labels, n_splits, group)
     n_groups = n_splits if group is None else len(set(group))
@@ -88,6 +95,18 @@ def _check_groups(folds: np.ndarray, group: Sequence[str] | None) -> None:
         raise FsatError(f"columns fold and group disagree: {_listed(split)} are in several folds. Mend one of the two.")
 
 
+def _check_labels(labels: Sequence[str], folds: np.ndarray) -> None:
+    homes: dict[str, set[int]] = {}
+    for label, number in zip(labels, folds.tolist(), strict=True):
+        homes.setdefault(label, set()).add(number)
+    lone = [f"{label} (fold {min(numbers)})" for label, numbers in sorted(homes.items()) if len(numbers) == 1]
+    if lone:
+        raise FsatError(
+            f"column fold has all clips of a label in one fold: {_listed(lone)}. The network that holds "
+            "the fold out never sees the label: move clips to another fold, remove the column, or leave the label out."
+        )
+
+
 def _check_sizes(labels: Sequence[str], n_splits: int, group: Sequence[str] | None) -> None:
     clips: dict[str, int] = {}
     groups: dict[str, set[str]] = {}
@@ -106,8 +125,3 @@ def _check_sizes(labels: Sequence[str], n_splits: int, group: Sequence[str] | No
             f"all clips in one group: {_listed(lone)}. A fold that holds the group out has nothing to learn the label "
             "from: every label needs clips of two groups at least."
         )
-
-
-def _listed(items: Sequence[object], limit: int = 20) -> str:
-    rest = len(items) - limit
-    return ", ".join(map(str, items[:limit])) + (f" and {rest} more" if rest > 0 else "")

@@ -17,6 +17,8 @@ INDEX_COLUMNS = [
     *("sample_rate", "channels", "seconds", "problem"),
 ]
 _SHOWN = 20
+# Memory of a worker process grows with the length of the clip it works on: this much suffices for a clip this long.
+LONG_CLIP_S, LONG_CLIP_BYTES = 1_200, 600_000_000
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def scan(folder: str | Path, *, bad_clips: str = "fail", exclude_licenses: Seque
     listing = layouts.read(folder)
     table, problems, notes = listing.table, listing.problems, listing.notes
     table, n_excluded = _without_licenses(table, exclude_licenses, notes)
-    table = _probe(table, Path(folder))
+    table = _probe(table, Path(folder).absolute())  # for workers in another folder
 
     bad = table[(table["split"] == "train") & (table["problem"] != "")]
     bad_items = [f"{path}: {problem}" for path, problem in zip(bad["path"], bad["problem"], strict=True)]
@@ -77,6 +79,12 @@ def scan(folder: str | Path, *, bad_clips: str = "fail", exclude_licenses: Seque
         problems.add("no training clips", "A dataset needs clips of at least two labels.", str(folder))
     elif len(sizes) == 1 and not problems:
         problems.add("one label only", "Nothing can be learned from it: at least two are needed.", str(sizes.index[0]))
+    repeats = _equal_clips(train, Path(folder))
+    for clips in repeats:
+        if clips["label"].nunique() > 1:
+            what = "training clips with the same bytes and different labels"
+            items = [f"{path} ({label})" for path, label in zip(clips["path"], clips["label"], strict=True)]
+            problems.add(what, "Keep one of them.", listed(items))
     problems.raise_if_any(folder)
 
     notes += _notes_on_labels(sizes, test)
@@ -84,21 +92,24 @@ def scan(folder: str | Path, *, bad_clips: str = "fail", exclude_licenses: Seque
     if len(unreadable):
         items = [f"{path}: {problem}" for path, problem in zip(unreadable["path"], unreadable["problem"], strict=True)]
         notes.append(f"{len(items)} test clips cannot be read; they keep their row: {listed(items, limit=_SHOWN)}")
-    twins = overlaps(train, test, folder=folder)
-    notes += [f"test clip {twin.test} is also in train: {twin.train} ({twin.why})" for twin in twins[:_SHOWN]]
-    if len(twins) > _SHOWN:
-        notes.append(f"... and {len(twins) - _SHOWN} more such pairs of test and training clips")
+    notes += _notes_on_length(table)
+    notes += _notes_on_repeats(train, repeats)
+    pairs = duplicates(train, test, folder=folder)
+    notes += [f"test clip {pair.test} is also in train: {pair.train} ({pair.why})" for pair in pairs[:_SHOWN]]
+    if len(pairs) > _SHOWN:
+        notes.append(f"... and {len(pairs) - _SHOWN} more such pairs of test and training clips")
 
     facts = {
         "train": {**_facts(train), **_class_sizes(sizes), "bad": len(bad), "excluded": n_excluded},
         "test": {**_facts(test), "labelled": int((test["label"] != "").sum()), "bad": len(unreadable)},
         "test_also_in_train": {
-            "clips": len({twin.test for twin in twins}),
+            "clips": len({pair.test for pair in pairs}),
             **{
-                why: len({twin.test for twin in twins if twin.kind == why})
+                why: len({pair.test for pair in pairs if pair.kind == why})
                 for why in ("fname", "freesound_id", "bytes")
             },
         },
+        "synthetic": (Path(folder) / layouts.SYNTHETIC_MARK).is_file(),
         "licenses": {"train": _licenses(train), "test": _licenses(test)},
     }
     optional = [column for column in ("fold", "group") if (train[column] != "").any()]
@@ -106,7 +117,7 @@ def scan(folder: str | Path, *, bad_clips: str = "fail", exclude_licenses: Seque
 
 
 @dataclass(frozen=True)
-class Twin:
+class Duplicate:
     """A test clip and a training clip that are, or may be, the same recording; kind: fname, freesound_id or bytes."""
 
     test: str
@@ -115,7 +126,7 @@ class Twin:
     why: str
 
 
-def overlaps(train: pd.DataFrame, test: pd.DataFrame, *, folder: str | Path | None = None) -> list[Twin]:
+def duplicates(train: pd.DataFrame, test: pd.DataFrame, *, folder: str | Path | None = None) -> list[Duplicate]:
     """Find test clips that are in the training set too.
 
     A score on such clips says less than it seems to: the model has heard the recording.
@@ -129,23 +140,23 @@ def overlaps(train: pd.DataFrame, test: pd.DataFrame, *, folder: str | Path | No
 
     Returns
     -------
-    list of Twin
+    list of Duplicate
         By test clip; for each kind the first training clip that matches.
     """
-    twins: list[Twin] = []
+    found: list[Duplicate] = []
     for kind in ("fname", "freesound_id"):
         first = {key: fname for key, fname in zip(train[kind][::-1], train["fname"][::-1], strict=True) if key != ""}
         for key, fname in zip(test[kind], test["fname"], strict=True):
             if key in first:
                 why = "same name" if kind == "fname" else f"same freesound_id {key}"
-                twins.append(Twin(fname, first[key], kind, why))
+                found.append(Duplicate(fname, first[key], kind, why))
     if folder is not None:
-        twins += _equal_files(train, test, Path(folder))
-    return sorted(twins, key=lambda twin: twin.test)
+        found += _equal_files(train, test, Path(folder))
+    return sorted(found, key=lambda pair: pair.test)
 
 
-def _equal_files(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> Iterator[Twin]:
-    """Twins by content. Only files of a size that occurs in both splits are read."""
+def _equal_files(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> Iterator[Duplicate]:
+    """Duplicates by content. Only files of a size that occurs in both splits are read."""
 
     def by_size(clips: pd.DataFrame) -> dict[int, list[tuple[str, Path]]]:
         sizes: dict[int, list[tuple[str, Path]]] = {}
@@ -158,9 +169,58 @@ def _equal_files(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> Itera
     for size, test_clips in by_size(test).items():
         digests = {_digest(path): fname for fname, path in reversed(train_sizes.get(size, []))}
         for fname, path in test_clips if digests else []:
-            twin = digests.get(_digest(path))
-            if twin is not None:
-                yield Twin(fname, twin, "bytes", "same bytes")
+            other = digests.get(_digest(path))
+            if other is not None:
+                yield Duplicate(fname, other, "bytes", "same bytes")
+
+
+def _equal_clips(train: pd.DataFrame, folder: Path) -> list[pd.DataFrame]:
+    """Groups of training clips with the same bytes. Only files of a size that occurs twice are read."""
+    good = train[train["problem"] == ""]
+    sizes = pd.Series([(folder / path).stat().st_size for path in good["path"]], index=good.index, dtype="int64")
+    candidates = good[sizes.duplicated(keep=False)]
+    digests = pd.Series(
+        [_digest(folder / path).hex() for path in candidates["path"]], index=candidates.index, dtype=str
+    )
+    return [clips for _, clips in candidates.groupby(digests, sort=False) if len(clips) > 1]
+
+
+def _notes_on_repeats(train: pd.DataFrame, repeats: Sequence[pd.DataFrame]) -> list[str]:
+    """Training clips of one recording that may be, or are, in different folds: the score would be flattered."""
+    recordings = train[train["freesound_id"] != ""].groupby("freesound_id", sort=False)
+    shared = [clips for _, clips in recordings if len(clips) > 1]
+    notes = []
+    for groups, why in ((repeats, "the bytes of another"), (shared, "the freesound_id of another")):
+        # Clips with one group share a fold; so do those that the dataset itself puts into one.
+        apart = [
+            clips
+            for clips in groups
+            if not ((clips["group"] != "").all() and clips["group"].nunique() == 1)
+            and not ((clips["fold"] != "").all() and clips["fold"].nunique() == 1)
+        ]
+        if apart:
+            count = sum(len(clips) - 1 for clips in apart)
+            names = [" = ".join(clips["fname"].head(3)) for clips in apart]
+            notes.append(
+                f"{count} training clips have {why}, so that a fold may be scored on what it was trained on: "
+                f"{listed(names)}. Give them the same value in a column `group`, or remove them."
+            )
+    return notes
+
+
+def _notes_on_length(table: pd.DataFrame) -> list[str]:
+    """Clips for which a worker needs more memory than is promised."""
+    long = table[table["seconds"].fillna(0) > LONG_CLIP_S]
+    if long.empty:
+        return []
+    longest = float(long["seconds"].max())
+    note = (
+        f"{len(long)} clips are longer than {LONG_CLIP_S // 60} minutes, the length for which "
+        f"{LONG_CLIP_BYTES / 1e6:.0f} MB a worker process suffice; the longest needs about "
+        f"{longest / LONG_CLIP_S * LONG_CLIP_BYTES / 1e6:.0f} MB. Cut them, or set FSAT_JOBS to fewer processes: "
+        f"{listed(long['fname'])}"
+    )
+    return [note]
 
 
 def _digest(path: Path) -> bytes:

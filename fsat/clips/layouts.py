@@ -8,9 +8,10 @@
 - **One folder a class.** Training clips are ``<class>/<clip>``; test clips are ``test/<class>/<clip>``, or
   ``test/<clip>`` without a label. A table ``clips.csv`` beside the folders may add the optional columns below.
 
-The test set is optional in each. Tables need the columns ``fname`` and, in training, ``label``. ``fold``, ``group``,
-``freesound_id``, ``license``, ``manually_verified`` and ``usage`` are optional, further ones are ignored. In the last
-layout a clip's fname is its path below the dataset folder.
+The test set is optional in each. A file ``SYNTHETIC.txt`` says that the clips are synthesised. Tables need the
+columns ``fname`` and, in training, ``label``. ``fold``, ``group``, ``freesound_id``, ``license``, ``manually_verified``
+and ``usage`` are optional, further ones are ignored. In the last layout a clip's fname is its path below the dataset
+folder.
 """
 
 import csv
@@ -75,6 +76,8 @@ KAGGLE = Layout(
 )
 # Beside class folders: more about their clips.
 DETAILS_TABLE = "clips.csv"
+# In any layout: its presence says that the clips are synthesised, and scores on them are marked as such.
+SYNTHETIC_MARK = "SYNTHETIC.txt"
 
 
 @dataclass
@@ -338,6 +341,8 @@ def _read_class_folders(folder: Path, names: list[str], problems: Problems, note
                 remedy = "Put clips of that label right into it (deeper folders are not read), or remove it."
                 problems.add("class folder without clips", remedy, f"{name}/")
             rows += clips
+    if SYNTHETIC_MARK in loose:
+        loose.remove(SYNTHETIC_MARK)
     if DETAILS_TABLE in loose:
         loose.remove(DETAILS_TABLE)
         _add_details(folder, rows, problems)

@@ -41,8 +41,8 @@ def shown(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def listed(items: Iterable[str], *, limit: int = 5) -> str:
+def listed(items: Iterable[object], *, limit: int = 5) -> str:
     """``a, b, c and 7 more``."""
-    names = [shown(item) for item in items]
+    names = [shown(str(item)) for item in items]
     rest = len(names) - limit
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")

@@ -8,9 +8,10 @@ import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 
 from fsat.clips import audio
+from fsat.features import filters
+from fsat.features.decibels import AMIN
 
 TOP_DB = 80.0  # quieter than this below a clip's maximum is cut off
-_AMIN = 1e-10  # power that stands for silence: -100 dB
 _BLOCK_FRAMES = 64  # frames of one block stay in the processor's cache
 # Rounding in a float32 FFT reaches 1e-3 dB only in bands weaker than this share of the loudest band of their frame.
 _FLOAT32_RANGE = 5e-8
@@ -69,14 +70,14 @@ def log_mel(
     for start in range(0, len(coarse), _BLOCK_FRAMES):
         rows = coarse[start : start + _BLOCK_FRAMES]
         power[rows] = _mel_power(frames[rows], mel_sample_rate, n_mels, np.float64)
-    db = np.multiply(np.log10(np.maximum(power, _AMIN, out=power), out=power), 10, out=power)
+    db = np.multiply(np.log10(np.maximum(power, AMIN, out=power), out=power), 10, out=power)
     return np.maximum(db, db.max() - np.float32(TOP_DB), out=db)
 
 
 def _coarse_frames(power: np.ndarray) -> np.ndarray:
     """Frames with a band that is above the clip's floor and too weak for a float32 FFT: (n_frames, n_mels) -> (k,)."""
     limit = power.max(axis=1, keepdims=True) * np.float32(_FLOAT32_RANGE)
-    floor = max(float(power.max()) * 10 ** (-TOP_DB / 10), _AMIN)
+    floor = max(float(power.max()) * 10 ** (-TOP_DB / 10), AMIN)
     return np.flatnonzero(((power < limit) & (power > 0.99 * floor)).any(axis=1))
 
 
@@ -100,9 +101,7 @@ def _window(n_fft: int, dtype: type) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _filter_bank(sample_rate: int, n_fft: int, n_mels: int) -> list[tuple[slice, slice, np.ndarray]]:
     """Mel filters in groups of 16 bands, each with the few bins it covers: (bands, bins, weights (n_bins, n_bands))."""
-    from librosa.filters import mel  # takes a second to import: only who computes pays for it
-
-    bank = mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels)  # (n_mels, 1 + n_fft // 2)
+    bank = filters.mel_bank(sample_rate, n_fft, n_mels)  # (n_mels, 1 + n_fft // 2)
     groups = []
     for first in range(0, n_mels, 16):
         bands = slice(first, min(first + 16, n_mels))

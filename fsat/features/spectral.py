@@ -1,8 +1,9 @@
 """The 1133 statistics of a signal: how its spectrum, envelope and waveform are spread over time.
 
-Here are the statistics over time of the rows of a spectrogram and of what follows from one; the numbers of the
-envelope, the mean spectrum and the waveform are in `waveform`, the tonal centroids in `harmonic`.
-One short-time Fourier transform serves them all. Spectrograms are (n_frames, n_bins): time first.
+This module computes the statistics over time of the rows of a spectrogram and of what is derived from one; `waveform`
+computes those of the envelope, the mean spectrum and the waveform, `harmonic` the tonal centroids.
+Spectrograms are (n_frames, n_bins): time first. They are computed in blocks of frames; only what is kept of each frame
+(about 200 numbers) grows with the signal.
 """
 
 from functools import lru_cache
@@ -13,14 +14,15 @@ import scipy.fft
 
 from fsat.clips import audio
 from fsat.core.errors import FsatError
-from fsat.features import harmonic, waveform
+from fsat.features import decibels, filters, harmonic, waveform
+from fsat.features.filters import N_CHROMA
+from fsat.features.stft import Stft, blocks
 
 N_MELS = 128
-N_CHROMA = 12
 CONTRAST_BANDS, CONTRAST_FMIN_HZ, CONTRAST_QUANTILE = 6, 200.0, 0.02
 ROLLOFF_SHARE = 0.85
 ROW_STATISTICS = ("mean", "std", "skew", "max", "min")
-_AMIN, _TOP_DB = 1e-10, 80.0  # of power_to_db, librosa's defaults
+_ROWS = 16  # rows whose statistics are computed at a time
 
 
 def feature_names(*, n_mfcc: int) -> list[str]:
@@ -79,20 +81,36 @@ def spectral_statistics(x: np.ndarray, *, sample_rate: int, n_fft: int, hop_leng
     _check(sample_rate, n_fft)
     if len(x) == 0:
         return np.zeros(len(feature_names(n_mfcc=n_mfcc)))
-    spectrum = harmonic.stft(x, n_fft, hop_length)  # (n_frames, 1 + n_fft // 2)
-    magnitude = np.abs(spectrum)
-    log_mel = _power_to_db(magnitude**2 @ _mel_bank(sample_rate, n_fft))
+    transform = Stft(x, n_fft, hop_length)
     features = [
-        log_mel,
-        scipy.fft.dct(log_mel, axis=1, norm="ortho")[:, :n_mfcc],
-        _chroma(magnitude, sample_rate, n_fft),
-        _contrast(magnitude, sample_rate, n_fft),
-        *_rolloff_centroid_bandwidth(magnitude, sample_rate, n_fft),
-        harmonic.tonnetz(spectrum, magnitude, len(x), sample_rate=sample_rate, n_fft=n_fft, hop_length=hop_length),
-        _zero_crossing_rate(x, n_fft, hop_length),
+        *_of_spectrum(transform, sample_rate=sample_rate, n_mfcc=n_mfcc),
+        _row_statistics(harmonic.tonnetz(transform, sample_rate=sample_rate)),
+        _row_statistics(_zero_crossing_rate(x, n_fft, hop_length)),
     ]
-    over_time = [_row_statistics(rows) for rows in features]
-    return np.concatenate([*over_time, waveform.statistics(x)])
+    return np.concatenate([*features, waveform.statistics(x)])
+
+
+def _of_spectrum(transform: Stft, *, sample_rate: int, n_mfcc: int) -> list[np.ndarray]:
+    """`_row_statistics` of log-mel, MFCC, chroma, contrast, roll-off, centroid and bandwidth."""
+    n_fft, n = transform.n_fft, transform.n_frames
+    mel = np.empty((n, N_MELS), dtype=np.float32)
+    peak, valley = np.empty((n, CONTRAST_BANDS + 1)), np.empty((n, CONTRAST_BANDS + 1))
+    frequencies_hz = np.empty((n, 3))  # roll-off, centroid, bandwidth
+    for first, end in blocks(n):
+        block, magnitude = slice(first, end), np.abs(transform.spectrum(first, end))
+        mel[block] = magnitude**2 @ _mel_bank(sample_rate, n_fft)
+        peak[block], valley[block] = _extremes(magnitude, sample_rate, n_fft)
+        frequencies_hz[block] = _rolloff_centroid_bandwidth(magnitude, sample_rate, n_fft)
+    log_mel = decibels.power_to_db(mel)
+    del mel
+    contrast = decibels.power_to_db(peak) - decibels.power_to_db(valley)
+    return [
+        _row_statistics(log_mel),
+        _row_statistics(_mfcc(log_mel, n_mfcc)),
+        _row_statistics(_chroma(transform, sample_rate)),
+        _row_statistics(contrast),
+        *(_row_statistics(column[:, None]) for column in frequencies_hz.T),
+    ]
 
 
 def _check(sample_rate: int, n_fft: int) -> None:
@@ -109,7 +127,16 @@ def _check(sample_rate: int, n_fft: int) -> None:
 
 def _row_statistics(frames: np.ndarray) -> np.ndarray:
     """All means, then all std, skews, maxima and minima over time: (n_frames, n_rows) -> float64 (5 * n_rows,)."""
-    rows = np.ascontiguousarray(frames.T)
+    constant = bool((frames.max(axis=0) == frames.min(axis=0)).all())
+    groups = [
+        _statistics_of_rows(frames[:, first : first + _ROWS].T, constant) for first in range(0, frames.shape[1], _ROWS)
+    ]
+    return np.concatenate(groups, axis=1).ravel()
+
+
+def _statistics_of_rows(rows: np.ndarray, constant: bool) -> np.ndarray:
+    """Mean, std, skew, maximum and minimum of each row: (n_rows, n_frames) -> float64 (5, n_rows)."""
+    rows = np.ascontiguousarray(rows)
     high, low = rows.max(axis=1), rows.min(axis=1)
     mean = rows.mean(axis=1, keepdims=True)
     deviation = rows - mean
@@ -119,27 +146,29 @@ def _row_statistics(frames: np.ndarray) -> np.ndarray:
     # As scipy.stats.skew, in the precision of the rows: what deviates by no more than rounding has no skew. A log-mel
     # band at its floor may deviate by a little more and then has a skew of 1 or -1, as in the reference figures.
     defined = variance > (np.finfo(rows.dtype).eps * mean[:, 0]) ** 2
-    if (high == low).all():
+    if constant:
         defined[:] = False
     skew = np.divide(third, variance**1.5, out=np.zeros_like(third), where=defined)
     std = np.where(high == low, 0, np.sqrt(variance))
-    return np.concatenate([mean[:, 0], std, skew, high, low], dtype=np.float64)
+    return np.stack([mean[:, 0], std, skew, high, low]).astype(np.float64)
 
 
-def _power_to_db(power: np.ndarray) -> np.ndarray:
-    """Decibels relative to 1, cut off 80 dB below the maximum."""
-    db = 10 * np.log10(np.maximum(power, _AMIN))
-    return np.maximum(db, db.max() - _TOP_DB)
+def _mfcc(log_mel: np.ndarray, n_mfcc: int) -> np.ndarray:
+    """Cosine transform of each frame's log-mel bands: (n_frames, 128) -> (n_frames, n_mfcc)."""
+    parts = [scipy.fft.dct(log_mel[a:b], axis=1, norm="ortho")[:, :n_mfcc] for a, b in blocks(len(log_mel))]
+    return np.concatenate(parts)
 
 
-def _chroma(magnitude: np.ndarray, sample_rate: int, n_fft: int) -> np.ndarray:
-    """Strength of the twelve pitch classes, the strongest of a frame 1: (n_frames, n_bins) -> (n_frames, 12)."""
-    tuning = harmonic.tuning(magnitude, sample_rate=sample_rate, n_fft=n_fft, bins_per_octave=N_CHROMA)
-    return harmonic.normalize(magnitude @ _chroma_bank(sample_rate, n_fft, tuning), np.inf)
+def _chroma(transform: Stft, sample_rate: int) -> np.ndarray:
+    """Strength of the twelve pitch classes, the strongest of a frame 1: (n_frames, 12)."""
+    n_fft = transform.n_fft
+    tuning = harmonic.tuning(transform.magnitudes(), sample_rate=sample_rate, n_fft=n_fft, bins_per_octave=N_CHROMA)
+    bank = _chroma_bank(sample_rate, n_fft, tuning)
+    return harmonic.normalize(np.concatenate([magnitude @ bank for magnitude in transform.magnitudes()]), np.inf)
 
 
-def _contrast(magnitude: np.ndarray, sample_rate: int, n_fft: int) -> np.ndarray:
-    """Peak against valley in octave bands, in dB (Jiang et al. 2002): (n_frames, n_bins) -> (n_frames, n_bands)."""
+def _extremes(magnitude: np.ndarray, sample_rate: int, n_fft: int) -> tuple[np.ndarray, np.ndarray]:
+    """Peak and valley of each octave band (Jiang et al. 2002): (n_frames, n_bins) -> two of (n_frames, n_bands)."""
     bands = _contrast_bands(sample_rate, n_fft)
     peak = np.empty((len(magnitude), len(bands)))
     valley = np.empty_like(peak)
@@ -147,7 +176,7 @@ def _contrast(magnitude: np.ndarray, sample_rate: int, n_fft: int) -> np.ndarray
         ordered = np.sort(magnitude[:, first:end], axis=1)
         valley[:, band] = ordered[:, :n_extreme].mean(axis=1)
         peak[:, band] = ordered[:, -n_extreme:].mean(axis=1)
-    return _power_to_db(peak) - _power_to_db(valley)
+    return peak, valley
 
 
 @lru_cache(maxsize=1)
@@ -167,8 +196,8 @@ def _contrast_bands(sample_rate: int, n_fft: int) -> list[tuple[int, int, int]]:
     return bands
 
 
-def _rolloff_centroid_bandwidth(magnitude: np.ndarray, sample_rate: int, n_fft: int) -> list[np.ndarray]:
-    """Three features in Hz, each (n_frames, 1): where 85 % of the magnitude lies below, its centre and its spread."""
+def _rolloff_centroid_bandwidth(magnitude: np.ndarray, sample_rate: int, n_fft: int) -> np.ndarray:
+    """Frequency in Hz below which 85 % of the magnitude lies, its centre and its spread: (n_frames, 3)."""
     freq = _bin_hz(sample_rate, n_fft)
     cumulative = np.cumsum(magnitude, axis=1)
     below = cumulative < np.float32(ROLLOFF_SHARE) * cumulative[:, -1:]
@@ -178,20 +207,23 @@ def _rolloff_centroid_bandwidth(magnitude: np.ndarray, sample_rate: int, n_fft: 
     loud = total > np.finfo(np.float32).tiny
     centroid = np.divide(first, total, out=np.zeros_like(total), where=loud)
     variance = np.divide(second, total, out=np.zeros_like(total), where=loud) - centroid**2
-    return [rolloff[:, None], centroid[:, None], np.sqrt(np.maximum(variance, 0))[:, None]]
+    return np.stack([rolloff, centroid, np.sqrt(np.maximum(variance, 0))], axis=1)
 
 
 def _zero_crossing_rate(x: np.ndarray, n_fft: int, hop_length: int) -> np.ndarray:
     """Share of the samples of a centred frame at which the sign changes: (n_frames, 1)."""
-    negative = x < -1e-10
-    crossings = np.zeros(len(x) + 1, dtype=np.int64)  # crossings[i]: how many in front of sample i
-    np.cumsum(negative[1:] != negative[:-1], out=crossings[2:])
     n_frames = 1 + (len(x) + 2 * (n_fft // 2) - n_fft) // hop_length
-    starts = np.arange(n_frames) * hop_length - n_fft // 2
-    # The first sample of a frame has no sample before it in the frame.
-    first = np.clip(starts + 1, 0, len(x))
-    end = np.clip(starts + n_fft, 0, len(x))
-    return ((crossings[end] - crossings[first]) / n_fft)[:, None]
+    counts = np.empty(n_frames, dtype=np.int64)
+    for start, stop in blocks(n_frames):
+        starts = np.arange(start, stop) * hop_length - n_fft // 2
+        origin, limit = max(0, int(starts[0])), min(len(x), int(starts[-1]) + n_fft)
+        negative = x[origin:limit] < -1e-10
+        crossings = np.zeros(len(negative) + 1, dtype=np.int64)  # crossings[i]: how many in front of sample i
+        np.cumsum(negative[1:] != negative[:-1], out=crossings[2:])
+        # The first sample of a frame has no sample before it in the frame.
+        first, end = np.clip(starts + 1, origin, limit) - origin, np.clip(starts + n_fft, origin, limit) - origin
+        counts[start:stop] = crossings[end] - crossings[first]
+    return (counts / n_fft)[:, None]
 
 
 def _bin_hz(sample_rate: int, n_fft: int) -> np.ndarray:
@@ -201,14 +233,10 @@ def _bin_hz(sample_rate: int, n_fft: int) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _mel_bank(sample_rate: int, n_fft: int) -> np.ndarray:
     """Slaney's mel filters: float32 (n_bins, 128)."""
-    from librosa.filters import mel  # takes a second to import: only who computes pays for it
-
-    return np.ascontiguousarray(mel(sr=sample_rate, n_fft=n_fft, n_mels=N_MELS).T)
+    return np.ascontiguousarray(filters.mel_bank(sample_rate, n_fft, N_MELS).T)
 
 
 @lru_cache(maxsize=128)  # there are 100 tunings
 def _chroma_bank(sample_rate: int, n_fft: int, tuning: float) -> np.ndarray:
     """Weights of the bins in the pitch classes: float32 (n_bins, 12)."""
-    from librosa.filters import chroma
-
-    return np.ascontiguousarray(chroma(sr=sample_rate, n_fft=n_fft, tuning=tuning, n_chroma=N_CHROMA).T)
+    return np.ascontiguousarray(filters.chroma_bank(sample_rate, n_fft, tuning).T)

@@ -3,6 +3,7 @@
 Lengths and positions are in samples or bins at whatever rate the signal has; docs/RECIPE.md, section 2, defines them.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
 
@@ -15,6 +16,7 @@ ENVELOPE_LEVELS = (0.05, 0.25)
 SPECTRUM_LEVELS = (0.1, 0.2, 0.5, 0.9, 0.99)
 N_BINS = WINDOW // 2
 AVERAGED_BINS, AVERAGE_STEP = 20, 40
+_CHUNK, _FFT_BLOCKS = 1 << 20, 512  # samples and blocks in memory at a time
 
 
 def feature_names() -> list[str]:
@@ -47,19 +49,51 @@ def envelope_statistics(x: np.ndarray) -> np.ndarray:
         Run lengths above 0.05 and above 0.25 of the envelope's maximum, four each; log(1 + position) of attack and
         relaxation; log(1 + zero crossings) and zero crossings / n. Two neighbours one of which is 0 cross zero.
     """
-    # The sums are float32 as in the original: run lengths hang on its rounding.
-    total = np.concatenate([np.zeros(1, dtype=np.float32), np.cumsum(x**2, dtype=np.float32)])
-    width = min(WINDOW, len(x))
-    envelope = (total[width:] - total[:-width]) / np.float32(width)
-    peak = envelope.max()
-    crossings = int(np.count_nonzero(x[1:] * x[:-1] <= 0))
-    attack = relax = 0
+    peak = max(envelope.max() for envelope in _envelope(x))
+    n = max(1, len(x) - WINDOW + 1)
+    crossings = sum(int(np.count_nonzero(x[a + 1 : b + 1] * x[a:b] <= 0)) for a, b in _chunks(len(x) - 1))
+    attack, relax, runs = 0, 0, [np.zeros(4)] * len(ENVELOPE_LEVELS)
     if peak > 0:
-        attack = int(np.argmax(envelope > 0.99 * peak))
-        quiet = envelope[attack:] < 0.2 * peak
-        relax = attack + int(np.argmax(quiet)) if quiet.any() else len(envelope)
-    runs = [run_lengths(envelope > level * peak) for level in ENVELOPE_LEVELS]
+        runs = [_length_statistics(_lengths(env > level * peak for env in _envelope(x))) for level in ENVELOPE_LEVELS]
+        attack = _first(envelope > 0.99 * peak for envelope in _envelope(x))
+        relax = _first(_after(attack, (envelope < 0.2 * peak for envelope in _envelope(x))), otherwise=n)
     return np.concatenate([*runs, np.log1p([attack, relax, crossings]), [crossings / len(x)]])
+
+
+def _envelope(x: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the running mean of x^2 over `WINDOW` samples (or all there are) in blocks: float32, n - 1999 in all."""
+    width = min(WINDOW, len(x))
+    # The sums are float32 as in the original: run lengths hang on its rounding.
+    total = np.zeros(1, dtype=np.float32)
+    for a, b in _chunks(len(x)):
+        more = np.cumsum(np.concatenate([total[-1:], x[a:b] ** 2]), dtype=np.float32)[1:]
+        total = np.concatenate([total, more])
+        if len(total) > width:
+            yield (total[width:] - total[:-width]) / np.float32(width)
+            total = total[-width:]
+
+
+def _chunks(n: int) -> Iterator[tuple[int, int]]:
+    """First sample and end of blocks that bound the memory."""
+    return ((start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK))
+
+
+def _first(masks: Iterable[np.ndarray], *, otherwise: int = 0) -> int:
+    """Position of the first true value of a mask that comes in blocks."""
+    position = 0
+    for mask in masks:
+        if mask.any():
+            return position + int(np.argmax(mask))
+        position += len(mask)
+    return otherwise
+
+
+def _after(position: int, masks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same masks, false in front of a position."""
+    for mask in masks:
+        mask[: max(position, 0)] = False
+        position -= len(mask)
+        yield mask
 
 
 def mean_spectrum(x: np.ndarray) -> np.ndarray:
@@ -72,8 +106,11 @@ def mean_spectrum(x: np.ndarray) -> np.ndarray:
         blocks = x[FIRST_EDGE : FIRST_EDGE + n_blocks * WINDOW].reshape(n_blocks, WINDOW)
     else:
         blocks = x[None, :WINDOW]
-    magnitude = np.abs(scipy.fft.rfft(blocks, n=WINDOW))[:, :N_BINS]
-    return np.log1p(magnitude.mean(axis=0, dtype=np.float64))
+    total = np.zeros((1, N_BINS))
+    for a, b in ((a, a + _FFT_BLOCKS) for a in range(0, len(blocks), _FFT_BLOCKS)):
+        magnitude = np.abs(scipy.fft.rfft(blocks[a:b], n=WINDOW))[:, :N_BINS]
+        total = np.concatenate([total, magnitude]).sum(axis=0, keepdims=True)
+    return np.log1p(total[0] / len(blocks))
 
 
 def spectrum_statistics(m: np.ndarray) -> np.ndarray:
@@ -124,33 +161,49 @@ def _whole_fit() -> np.ndarray:
 
 def run_lengths(mask: np.ndarray) -> np.ndarray:
     """log(1 + mean), log(1 + std), log(1 + max) and number of the lengths of consecutive true values; zeros if none."""
-    edges = np.flatnonzero(mask[1:] != mask[:-1]) + 1
-    if mask[0]:
-        edges = np.concatenate([[0], edges])
-    if mask[-1]:
-        edges = np.concatenate([edges, [len(mask)]])
-    if len(edges) == 0:
+    return _length_statistics(_lengths([mask]))
+
+
+def _lengths(masks: Iterable[np.ndarray]) -> np.ndarray:
+    """Lengths of the runs of true values in a mask that comes in blocks, none of them empty: int64 (k,)."""
+    edges, position, before = [], 0, False
+    for mask in masks:
+        edges.append(position + np.flatnonzero(np.diff(mask, prepend=before)))
+        position, before = position + len(mask), bool(mask[-1])
+    edges.append(np.arange(position, position + before))  # a run that lasts to the end
+    ends = np.concatenate(edges)
+    return ends[1::2] - ends[::2]
+
+
+def _length_statistics(lengths: np.ndarray) -> np.ndarray:
+    if len(lengths) == 0:
         return np.zeros(4)
-    lengths = edges[1::2] - edges[::2]
     return np.array([*np.log1p([lengths.mean(), lengths.std(), lengths.max()]), len(lengths)])
 
 
 def waveform_statistics(x: np.ndarray) -> np.ndarray:
     """Mean, std, min and max of 1, 2 and 3 equal parts of x, abs(x), diff(x): (n,) -> (72,); zeros for no samples."""
-    return np.concatenate([_part_statistics(signal) for signal in (x, np.abs(x), np.diff(x))])
+    n = len(x)
+    signals = [
+        _part_statistics(lambda a, b: x[a:b], n),
+        _part_statistics(lambda a, b: np.abs(x[a:b]), n),
+        _part_statistics(lambda a, b: x[a + 1 : b + 1] - x[a:b], max(0, n - 1)),
+    ]
+    return np.concatenate(signals)
 
 
-def _part_statistics(x: np.ndarray) -> np.ndarray:
-    """Mean, std, min and max of each part of 1, 2 and 3 equal parts (`np.array_split`): (n,) -> (24,)."""
+def _part_statistics(samples: Callable[[int, int], np.ndarray], n: int) -> np.ndarray:
+    """Mean, std, min and max of each part of 1, 2 and 3 equal parts (`np.array_split`) of n samples: float64 (24,).
+
+    `samples(a, b)` returns samples a to b: float32 (b - a,).
+    """
     # The parts share their samples: sums over the pieces between all cuts make up the sums over every part.
-    parts = [part for n_parts in (1, 2, 3) for part in _split(len(x), n_parts)]
+    parts = [part for n_parts in (1, 2, 3) for part in _split(n, n_parts)]
     cuts = sorted({cut for part in parts for cut in part})
-    if len(x) == 0:
+    if n == 0:
         return np.zeros(4 * len(parts))
-    offset = float(x[0])  # sums of squares lose no digits to a constant, whose deviation is then exactly 0
-    y = x.astype(np.float64) - offset
-    pieces = [(y[a:b].sum(), y[a:b] @ y[a:b], x[a:b].min(), x[a:b].max()) for a, b in pairwise(cuts)]
-    sums, squares, minima, maxima = np.array(pieces, dtype=np.float64).T
+    offset = float(samples(0, 1)[0])  # sums of squares lose no digits to a constant, whose deviation is then exactly 0
+    sums, squares, minima, maxima = np.array([_sums(samples, a, b, offset) for a, b in pairwise(cuts)]).T
     values = np.zeros((len(parts), 4))
     for row, (start, end) in enumerate(parts):
         if end > start:
@@ -159,6 +212,18 @@ def _part_statistics(x: np.ndarray) -> np.ndarray:
             variance = max(0.0, squares[inside].sum() / (end - start) - mean**2)
             values[row] = offset + mean, np.sqrt(variance), minima[inside].min(), maxima[inside].max()
     return values.ravel()
+
+
+def _sums(
+    samples: Callable[[int, int], np.ndarray], start: int, end: int, offset: float
+) -> tuple[float, float, float, float]:
+    """Sum and sum of squares of samples `start` to `end` less an offset; their minimum and maximum."""
+    values = np.zeros((0, 4))
+    for a, b in ((a, min(a + _CHUNK, end)) for a in range(start, end, _CHUNK)):
+        x = samples(a, b)
+        y = x.astype(np.float64) - offset
+        values = np.concatenate([values, [[y.sum(), y @ y, x.min(), x.max()]]])
+    return float(values[:, 0].sum()), float(values[:, 1].sum()), float(values[:, 2].min()), float(values[:, 3].max())
 
 
 def _split(n: int, n_parts: int) -> list[tuple[int, int]]:

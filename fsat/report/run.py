@@ -65,7 +65,7 @@ class Run:
     @property
     def is_demo(self) -> bool:
         """Whether the clips are synthesised ones."""
-        return self.dataset == Path("data/demo")
+        return bool(self.facts["synthetic"])
 
     @property
     def sample_rate(self) -> int:

@@ -100,12 +100,12 @@ def windows(n_samples: int, sample_rate: int, segment_s: float | None) -> list[t
 
 
 def file_features(
-    path: str, *, preprocessing: Preprocessing, segment_s: float | None, statistics: bool
+    path: str, *, preprocessing: Preprocessing, segment_s: float | None, statistics: bool, folder: str = ""
 ) -> list[Features] | Failed:
-    """Features of all windows of a file."""
+    """Features of all windows of a file; a relative path is one below `folder`, whatever folder the worker is in."""
     p = preprocessing
     try:
-        x = audio.load(path, p.audio.sample_rate)
+        x = audio.load(Path(folder, path), p.audio.sample_rate)
     except audio.AudioError as error:
         return Failed(path, error.reason)
     features = []
@@ -277,6 +277,7 @@ class Tagger:
             preprocessing=self.manifest.preprocessing,
             segment_s=segment_s,
             statistics=self._projection is not None,
+            folder=str(Path.cwd()),
         )
         if len(paths) < _FEW_FILES:
             # As in a worker process: with more threads, sums would be rounded in another way.

@@ -88,3 +88,8 @@ def test_a_label_in_one_group_alone() -> None:
 def test_groups_too_few_for_the_folds() -> None:
     with pytest.raises(FsatError, match="2 groups cannot fill 5 folds"):
         folds.assign(["Cello", "Oboe"] * 6, n_splits=5, seed=1, group=["a", "a", "b", "b"] * 3)
+
+
+def test_a_label_in_one_of_the_datasets_own_folds_alone() -> None:
+    with pytest.raises(FsatError, match=r"all clips of a label in one fold: Oboe \(fold 1\)\."):
+        folds.assign(["Cello"] * 4 + ["Oboe"] * 2, n_splits=2, seed=1, fold=[0, 0, 1, 1, 1, 1])

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from fsat.clips import layouts
-from fsat.clips.index import INDEX_COLUMNS, overlaps, scan
+from fsat.clips.index import INDEX_COLUMNS, LONG_CLIP_S, _notes_on_length, duplicates, scan
 from fsat.core import files
 from fsat.core.errors import FsatError
 from shared_data import SHARED, needs
@@ -346,7 +346,7 @@ def test_a_label_that_training_lacks_is_a_note(kaggle: Callable[..., Path]) -> N
 
 
 def test_links_out_of_the_dataset_are_refused(kaggle: Callable[..., Path], tmp_path: Path) -> None:
-    folder = kaggle([*TRAIN, "link.wav,Oboe"], clips="abcd")
+    folder = kaggle([*TRAIN, "link.wav,Cello"], clips="abcd")
     write_clip(tmp_path / "secret.wav")
     (folder / "audio_train" / "link.wav").symlink_to(tmp_path / "secret.wav")
     assert "leads outside the dataset folder" in problems(folder)
@@ -369,8 +369,8 @@ def test_linked_table_and_linked_class_folder_are_refused(kaggle: Callable[..., 
     (folder / "train.csv").rename(tmp_path / "elsewhere.csv")
     (folder / "train.csv").symlink_to(tmp_path / "elsewhere.csv")
     assert "leads outside the dataset folder" in problems(folder)
-    for name in ("A/1.wav", "B/1.wav"):
-        write_clip(tmp_path / "classes" / name)
+    for number, name in enumerate(["A/1.wav", "B/1.wav"]):
+        write_clip(tmp_path / "classes" / name, number)
     write_clip(tmp_path / "C" / "1.wav")
     (tmp_path / "classes" / "C").symlink_to(tmp_path / "C")
     assert re.search(r"leads outside.*\n *C/$", problems(tmp_path / "classes"))
@@ -490,7 +490,7 @@ def test_leakage_and_licences_of_the_real_metadata() -> None:
         "Creative Commons 0": 4260,
         "Attribution Noncommercial": 3,
     }
-    assert overlaps(train, test) == []
+    assert duplicates(train, test) == []
 
 
 @needs(META)
@@ -503,8 +503,76 @@ def test_esc10_is_no_independent_test_for_fsdkaggle2018() -> None:
     esc10 = pd.read_csv(SHARED / "esc10/train.csv", dtype=str, keep_default_na=False).set_index("fname", drop=False)
 
     def shared_labels(clips: pd.DataFrame) -> dict[str, int]:
-        twins = overlaps(clips, esc10)
-        return esc10.loc[[twin.test for twin in twins], "label"].value_counts().to_dict()
+        pairs = duplicates(clips, esc10)
+        return esc10.loc[[pair.test for pair in pairs], "label"].value_counts().to_dict()
 
     assert shared_labels(tables[0]) == {"Dog_bark": 24, "Person_sneeze": 3}
     assert shared_labels(pd.concat(tables)) == {"Dog_bark": 30, "Person_sneeze": 3}
+
+
+# --- duplicates in the training set, marks, lengths, workers elsewhere -----------------------------------------------
+
+
+def test_equal_training_clips_are_a_note(kaggle: Callable[..., Path]) -> None:
+    folder = kaggle([*TRAIN, "e.wav,Cello"])
+    write_clip(folder / "audio_train" / "e.wav", 0)  # the bytes of a.wav
+    (note,) = scan(folder).notes
+    assert "1 training clips have the bytes of another" in note and "a.wav = e.wav" in note and "`group`" in note
+
+
+def test_equal_training_clips_of_different_labels_are_a_problem(kaggle: Callable[..., Path]) -> None:
+    folder = kaggle([*TRAIN, "e.wav,Oboe"])
+    write_clip(folder / "audio_train" / "e.wav", 0)
+    text = problems(folder)
+    assert "same bytes and different labels" in text
+    assert "audio_train/a.wav (Cello), audio_train/e.wav (Oboe)" in text
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "noted"),
+    [
+        ("freesound_id", ["1", "1", "2", "3"], True),
+        ("freesound_id,group", ["1,x", "1,x", "2,y", "3,z"], False),
+        ("freesound_id,group", ["1,x", "1,y", "2,y", "3,z"], True),
+        ("freesound_id,fold", ["1,0", "1,1", "2,0", "3,1"], True),
+        ("freesound_id,fold", ["1,0", "1,0", "2,1", "3,1"], False),
+        ("freesound_id", ["1", "2", "3", ""], False),
+    ],
+)
+def test_a_recording_in_two_folds_is_a_note(
+    kaggle: Callable[..., Path], columns: str, values: list[str], noted: bool
+) -> None:
+    rows = [f"{row},{value}" for row, value in zip(TRAIN[1:], values, strict=True)]
+    notes = scan(kaggle([f"fname,label,{columns}", *rows])).notes
+    expected = ["1 training clips have the freesound_id of another"] if noted else []
+    assert [note.split(",")[0] for note in notes] == expected
+
+
+def test_a_dataset_says_that_it_is_synthetic(tmp_path: Path) -> None:
+    for number, name in enumerate(["Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav"]):
+        write_clip(tmp_path / name, number)
+    assert scan(tmp_path).facts["synthetic"] is False
+    (tmp_path / layouts.SYNTHETIC_MARK).touch()
+    index = scan(tmp_path)
+    assert index.facts["synthetic"] is True
+    assert index.notes == []
+
+
+def test_long_clips_are_noted_with_the_memory_they_need() -> None:
+    seconds = pd.array([1.0, LONG_CLIP_S, 3600.0, None], dtype="Float64")
+    (note,) = _notes_on_length(pd.DataFrame({"fname": list("abcd"), "seconds": seconds}))
+    assert "1 clips are longer than 20 minutes" in note and "about 1800 MB" in note and note.endswith(": c")
+
+
+def test_a_dask_worker_in_another_folder_finds_the_clips(
+    kaggle: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed", reason="the extra fsat[dask] is not installed")
+    kaggle()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        with distributed.Client(cluster) as client:
+            client.run(os.chdir, tmp_path / "elsewhere")
+        monkeypatch.setenv("FSAT_DASK", cluster.scheduler_address)
+        assert set(scan("sounds").table["problem"]) == {""}

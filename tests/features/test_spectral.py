@@ -1,5 +1,7 @@
 """The 1133 statistics: against reference figures, against plain library calls, against formulas, on awkward signals."""
 
+import subprocess
+import sys
 import warnings
 from functools import partial
 from pathlib import Path
@@ -12,13 +14,14 @@ import scipy.ndimage
 import soundfile
 
 from benchmarks import slow_spectral
-from fsat.clips import audio
+from fsat.clips import audio, index
 from fsat.core.errors import FsatError
 from fsat.core.parallel import map_clips
-from fsat.features import harmonic, spectral, waveform
+from fsat.features import harmonic, spectral, stft, waveform
 from shared_data import SHARED, needs
 
 RECIPE: dict[str, Any] = {"sample_rate": 44100, "n_fft": 2048, "hop_length": 512, "n_mfcc": 40}
+ROOT = Path(__file__).parents[2]
 NAMES = spectral.feature_names(n_mfcc=40)
 
 
@@ -173,8 +176,8 @@ def test_a_tone_has_its_pitch(hz: float, pitch_class: int) -> None:
 def test_tuning_is_found(cents: int) -> None:
     hz = 440 * 2 ** (cents / 1200)
     x = np.sin(2 * np.pi * hz * np.arange(44100) / 44100).astype(np.float32)
-    magnitude = np.abs(harmonic.stft(x, 2048, 512))
-    found = harmonic.tuning(magnitude, sample_rate=44100, n_fft=2048, bins_per_octave=12)
+    magnitude = np.abs(stft.stft(x, 2048, 512))
+    found = harmonic.tuning([magnitude], sample_rate=44100, n_fft=2048, bins_per_octave=12)
     assert found == pytest.approx(cents / 100, abs=0.05)
 
 
@@ -189,32 +192,108 @@ def test_soft_mask_separates_tone_and_click() -> None:
     magnitude = np.full((100, 200), 1e-3, dtype=np.float32)
     magnitude[:, 50] = 1  # a tone
     magnitude[40, :] = 1  # a click
-    mask = harmonic._harmonic_mask(magnitude, n_low=200, n_ends=2)
+    mask = harmonic._soft_mask(np.pad(magnitude, 15, mode="symmetric"))
     assert mask[10, 50] > 0.99
     assert mask[40, 120] < 0.01
     assert np.all((mask >= 0) & (mask <= 1))
-    silent = harmonic._harmonic_mask(np.zeros((40, 50), dtype=np.float32), n_low=50, n_ends=2)
-    assert (silent == 0.5).all()
+    assert (harmonic._soft_mask(np.zeros((70, 80), dtype=np.float32)) == 0.5).all()
 
 
 def test_high_bins_count_at_the_ends_alone() -> None:
     """Where a clip cuts them off they are heard below; elsewhere leaving them out changes nothing."""
-    x = np.random.default_rng(0).normal(size=44100).astype(np.float32)
-    spectrum = harmonic.stft(x, 2048, 512)
+    transform = stft.Stft(np.random.default_rng(0).normal(size=44100).astype(np.float32), 2048, 512)
     low = {}
     for n_low in (512, 1025):
-        mask = harmonic._harmonic_mask(np.abs(spectrum), n_low=n_low, n_ends=2)
-        y = audio.resample(harmonic._istft(spectrum, mask, len(x), 2048, 512), 2, 1)
+        y = audio.resample(np.concatenate(list(harmonic.harmonic_part(transform, n_low=n_low))), 2, 1)
         low[n_low] = np.fft.rfft(y)[:4000]  # up to 4 kHz, as far as the filters reach
     assert np.abs(low[512] - low[1025]).max() < 1e-5 * np.abs(low[1025]).mean()
 
 
-def test_inverse_transform_restores_the_signal() -> None:
-    for n, hop_length in ((5000, 512), (5000, 300), (700, 512), (1, 512)):
+@pytest.mark.parametrize("block_frames", [64, 1024])
+def test_inverse_transform_restores_the_signal(monkeypatch: pytest.MonkeyPatch, block_frames: int) -> None:
+    monkeypatch.setattr(stft, "BLOCK_FRAMES", block_frames)
+    for n, hop_length in ((100_000, 512), (5000, 512), (5000, 300), (700, 512), (1, 512)):
         x = np.random.default_rng(0).normal(size=n).astype(np.float32)
-        spectrum = harmonic.stft(x, 2048, hop_length)
-        whole = np.ones(spectrum.shape, dtype=np.float32)
-        np.testing.assert_allclose(harmonic._istft(spectrum, whole, n, 2048, hop_length), x, atol=1e-4)
+        transform = stft.Stft(x, 2048, hop_length)
+        overlap = harmonic._OverlapAdd(2048, hop_length)
+        parts = []
+        for first, end in stft.blocks(transform.n_frames):
+            spectrum = transform.spectrum(first, end)
+            mask = np.ones(spectrum.shape, dtype=np.float32)
+            parts.append(overlap.add(spectrum, mask, last=end == transform.n_frames))
+        y = np.concatenate(parts)[1024 : 1024 + n]
+        np.testing.assert_allclose(y, x[: len(y)], atol=1e-4)
+        assert len(y) >= n - 512
+
+
+# --- long signals ----------------------------------------------------------------------------------------------------
+
+
+def test_harmonic_part_of_any_block_size_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    transform = stft.Stft(melody(13.0), 2048, 512)  # 1120 frames
+    parts = {}
+    for block_frames in (64, 192, 1024):
+        monkeypatch.setattr(stft, "BLOCK_FRAMES", block_frames)
+        parts[block_frames] = np.concatenate(list(harmonic.harmonic_part(transform, n_low=512)))
+        assert len(parts[block_frames]) == len(transform.x)
+    np.testing.assert_array_equal(parts[64], parts[1024])
+    np.testing.assert_array_equal(parts[192], parts[1024])
+
+
+def test_blocks_give_the_numbers_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = melody(13.0)
+    whole = named(x)
+    monkeypatch.setattr(stft, "BLOCK_FRAMES", 128)
+    monkeypatch.setattr(waveform, "_CHUNK", 30_001)
+    monkeypatch.setattr(waveform, "_FFT_BLOCKS", 7)
+    blocks = named(x)
+    # Matrix products and sums over fewer rows are rounded in another way; counts and positions are exact.
+    np.testing.assert_allclose(blocks, whole, rtol=1e-4, atol=1e-5)
+    exact = [*(f"envelope_{number:02d}" for number in range(12)), *(name for name in NAMES if name.startswith("zcr"))]
+    assert (blocks[exact] == whole[exact]).all()
+
+
+MEMORY = """
+import sys
+from fsat.features import mel, spectral, trim
+path, seconds = sys.argv[1], int(sys.argv[2])
+trim.trim_clip(path, sample_rate=44100, top_db=60)
+clip = (path, 0, seconds * 44100)
+mel.mel_clip(clip, sample_rate=44100, mel_sample_rate=22050, n_fft=1764, hop_length=220, n_mels=64)
+spectral.clip_statistics(clip, sample_rate=44100, n_fft=2048, hop_length=512, n_mfcc=40)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc, which Linux has")
+def test_a_clip_of_the_longest_length_without_a_note_needs_600_mb(tmp_path: Path) -> None:
+    """A whole process, imports included: the figure that `index` quotes for longer clips."""
+    seconds = index.LONG_CLIP_S
+    with soundfile.SoundFile(tmp_path / "long.wav", "w", 44100, 1, "PCM_16") as sound:
+        for _ in range(seconds):
+            sound.write(melody(1.0))
+    command = [sys.executable, "-c", MEMORY, str(tmp_path / "long.wav"), str(seconds)]
+    kib = int(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
+    assert kib * 1024 <= index.LONG_CLIP_BYTES
+
+
+LIBRARIES = """
+import sys
+import numpy as np
+from fsat.features import mel, spectral, trim
+x = np.random.default_rng(0).normal(0, 0.1, 44100).astype(np.float32)
+trim.trim_interval(x, top_db=60)
+mel.log_mel(x, sample_rate=44100, mel_sample_rate=22050, n_fft=1764, hop_length=220, n_mels=64)
+spectral.spectral_statistics(x, sample_rate=44100, n_fft=2048, hop_length=512, n_mfcc=40)
+print([name for name in ("librosa", "numba", "sklearn", "pandas", "matplotlib") if name in sys.modules])
+"""
+
+
+def test_features_of_a_clip_need_no_heavy_library() -> None:
+    """A tagger is installed without them, and each takes up to a second to import."""
+    command = [sys.executable, "-c", LIBRARIES]
+    assert subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout == "[]\n"
 
 
 # --- envelope, mean spectrum, waveform -------------------------------------------------------------------------------

@@ -329,7 +329,7 @@ def test_figures_are_small_pictures_that_say_what_they_show(run: Run, built: rep
         picture = Image.open(io.BytesIO(png))
         assert picture.format == "PNG" and picture.width > 600 and picture.height > 300 and len(png) < 300_000
         assert picture.text["Title"]
-    demo = replace(run, parameters=run.parameters | {"dataset": run.parameters["dataset"] | {"path": "data/demo"}})
+    demo = replace(run, facts=run.facts | {"synthetic": True})
     assert "Synthetic demo data" not in notes_of(built.figures)["confusion"]
     assert demo.is_demo and not run.is_demo
 

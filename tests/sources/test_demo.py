@@ -70,7 +70,9 @@ def test_counts(small: Path) -> None:
 
 
 def test_index_accepts_it_and_meets_the_empty_file(small: Path) -> None:
-    clips = scan(small).table
+    index = scan(small)
+    clips = index.table
+    assert index.facts["synthetic"] is True
     problems = clips[clips["problem"] != ""]
     assert len(clips) == 2 * 41 + 41 + 5
     assert list(problems["split"]) == ["test"]
