@@ -1,0 +1,390 @@
+"""The command `fsat`: tag sounds, check this machine, show the times of a run.
+
+Heavy imports (NumPy, pydantic) are inside the commands, so that `fsat --help` answers at once.
+"""
+
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO, cast
+
+import typer
+
+from fsat.core.errors import FsatError
+
+if TYPE_CHECKING:
+    from fsat.tagger.events import Event
+    from fsat.tagger.tagger import Tagged
+    from fsat.tagger.windows import Failed
+
+DEFAULT_BUNDLE = Path("data/bundle")
+# The longest name of a file that Linux takes.
+_LONGEST_NAME = 4096
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def main() -> None:
+    """Entry point of the command: a problem the user can mend is shown as its message, without a traceback."""
+    try:
+        app()
+    except FsatError as error:
+        sys.exit(f"fsat: {error}")
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+class TagFormat(StrEnum):
+    """How tags are printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    audacity = "audacity"
+    raven = "raven"
+
+
+class Stage(StrEnum):
+    """Which of a bundle's two networks."""
+
+    stage1 = "stage1"
+    stage2 = "stage2"
+
+
+ModelOption = Annotated[Path, typer.Option("--model", metavar="FOLDER", help="Model bundle.")]
+FormatOption = Annotated[
+    Format | None, typer.Option("--format", help="How to print.  [default: table on a terminal, csv in a pipe]")
+]
+
+
+@app.callback()
+def fsat() -> None:
+    """Tag sounds with a trained model, and look after the pipeline that trains it."""
+
+
+# fsat tag ----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def tag(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILES", help="Sound files, folders of them, or - for names on stdin."),
+    ] = None,
+    name_list: Annotated[
+        list[str] | None, typer.Option("--list", metavar="FILE", help="Text file with one name a line; - is stdin.")
+    ] = None,
+    model: ModelOption = DEFAULT_BUNDLE,
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="Labels a file.")] = 3,
+    form: Annotated[
+        TagFormat | None, typer.Option("--format", help="How to print.  [default: table on a terminal, csv in a pipe]")
+    ] = None,
+    segments: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Tag windows of this length instead of whole files.")
+    ] = None,
+    hop: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="From window to window.  [default: no overlap]")
+    ] = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="Join neighbouring windows with the same label; needs --segments.")
+    ] = False,
+    threshold: Annotated[
+        float, typer.Option(metavar="P", help="With --events: least probability of a label in a window.")
+    ] = 0.5,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write into this file.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a half-written --output in CSV: files it holds are skipped.")
+    ] = False,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write the network's features, mean over passes and folds: .npz or .parquet."
+        ),
+    ] = None,
+    stage: Annotated[
+        Stage | None,
+        typer.Option(help="stage2: mel + PCA network; stage1: mel network, faster.  [default: the bundle's last]"),
+    ] = None,
+    folds: Annotated[int | None, typer.Option(metavar="N", help="Use the first N folds.  [default: all]")] = None,
+    lengths: Annotated[int | None, typer.Option(metavar="N", help="Lengths a fold.  [default: the bundle's]")] = None,
+    tries: Annotated[int | None, typer.Option(metavar="N", help="Passes a length.  [default: the bundle's]")] = None,
+) -> None:
+    """Tag sound files: any length, rate, number of channels and format that libsndfile reads.
+
+    Fewer folds, lengths or tries are faster and less accurate. The exit code is 1 if a file could not be tagged; the
+    others are tagged all the same.
+    """
+    form = form or TagFormat(_usual_format() if output is None else "csv")
+    if events and segments is None:
+        raise FsatError("--events needs --segments, the length of the windows that are joined.")
+    if events and embeddings is not None:
+        raise FsatError("--embeddings are of files or windows, not of --events.")
+    if resume and (output is None or form is not TagFormat.csv or embeddings is not None):
+        raise FsatError("--resume goes on with a CSV: it needs --output and --format csv, without --embeddings.")
+    if embeddings is not None and embeddings.suffix not in (".npz", ".parquet"):
+        raise FsatError(f"--embeddings: {embeddings} must end in .npz or .parquet.")
+    names = _expand(inputs or [], name_list or [])
+    first_two = list(islice(names, 2))
+    if not first_two:
+        raise FsatError("nothing to tag: name sound files, folders of them, or a list (`fsat tag --help`).")
+    from fsat.tagger import bundle
+    from fsat.tagger import output as printing
+
+    opened = bundle.read(model)
+    if form in printing.LABEL_FORMATS and len(first_two) > 1:
+        raise FsatError(f"--format {form} is about one recording: name one file. Other formats: csv, json.")
+
+    from fsat.tagger.events import events_of
+    from fsat.tagger.tagger import Tagger
+    from fsat.tagger.windows import Failed
+
+    tagger = Tagger(opened, stage=stage, n_folds=folds, lengths=lengths, tries=tries, embeddings=embeddings is not None)
+    top = min(top, len(opened.manifest.labels))
+    columns = {"top": top, "with_times": segments is not None, "events": events}
+    done = printing.resume(output, printing.csv_heads(**columns)) if output is not None and resume else None  # type: ignore[arg-type]
+    asked = _Counted(_not_done(chain(first_two, names), done or Counter()))
+    results: Iterator[Tagged | Event | Failed] = tagger.tag_files(
+        asked, segment_s=segments, hop_s=hop, progress=len(first_two) > 1
+    )
+    if events:
+        results = events_of(cast("Iterator[Tagged | Failed]", results), threshold)
+    failed: list[Failed] = []
+    kept: list[Tagged] = []
+    with _written(output, append=done is not None) as stream:
+        printer = printing.Printer(
+            stream,
+            form=form,
+            highest_hz=opened.manifest.preprocessing.mel.sample_rate / 2,
+            header=stream is sys.stdout or stream.tell() == 0,
+            **columns,  # type: ignore[arg-type]
+        )
+        for result in results:
+            if isinstance(result, Failed):
+                failed.append(result)
+                continue
+            printer.add(result)
+            if embeddings is not None:
+                kept.append(cast("Tagged", result))
+        printer.end()
+    if embeddings is not None:
+        _write_embeddings(embeddings, kept)
+    for failure in failed:
+        print(f"fsat: {printing.one_line(failure.path)}: {failure.reason}", file=sys.stderr)
+    if failed:
+        print(f"fsat: {len(failed)} of {asked.count} files could not be tagged", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+class _Counted:
+    """An iterator that counts what it gives: names may come from a pipe that does not end."""
+
+    def __init__(self, names: Iterator[str]) -> None:
+        self.names, self.count = names, 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        name = next(self.names)
+        self.count += 1
+        return name
+
+
+def _not_done(names: Iterable[str], done: "Counter[str]") -> Iterator[str]:
+    """Names that a resumed CSV does not hold yet; one that is asked for twice is tagged twice."""
+    from fsat.tagger.output import printable
+
+    left = done.copy()
+    for name in names:
+        if left[printable(name)] > 0:
+            left[printable(name)] -= 1
+        else:
+            yield name
+
+
+@contextmanager
+def _written(path: Path | None, *, append: bool) -> Iterator[TextIO]:
+    """Where results go: standard output, or a file."""
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        stream = path.open("a" if append else "w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise FsatError(f"--output: {path} cannot be written ({error.strerror}).") from error
+    with stream:
+        yield stream
+
+
+def _expand(inputs: Sequence[str], lists: Sequence[str]) -> Iterator[str]:
+    """Names of the files meant; a folder stands for the sound files below it, by name."""
+    for name in inputs:
+        if name == "-":
+            yield from _listed(sys.stdin, "standard input")
+        elif Path(name).is_dir():
+            yield from _sounds_below(Path(name))
+        else:
+            yield name
+    for name in lists:
+        if name == "-":
+            yield from _listed(sys.stdin, "standard input")
+            continue
+        try:
+            with Path(name).open(encoding="utf-8", errors="surrogateescape") as lines:
+                yield from _listed(lines, name)
+        except OSError as error:
+            raise FsatError(f"--list: {name} cannot be read ({error.strerror}).") from error
+
+
+def _listed(lines: TextIO, source: str) -> Iterator[str]:
+    """Names, one a line; a line that does not end is not waited for."""
+    while line := lines.readline(_LONGEST_NAME + 2):
+        if len(line) > _LONGEST_NAME:
+            raise FsatError(f"--list: {source} has a line of more than {_LONGEST_NAME} characters: no list of names.")
+        if line.strip():
+            yield line.rstrip("\r\n")
+
+
+def _sounds_below(folder: Path) -> list[str]:
+    from fsat.clips.clip_files import AUDIO_SUFFIXES, files_below, is_audio
+
+    found = sorted(str(folder / name) for name in files_below(folder) if is_audio(name))
+    if not found:
+        raise FsatError(f"{folder}: no sound files in this folder ({', '.join(AUDIO_SUFFIXES[:6])} ...).")
+    return found
+
+
+def _write_embeddings(path: Path, tagged: Sequence["Tagged"]) -> None:
+    """One row a file or window: path, start_s, end_s, and e0000 ... (Parquet) or the array embedding (npz)."""
+    import numpy as np
+
+    from fsat.core import files
+    from fsat.tagger.output import printable
+
+    if not tagged:
+        raise FsatError(f"--embeddings: {path} was not written, because no file could be tagged.")
+    values = np.array([result.embedding for result in tagged])  # (n, E)
+    keys = {
+        "path": [printable(result.path) for result in tagged],
+        "start_s": [result.start_s for result in tagged],
+        "end_s": [result.end_s for result in tagged],
+    }
+    if path.suffix == ".npz":
+        files.write_npz(path, embedding=values, **{name: np.array(column) for name, column in keys.items()})
+        return
+    try:
+        import pandas as pd
+        import pyarrow  # noqa: F401  # what pandas writes Parquet with
+    except ImportError as error:
+        message = f"--embeddings: {path} needs {error.name}: `pip install 'fsat[pipeline]'`, or write .npz."
+        raise FsatError(message) from error
+    features = {f"e{number:04d}": column for number, column in enumerate(values.T)}
+    files.write_parquet(path, pd.DataFrame(keys | features))
+
+
+# fsat times --------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def times(form: FormatOption = None) -> None:
+    """Show the wall time of each stage's last run, from logs/times.csv."""
+    from fsat.core.stage import TIMES
+    from fsat.tagger.output import print_table
+
+    runs = last_runs(TIMES)
+    rows = [(when, stage, seconds) for stage, (when, seconds) in runs.items()]
+    total = sum(seconds for _, _, seconds in rows)
+    form = form or _usual_format()
+    if form is Format.json:
+        keys = ("finished", "stage", "seconds")
+        print(json.dumps({"stages": [dict(zip(keys, row, strict=True)) for row in rows], "total": round(total, 2)}))
+    elif form is Format.csv:
+        lines = csv.writer(sys.stdout, lineterminator="\n")
+        lines.writerows([("finished", "stage", "seconds"), *rows, ("", "total", round(total, 2))])
+    else:
+        cells = [[stage, _clock(seconds), when] for when, stage, seconds in rows]
+        rows_of_table = [*cells, ["total", _clock(total), ""]]
+        print_table(["stage", "time", "finished"], rows_of_table, right=["time"], stream=sys.stdout)
+
+
+def last_runs(log: Path) -> dict[str, tuple[str, float]]:
+    """When the last run of each stage ended and how many seconds it took, in the order in which they ended.
+
+    Parameters
+    ----------
+    log : Path
+        Lines ``ISO time,stage@fold,seconds``. One that is cut off (the process was killed) does not count.
+
+    Raises
+    ------
+    FsatError
+        If there is no log.
+    """
+    try:
+        text = log.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FsatError(
+            f"{log}: cannot be read ({error.strerror}). `dvc repro` writes it as it runs stages."
+        ) from error
+    runs: dict[str, tuple[str, float]] = {}
+    for fields in csv.reader(text.splitlines()):
+        try:
+            when, stage, seconds = fields
+            runs.pop(stage, None)  # so that the order is that of the last runs
+            runs[stage] = (when, float(seconds))
+        except ValueError:
+            continue
+    return runs
+
+
+def _clock(seconds: float) -> str:
+    """``1:02:03`` or ``3.4 s``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+# fsat doctor -------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="Do not start TensorFlow to see what it finds.")] = False,
+) -> None:
+    """Say what this machine offers for the pipeline and what is missing. Run it in the project's folder."""
+    from fsat import doctor as checks
+
+    found = []
+    for check in checks.examine(Path(), start_tensorflow=not quick):
+        found.append(check)
+        indent = "\n" + " " * 22
+        print(f"{check.status:8s}  {check.name:10s}  {indent.join(check.text.splitlines())}", flush=True)
+    missing = sum(check.status == "missing" for check in found)
+    if missing:
+        print(f"fsat: {missing} of {len(found)} checks say that something needed is missing", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+# Printing ----------------------------------------------------------------------------------------------------------
+
+
+def _usual_format() -> Format:
+    return Format.table if sys.stdout.isatty() else Format.csv
+
+
+if __name__ == "__main__":
+    main()

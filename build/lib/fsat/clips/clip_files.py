@@ -1,0 +1,58 @@
+"""Names of clips on disk: what counts as one, whether it can be opened, whether it stays in its dataset's folder."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PureWindowsPath
+
+# Anything else in a class folder is no clip; formats that cannot be read are listed so that they are reported.
+AUDIO_SUFFIXES = (
+    *(".wav", ".wave", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"),
+    *(".snd", ".caf", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".ape", ".wv"),
+)
+
+
+def inside(folder: str | Path, path: str | Path) -> bool:
+    """Whether a path, symbolic links followed, stays in the folder.
+
+    Links into a DVC cache (``cache.type: symlink``) count as inside: they are how DVC itself lays out a dataset.
+    """
+    real = os.path.realpath(path)
+    home = os.path.realpath(folder)
+    return (
+        real == home
+        or real.startswith(home + os.sep)
+        or re.search(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$", real) is not None
+    )
+
+
+def leaves_folder(fname: str) -> bool:
+    """Whether a name is absolute or climbs, read as a POSIX or as a Windows path; NUL ends a name in C."""
+    windows = PureWindowsPath(fname)  # takes both / and \ as separators
+    return ".." in windows.parts or bool(windows.root) or bool(re.match(r"[A-Za-z]:[\\/]", fname)) or "\0" in fname
+
+
+def file_problem(path: Path) -> str:
+    """What keeps a path from being opened; empty if nothing does. Pipes and devices could wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # also a name that is too long
+        return "file is missing"
+    if stat.S_ISDIR(mode):
+        return "is a folder, not a file"
+    return "" if stat.S_ISREG(mode) else "is not a regular file"
+
+
+def is_audio(name: str) -> bool:
+    """Whether a file's name ends like that of a clip."""
+    return Path(name).suffix.lower() in AUDIO_SUFFIXES
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Names of files below a folder, relative to it, hidden ones left out."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith("."):
+                yield (Path(parent) / name).relative_to(folder).as_posix()

@@ -1,0 +1,282 @@
+"""Dataset folder -> table of clips, list of everything that is wrong with it, and facts about it."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fsat.clips import audio, layouts
+from fsat.clips.problems import listed, shown
+from fsat.core import parallel
+
+INDEX_COLUMNS = [
+    *("split", "fname", "path", "label", "usage", "verified", "freesound_id", "license"),
+    *("sample_rate", "channels", "seconds", "problem"),
+]
+_SHOWN = 20
+# Memory of a worker process grows with the length of the clip it works on: this much suffices for a clip this long.
+LONG_CLIP_S, LONG_CLIP_BYTES = 1_200, 600_000_000
+
+
+@dataclass(frozen=True)
+class Index:
+    """What `scan` found.
+
+    Attributes
+    ----------
+    table : pd.DataFrame
+        A row a clip, training clips first, each split by fname; columns `INDEX_COLUMNS`, then `fold` and `group` where
+        the dataset has them.
+    notes : list of str
+        What a person should know and a run can live with.
+    facts : dict
+        Counts for `metrics/data.json`.
+    """
+
+    table: pd.DataFrame
+    notes: list[str]
+    facts: dict[str, Any]
+
+
+def scan(folder: str | Path, *, bad_clips: str = "fail", exclude_licenses: Sequence[str] = ()) -> Index:
+    """Find and probe all clips of a dataset folder (`fsat.clips.layouts` says how it may look).
+
+    Parameters
+    ----------
+    folder
+        The dataset. Nothing outside it is opened.
+    bad_clips : {"fail", "skip"}
+        What to do about training clips whose file or label cannot be used. Test clips always stay, with a `problem`.
+    exclude_licenses
+        Training clips with one of these licences (upper and lower case alike) are left out.
+
+    Raises
+    ------
+    FsatError
+        Lists all problems of the dataset at once.
+    """
+    listing = layouts.read(folder)
+    table, problems, notes = listing.table, listing.problems, listing.notes
+    table, n_excluded = _without_licenses(table, exclude_licenses, notes)
+    table = _probe(table, Path(folder).absolute())  # for workers in another folder
+
+    bad = table[(table["split"] == "train") & (table["problem"] != "")]
+    bad_items = [f"{path}: {problem}" for path, problem in zip(bad["path"], bad["problem"], strict=True)]
+    if bad_clips == "skip":
+        table = table.drop(bad.index).reset_index(drop=True)
+        if bad_items:
+            notes.append(f"{len(bad_items)} bad training clips are skipped: {listed(bad_items, limit=_SHOWN)}")
+    else:
+        for item in bad_items:
+            remedy = "Mend or remove it, or set dataset.bad_clips to skip."
+            problems.add("training clip that cannot be used", remedy, item)
+    train, test = table[table["split"] == "train"], table[table["split"] == "test"]
+    sizes = train.loc[train["label"] != "", "label"].value_counts().sort_index()
+    if len(train) == 0 and not problems:
+        problems.add("no training clips", "A dataset needs clips of at least two labels.", str(folder))
+    elif len(sizes) == 1 and not problems:
+        problems.add("one label only", "Nothing can be learned from it: at least two are needed.", str(sizes.index[0]))
+    repeats = _equal_clips(train, Path(folder))
+    for clips in repeats:
+        if clips["label"].nunique() > 1:
+            what = "training clips with the same bytes and different labels"
+            items = [f"{path} ({label})" for path, label in zip(clips["path"], clips["label"], strict=True)]
+            problems.add(what, "Keep one of them.", listed(items))
+    problems.raise_if_any(folder)
+
+    notes += _notes_on_labels(sizes, test)
+    unreadable = test[test["problem"] != ""]
+    if len(unreadable):
+        items = [f"{path}: {problem}" for path, problem in zip(unreadable["path"], unreadable["problem"], strict=True)]
+        notes.append(f"{len(items)} test clips cannot be read; they keep their row: {listed(items, limit=_SHOWN)}")
+    notes += _notes_on_length(table)
+    notes += _notes_on_repeats(train, repeats)
+    pairs = duplicates(train, test, folder=folder)
+    notes += [f"test clip {pair.test} is also in train: {pair.train} ({pair.why})" for pair in pairs[:_SHOWN]]
+    if len(pairs) > _SHOWN:
+        notes.append(f"... and {len(pairs) - _SHOWN} more such pairs of test and training clips")
+
+    facts = {
+        "train": {**_facts(train), **_class_sizes(sizes), "bad": len(bad), "excluded": n_excluded},
+        "test": {**_facts(test), "labelled": int((test["label"] != "").sum()), "bad": len(unreadable)},
+        "test_also_in_train": {
+            "clips": len({pair.test for pair in pairs}),
+            **{
+                why: len({pair.test for pair in pairs if pair.kind == why})
+                for why in ("fname", "freesound_id", "bytes")
+            },
+        },
+        "synthetic": (Path(folder) / layouts.SYNTHETIC_MARK).is_file(),
+        "licenses": {"train": _licenses(train), "test": _licenses(test)},
+    }
+    optional = [column for column in ("fold", "group") if (train[column] != "").any()]
+    return Index(table[INDEX_COLUMNS + optional], [shown(note) for note in notes], facts)
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A test clip and a training clip that are, or may be, the same recording; kind: fname, freesound_id or bytes."""
+
+    test: str
+    train: str
+    kind: str
+    why: str
+
+
+def duplicates(train: pd.DataFrame, test: pd.DataFrame, *, folder: str | Path | None = None) -> list[Duplicate]:
+    """Find test clips that are in the training set too.
+
+    A score on such clips says less than it seems to: the model has heard the recording.
+
+    Parameters
+    ----------
+    train, test : pd.DataFrame
+        Columns fname, freesound_id; with `folder` also path and problem.
+    folder
+        Dataset folder: also compare the bytes of the files.
+
+    Returns
+    -------
+    list of Duplicate
+        By test clip; for each kind the first training clip that matches.
+    """
+    found: list[Duplicate] = []
+    for kind in ("fname", "freesound_id"):
+        first = {key: fname for key, fname in zip(train[kind][::-1], train["fname"][::-1], strict=True) if key != ""}
+        for key, fname in zip(test[kind], test["fname"], strict=True):
+            if key in first:
+                why = "same name" if kind == "fname" else f"same freesound_id {key}"
+                found.append(Duplicate(fname, first[key], kind, why))
+    if folder is not None:
+        found += _equal_files(train, test, Path(folder))
+    return sorted(found, key=lambda pair: pair.test)
+
+
+def _equal_files(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> Iterator[Duplicate]:
+    """Duplicates by content. Only files of a size that occurs in both splits are read."""
+
+    def by_size(clips: pd.DataFrame) -> dict[int, list[tuple[str, Path]]]:
+        sizes: dict[int, list[tuple[str, Path]]] = {}
+        good = clips[clips["problem"] == ""]
+        for fname, path in zip(good["fname"], good["path"], strict=True):
+            sizes.setdefault((folder / path).stat().st_size, []).append((fname, folder / path))
+        return sizes
+
+    train_sizes = by_size(train)
+    for size, test_clips in by_size(test).items():
+        digests = {_digest(path): fname for fname, path in reversed(train_sizes.get(size, []))}
+        for fname, path in test_clips if digests else []:
+            other = digests.get(_digest(path))
+            if other is not None:
+                yield Duplicate(fname, other, "bytes", "same bytes")
+
+
+def _equal_clips(train: pd.DataFrame, folder: Path) -> list[pd.DataFrame]:
+    """Groups of training clips with the same bytes. Only files of a size that occurs twice are read."""
+    good = train[train["problem"] == ""]
+    sizes = pd.Series([(folder / path).stat().st_size for path in good["path"]], index=good.index, dtype="int64")
+    candidates = good[sizes.duplicated(keep=False)]
+    digests = pd.Series(
+        [_digest(folder / path).hex() for path in candidates["path"]], index=candidates.index, dtype=str
+    )
+    return [clips for _, clips in candidates.groupby(digests, sort=False) if len(clips) > 1]
+
+
+def _notes_on_repeats(train: pd.DataFrame, repeats: Sequence[pd.DataFrame]) -> list[str]:
+    """Training clips of one recording that may be, or are, in different folds: the score would be flattered."""
+    recordings = train[train["freesound_id"] != ""].groupby("freesound_id", sort=False)
+    shared = [clips for _, clips in recordings if len(clips) > 1]
+    notes = []
+    for groups, why in ((repeats, "the bytes of another"), (shared, "the freesound_id of another")):
+        # Clips with one group share a fold; so do those that the dataset itself puts into one.
+        apart = [
+            clips
+            for clips in groups
+            if not ((clips["group"] != "").all() and clips["group"].nunique() == 1)
+            and not ((clips["fold"] != "").all() and clips["fold"].nunique() == 1)
+        ]
+        if apart:
+            count = sum(len(clips) - 1 for clips in apart)
+            names = [" = ".join(clips["fname"].head(3)) for clips in apart]
+            notes.append(
+                f"{count} training clips have {why}, so that a fold may be scored on what it was trained on: "
+                f"{listed(names)}. Give them the same value in a column `group`, or remove them."
+            )
+    return notes
+
+
+def _notes_on_length(table: pd.DataFrame) -> list[str]:
+    """Clips for which a worker needs more memory than is promised."""
+    long = table[table["seconds"].fillna(0) > LONG_CLIP_S]
+    if long.empty:
+        return []
+    longest = float(long["seconds"].max())
+    note = (
+        f"{len(long)} clips are longer than {LONG_CLIP_S // 60} minutes, the length for which "
+        f"{LONG_CLIP_BYTES / 1e6:.0f} MB a worker process suffice; the longest needs about "
+        f"{longest / LONG_CLIP_S * LONG_CLIP_BYTES / 1e6:.0f} MB. Cut them, or set FSAT_JOBS to fewer processes: "
+        f"{listed(long['fname'])}"
+    )
+    return [note]
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def _without_licenses(table: pd.DataFrame, licenses: Sequence[str], notes: list[str]) -> tuple[pd.DataFrame, int]:
+    is_train = table["split"] == "train"
+    present = table.loc[is_train, "license"].str.lower()
+    for name in licenses:
+        if not (present == name.lower()).any():
+            known = ", ".join(sorted(set(table.loc[is_train, "license"]) - {""})) or "none"
+            notes.append(f"exclude_licenses: no training clip has the licence {name!r} (licences here: {known})")
+    excluded = is_train & table["license"].str.lower().isin([name.lower() for name in licenses])
+    if excluded.any():
+        notes.append(f"{excluded.sum()} training clips are left out for their licence")
+    return table[~excluded].reset_index(drop=True), int(excluded.sum())
+
+
+def _probe(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Add sample_rate, channels and seconds, and the problem of each clip whose audio cannot be used."""
+    present = table.index[table["problem"] == ""]
+    paths = [folder / path for path in table.loc[present, "path"]]
+    clips = list(parallel.map_clips(audio.probe, paths, desc="index"))
+    table = table.copy()
+    table.loc[present, "problem"] = [clip.problem or "" for clip in clips]
+    for column, dtype in (("sample_rate", "Int64"), ("channels", "Int64"), ("seconds", "Float64")):
+        values = [None if clip.problem else round(getattr(clip, column), 6) for clip in clips]
+        table[column] = pd.Series(values, index=present, dtype=dtype).reindex(table.index)
+    return table
+
+
+def _notes_on_labels(sizes: "pd.Series[int]", test: pd.DataFrame) -> list[str]:
+    notes = []
+    lone = [str(label) for label, size in sizes.items() if size == 1]
+    if lone:
+        notes.append(f"{len(lone)} labels have one training clip only: {listed(lone)}")
+    unknown = sorted(set(test["label"]) - set(sizes.index) - {""})
+    if unknown:
+        count = int(test["label"].isin(unknown).sum())
+        notes.append(
+            f"{count} test clips have labels that no training clip has, which count as missed: {listed(unknown)}"
+        )
+    return notes
+
+
+def _facts(clips: pd.DataFrame) -> dict[str, Any]:
+    verified = int((clips["verified"] == "1").sum())
+    return {"clips": len(clips), "hours": round(float(clips["seconds"].sum()) / 3600, 4), "verified": verified}
+
+
+def _class_sizes(sizes: "pd.Series[int]") -> dict[str, Any]:
+    return {"classes": len(sizes), "clips_per_class": {"min": int(sizes.min()), "max": int(sizes.max())}}
+
+
+def _licenses(clips: pd.DataFrame) -> dict[str, int]:
+    counts = clips["license"].replace("", "unknown").value_counts().sort_index()
+    return {shown(str(name)): int(count) for name, count in counts.items()}

@@ -1,0 +1,443 @@
+"""Three layouts of a dataset folder, read into one table. No audio file is opened here.
+
+- **Published zips.** Training clips in ``FSDKaggle2018.audio_train/``, listed in
+  ``FSDKaggle2018.meta/train_post_competition.csv``; test clips in ``FSDKaggle2018.audio_test/``, listed in
+  ``FSDKaggle2018.meta/test_post_competition_scoring_clips.csv``.
+- **Kaggle.** Training clips in ``audio_train/``, listed in ``train.csv``; test clips in ``audio_test/``, listed in
+  ``test.csv``, else (names alone) in ``sample_submission.csv``, else whatever the folder holds.
+- **One folder a class.** Training clips are ``<class>/<clip>``; test clips are ``test/<class>/<clip>``, or
+  ``test/<clip>`` without a label. A table ``clips.csv`` beside the folders may add the optional columns below.
+
+The test set is optional in each. A file ``SYNTHETIC.txt`` says that the clips are synthesised. Tables need the
+columns ``fname`` and, in training, ``label``. ``fold``, ``group``, ``freesound_id``, ``license``, ``manually_verified``
+and ``usage`` are optional, further ones are ignored. In the last layout a clip's fname is its path below the dataset
+folder.
+"""
+
+import csv
+import io
+import os
+import posixpath
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from fsat.clips.clip_files import file_problem, files_below, inside, is_audio, leaves_folder
+from fsat.clips.problems import Problems, listed, shown
+from fsat.core.errors import FsatError
+
+COLUMNS = [
+    "split",
+    "fname",
+    "path",
+    "label",
+    "usage",
+    "verified",
+    "freesound_id",
+    "license",
+    "fold",
+    "group",
+    "problem",
+]
+# Columns of data/predictions.parquet, which has one more column a label.
+RESERVED_LABELS = {"stage", "split", "fold", "fname"}
+_USAGES = {usage.lower(): usage for usage in ("Public", "Private", "Ignored")}
+_VERIFIED = {"1": "1", "0": "0", "true": "1", "false": "0", "": ""}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a dataset with tables keeps its things, relative to its folder."""
+
+    train_audio: str
+    train_table: str
+    test_audio: str
+    test_tables: tuple[str, ...]
+
+
+PUBLISHED = Layout(
+    train_audio="FSDKaggle2018.audio_train",
+    train_table="FSDKaggle2018.meta/train_post_competition.csv",
+    test_audio="FSDKaggle2018.audio_test",
+    test_tables=(
+        "FSDKaggle2018.meta/test_post_competition_scoring_clips.csv",
+        "FSDKaggle2018.meta/test_post_competition.csv",
+    ),
+)
+KAGGLE = Layout(
+    train_audio="audio_train",
+    train_table="train.csv",
+    test_audio="audio_test",
+    test_tables=("test.csv", "sample_submission.csv"),
+)
+# Beside class folders: more about their clips.
+DETAILS_TABLE = "clips.csv"
+# In any layout: its presence says that the clips are synthesised, and scores on them are marked as such.
+SYNTHETIC_MARK = "SYNTHETIC.txt"
+
+
+@dataclass
+class Listing:
+    """Clips named by a dataset folder, and what was noticed about them.
+
+    Attributes
+    ----------
+    table : pd.DataFrame
+        A row a clip, columns `COLUMNS`, all of them str ("" where nothing is known); `problem` is set for a clip whose
+        file or label is missing.
+    problems : Problems
+        What no run can go on with.
+    notes : list of str
+        What a person should know and a run can live with.
+    """
+
+    table: pd.DataFrame
+    problems: Problems
+    notes: list[str]
+
+
+def read(folder: str | Path) -> Listing:
+    """Read the tables or class folders of a dataset.
+
+    Raises
+    ------
+    FsatError
+        If the folder does not exist or has none of the three layouts.
+    """
+    folder = Path(folder)
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+    except FileNotFoundError as error:
+        raise FsatError(
+            f"dataset folder {folder} does not exist. Put the clips there, or set dataset.path in params.yaml to the "
+            "folder that holds them. A dataset of sources/dvc.yaml is made by plain `dvc repro`."
+        ) from error
+    except OSError as error:
+        raise FsatError(f"dataset folder {folder} cannot be read: {error.strerror}.") from error
+    problems, notes = Problems(), list[str]()
+    if any((folder / name).exists() for name in (PUBLISHED.train_audio, PUBLISHED.train_table)):
+        rows = _read_tables(folder, PUBLISHED, problems, notes)
+    elif any((folder / name).exists() for name in (KAGGLE.train_audio, KAGGLE.train_table)):
+        rows = _read_tables(folder, KAGGLE, problems, notes)
+    elif any((folder / name).is_dir() for name in names):
+        rows = _read_class_folders(folder, names, problems, notes)
+    else:
+        found = ", ".join(shown(name) for name in names[:10]) or "nothing"
+        raise FsatError(
+            f"dataset folder {folder} has no layout known here (found: {found}). It needs one of: "
+            "FSDKaggle2018.audio_train/ and FSDKaggle2018.meta/ (the published zips, unpacked); "
+            "audio_train/ and train.csv with the columns fname and label; or one folder of clips for each label."
+        )
+    rows = [row for row in rows if row and _has_good_names(row, problems)]
+    _check_labels(rows, problems, notes)
+    table = pd.DataFrame(rows, columns=COLUMNS, dtype=object).fillna("").astype(str)
+    table = table.sort_values(["split", "fname"], ascending=[False, True], kind="stable", ignore_index=True)
+    return Listing(table, problems, notes)
+
+
+def refuse_inside(folder: str | Path, parent: str | Path, *, allowed: Sequence[str | Path]) -> None:
+    """Refuse a dataset folder inside `parent` that is not one of `allowed`.
+
+    Raises
+    ------
+    FsatError
+        Says why: what lies in the pipeline's own output folder belongs to DVC, which may remove it.
+    """
+    here, home, *known = (_absolute(path) for path in (folder, parent, *allowed))
+    if not here.is_relative_to(home) or here in known:
+        return
+    raise FsatError(
+        f"dataset.path {folder} lies inside {parent}/, which belongs to the pipeline: DVC removes what it did not make "
+        f"there, and git ignores it. Only {', '.join(map(str, allowed))} may be used, which sources/dvc.yaml makes. "
+        f"Move your own clips out, e.g. `mv {folder} sounds`, set dataset.path to that folder, and `dvc add` it if you "
+        "want DVC to keep it."
+    )
+
+
+def _absolute(path: str | Path) -> Path:
+    """Absolute by name, links not followed: DVC goes by the name, too."""
+    return Path(os.path.normpath(Path.cwd() / path))
+
+
+# --- layouts with tables ---------------------------------------------------------------------------------------------
+
+_Row = dict[str, str]
+
+
+def _read_tables(folder: Path, layout: Layout, problems: Problems, notes: list[str]) -> list[_Row]:
+    rows: list[_Row] = []
+    train_table = folder / layout.train_table
+    if not train_table.exists():
+        problems.add("table missing", "It lists the training clips: columns fname and label.", layout.train_table)
+    else:
+        train = _read_table(folder, layout.train_table, ["fname", "label"], problems)
+        rows += _locate(folder, layout.train_audio, "train", layout.train_table, train, problems, notes)
+    test_table = next((name for name in layout.test_tables if (folder / name).exists()), None)
+    if test_table is not None:
+        test = _read_table(folder, test_table, ["fname"], problems)
+        if test_table == "sample_submission.csv":
+            test = [{"fname": row["fname"], "line": row["line"]} for row in test]  # its labels are placeholders
+        rows += _locate(folder, layout.test_audio, "test", test_table, test, problems, notes)
+    elif (folder / layout.test_audio).is_dir():
+        found = [{"fname": name} for name in sorted(files_below(folder / layout.test_audio)) if is_audio(name)]
+        rows += _locate(folder, layout.test_audio, "test", layout.test_audio, found, problems, notes)
+    return rows
+
+
+def _read_table(folder: Path, name: str, needed: list[str], problems: Problems) -> list[_Row]:
+    """Rows of a CSV file as dicts with lower-case keys, plus `line`; what is wrong goes to `problems`."""
+
+    def wrong(what: str, remedy: str) -> list[_Row]:
+        problems.add(what, remedy, name)
+        return []
+
+    path = folder / name
+    if not inside(folder, path):
+        return wrong(*_OUTSIDE)
+    if not path.is_file():
+        return wrong("not a file", "A CSV table is needed there.")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        return wrong(f"table cannot be read: {error.strerror}", "Check its permissions.")
+    except UnicodeDecodeError as error:
+        return wrong(f"table is not UTF-8 text (byte {error.start})", "Save it as CSV in UTF-8.")
+    if not text.strip():
+        return wrong("table is empty", f"It needs a header with the columns {' and '.join(needed)}, and a row a clip.")
+    # The delimiter is the one that the header has most of; a file with one column has none.
+    header = text.lstrip().splitlines()[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    columns: list[str] = []
+    rows: list[_Row] = []
+    try:
+        for cells in reader:
+            cells = [cell.strip() for cell in cells]
+            if not any(cells):
+                continue
+            if not columns:
+                columns = [cell.lower() for cell in cells]
+                missing = [column for column in needed if column not in columns]
+                if missing:
+                    found = f"found: {', '.join(columns)[:200]}"
+                    return wrong(f"column {' and '.join(missing)} missing ({found})", "Add or rename it in the header.")
+                twice = sorted({column for column in columns if column and columns.count(column) > 1})
+                if twice:
+                    return wrong(f"column twice: {', '.join(twice)[:200]}", "Keep one of them.")
+            elif len(cells) != len(columns):
+                problems.add(
+                    "row with another number of fields than the header",
+                    "Quote fields that hold the delimiter.",
+                    f"{name} line {reader.line_num}: {len(cells)} fields, header {len(columns)}",
+                )
+            else:
+                rows.append({**dict(zip(columns, cells, strict=True)), "line": f"{name} line {reader.line_num}"})
+    except csv.Error as error:
+        return wrong(f"table cannot be read as CSV at line {reader.line_num}: {error}", "Save it anew as CSV.")
+    if not rows and not problems:
+        return wrong("table has no rows", "It needs a row for each clip.")
+    return rows
+
+
+_OUTSIDE = (
+    "leads outside the dataset folder",
+    "Nothing outside it is opened: copy the file into it and name it relative to it.",
+)
+
+
+def _locate(
+    folder: Path, audio: str, split: str, table: str, rows: list[_Row], problems: Problems, notes: list[str]
+) -> list[_Row]:
+    """Turn the rows of one table into rows of the listing, with the paths of their files."""
+    if not inside(folder, folder / audio):
+        problems.add(*_OUTSIDE, f"{audio}/")
+        return []
+    if rows and not (folder / audio).is_dir():
+        remedy = "Put it there" + (", or remove the table to go on without a test set." if split == "test" else ".")
+        problems.add("folder of clips missing", remedy, f"{audio}/ ({len(rows)} clips in {table})")
+        return []
+    # macOS decomposes accents in file names, tables do not: both spellings name the same file.
+    on_disk = {unicodedata.normalize("NFC", name): name for name in files_below(folder / audio)}
+    located: list[_Row] = []
+    lines: dict[str, str] = {}
+    for row in rows:
+        fname = row["fname"]
+        where = f"{row.get('line', table)}: {fname}"
+        if not fname:
+            problems.add("row without fname", "Name the clip's file.", row.get("line", table))
+            continue
+        if leaves_folder(fname):
+            problems.add(*_OUTSIDE, where)
+            continue
+        key = unicodedata.normalize("NFC", posixpath.normpath(fname))
+        if key in lines:
+            problems.add("fname twice", "Keep one row for each clip.", f"{where} (also {lines[key]})")
+            continue
+        lines[key] = row.get("line", table)
+        name = on_disk.pop(key, fname)
+        path = folder / audio / name
+        if not inside(folder, path):
+            problems.add(*_OUTSIDE, where)
+            continue
+        problem = file_problem(path)
+        clip = {"split": split, "fname": fname, "path": f"{audio}/{name}", "problem": problem}
+        located.append({**clip, **_details(split, row, where, problems)})
+    extra = sorted(name for name in on_disk.values() if is_audio(name))
+    if extra:
+        notes.append(f"{audio}/: {len(extra)} files are not in {table} and are not used: {listed(extra)}")
+    return located
+
+
+def _details(split: str, row: _Row, where: str, problems: Problems) -> _Row:
+    """The optional columns of one row, checked."""
+    details = {column: row.get(column, "") for column in ("label", "freesound_id", "license", "usage")}
+    verified = row.get("manually_verified", row.get("verified", ""))
+    if verified.lower() not in _VERIFIED:
+        problems.add("manually_verified is neither 0 nor 1", "Write 0, 1 or nothing.", f"{where}: {verified[:80]!r}")
+    details["verified"] = _VERIFIED.get(verified.lower(), "")
+    if details["usage"] and details["usage"].lower() not in _USAGES:
+        allowed = f"Write {', '.join(_USAGES.values())} or nothing."
+        problems.add("unknown usage", allowed, f"{where}: {details['usage'][:80]!r}")
+    details["usage"] = _USAGES.get(details["usage"].lower(), "")
+    if split == "train":
+        if "fold" in row and not re.fullmatch(r"[0-9]{1,4}(\.0)?", row["fold"]):
+            remedy = "Number the folds 0, 1, 2, ... in every row, or remove the column."
+            problems.add("fold is not a number", remedy, f"{where}: {row['fold'][:80]!r}")
+        elif "fold" in row:
+            details["fold"] = row["fold"].removesuffix(".0")
+        if "group" in row and not row["group"]:
+            problems.add("group is blank", "Give each clip a group, a lone one its own, or remove the column.", where)
+        details["group"] = row.get("group", "")
+    elif details["label"] == "None":
+        details["label"] = ""  # Kaggle's word for clips that do not score
+    return details
+
+
+# --- one folder a class ----------------------------------------------------------------------------------------------
+
+
+def _read_class_folders(folder: Path, names: list[str], problems: Problems, notes: list[str]) -> list[_Row]:
+    rows: list[_Row] = []
+    loose: list[str] = []
+    for name in names:
+        if not (folder / name).is_dir():
+            loose.append(name)
+        elif not inside(folder, folder / name):
+            problems.add(*_OUTSIDE, f"{name}/")
+        elif name == "test":
+            for entry in _entries(folder / name):
+                if is_audio(entry.name):
+                    rows.append(_clip(folder, "test", entry, "", problems))
+                elif entry.is_dir() and not inside(folder, entry.path):
+                    problems.add(*_OUTSIDE, f"{name}/{entry.name}/")
+                elif entry.is_dir():
+                    rows += _class_folder(folder, "test", Path(entry.path), problems, notes)
+        else:
+            clips = _class_folder(folder, "train", folder / name, problems, notes)
+            if not clips:
+                remedy = "Put clips of that label right into it (deeper folders are not read), or remove it."
+                problems.add("class folder without clips", remedy, f"{name}/")
+            rows += clips
+    if SYNTHETIC_MARK in loose:
+        loose.remove(SYNTHETIC_MARK)
+    if DETAILS_TABLE in loose:
+        loose.remove(DETAILS_TABLE)
+        _add_details(folder, rows, problems)
+    if loose:
+        notes.append(f"{len(loose)} files beside the class folders are not used: {listed(loose)}")
+    return rows
+
+
+def _add_details(folder: Path, rows: list[_Row], problems: Problems) -> None:
+    """Fill in the optional columns of clips in class folders from `DETAILS_TABLE`, which names all for training."""
+    clips = {unicodedata.normalize("NFC", row["fname"]): row for row in rows if row}
+    lines: dict[str, str] = {}
+    for row in _read_table(folder, DETAILS_TABLE, ["fname"], problems):
+        where = f"{row['line']}: {row['fname']}"
+        key = unicodedata.normalize("NFC", posixpath.normpath(row["fname"]))
+        if key in lines:
+            problems.add("fname twice", "Keep one row for each clip.", f"{where} (also {lines[key]})")
+        elif key not in clips:
+            problems.add("no such clip", "Name clips by folder and file, as in dog/1.wav, or remove the row.", where)
+        else:
+            details = _details(clips[key]["split"], row, where, problems)
+            clips[key].update({column: value for column, value in details.items() if column != "label"})
+        lines[key] = row["line"]
+    forgotten = [row["fname"] for key, row in clips.items() if row["split"] == "train" and key not in lines]
+    if lines:
+        for fname in forgotten:
+            problems.add(f"training clip without a row in {DETAILS_TABLE}", "Add one, or remove the table.", fname)
+
+
+def _class_folder(folder: Path, split: str, inner: Path, problems: Problems, notes: list[str]) -> list[_Row]:
+    rows, other = list[_Row](), list[str]()
+    for entry in _entries(inner):
+        if is_audio(entry.name):
+            rows.append(_clip(folder, split, entry, inner.name, problems))
+        else:
+            other.append(entry.name)
+    if other and rows:
+        relative = inner.relative_to(folder).as_posix()
+        notes.append(f"{relative}/: {len(other)} entries are no audio files and are not used: {listed(other)}")
+    return rows
+
+
+def _clip(folder: Path, split: str, entry: "os.DirEntry[str]", label: str, problems: Problems) -> _Row:
+    path = Path(entry.path)
+    relative = path.relative_to(folder).as_posix()
+    if not inside(folder, path):
+        problems.add(*_OUTSIDE, relative)
+        return {}
+    problem = file_problem(path)
+    return {"split": split, "fname": relative, "path": relative, "label": label, "problem": problem}
+
+
+def _entries(folder: Path) -> "list[os.DirEntry[str]]":
+    return sorted((e for e in os.scandir(folder) if not e.name.startswith(".")), key=lambda entry: entry.name)
+
+
+# --- names and labels ------------------------------------------------------------------------------------------------
+
+
+def _has_good_names(row: _Row, problems: Problems) -> bool:
+    """Whether the names can be written: UTF-8 holds no undecodable bytes, CSV no bare carriage returns."""
+    bad = next((name for name in (row["path"], row["fname"]) if not _is_plain(name)), None)
+    if bad is not None:
+        problems.add("name is not UTF-8 or has control characters", "Rename the file.", ascii(bad))
+    return bad is None
+
+
+def _is_plain(text: str) -> bool:
+    return shown(text) == text and not any(unicodedata.category(char) == "Cc" for char in text)
+
+
+def _check_labels(rows: list[_Row], problems: Problems, notes: list[str]) -> None:
+    """Check every label; spaces become underscores, because a submission separates labels by spaces."""
+    spelled: dict[str, str] = {}
+    renamed: dict[str, str] = {}
+    for row in rows:
+        given = unicodedata.normalize("NFC", row.get("label", ""))
+        if row["split"] == "train" and given in ("", "None", "nan", "NaN"):
+            row["label"] = ""
+            row["problem"] = row["problem"] or (f"label is {given}" if given else "label is blank")
+            continue
+        label = "_".join(given.split())
+        if spelled.setdefault(label, given) != given:
+            remedy = "Spaces count as underscores: spell them alike."
+            problems.add("labels that differ in spaces only", remedy, f"{spelled[label]!r} and {given!r}")
+            spelled[label] = given
+        if label != given:
+            renamed[given] = label
+        row["label"] = label
+    notes += [
+        f"label {given!r} is written {label} (a submission has spaces between labels)"
+        for given, label in renamed.items()
+    ]
+    for label in spelled:
+        if label in RESERVED_LABELS:
+            problems.add("label is a word that the pipeline's tables use", "Rename it.", label)
+        elif not _is_plain(label):
+            problems.add("label is not UTF-8 or has control characters", "Rename it.", ascii(label))

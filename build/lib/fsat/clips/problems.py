@@ -1,0 +1,48 @@
+"""Everything that is wrong with a dataset, told at once, and how names from it are printed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fsat.core.errors import FsatError
+
+_SHOWN = 20
+
+
+@dataclass
+class Problems:
+    """Everything that is wrong with a dataset, collected so that it can be told at once."""
+
+    by_kind: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def add(self, what: str, remedy: str, item: str) -> None:
+        """Note one problem; those of the same kind (what, remedy) are listed together."""
+        self.by_kind.setdefault((what, remedy), []).append(item)
+
+    def __len__(self) -> int:
+        """Count problems of all kinds."""
+        return sum(map(len, self.by_kind.values()))
+
+    def raise_if_any(self, folder: str | Path) -> None:
+        """Raise `FsatError` with all problems, grouped by kind and cut after 20 of a kind."""
+        if not self.by_kind:
+            return
+        lines = [f"dataset {folder}: {len(self)} problem{'s' if len(self) > 1 else ''}"]
+        for (what, remedy), items in self.by_kind.items():
+            lines.append(f"  {what}. {remedy}")
+            lines += [f"    {shown(item)}" for item in items[:_SHOWN]]
+            if len(items) > _SHOWN:
+                lines.append(f"    ... and {len(items) - _SHOWN} more")
+        raise FsatError("\n".join(lines))
+
+
+def shown(text: str) -> str:
+    """Text as it can be printed: bytes of a file name that are no UTF-8 are shown as ``?``."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def listed(items: Iterable[object], *, limit: int = 5) -> str:
+    """``a, b, c and 7 more``."""
+    names = [shown(str(item)) for item in items]
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,119 @@
+"""Reading and writing files so that they are whole, byte-stable and free of code.
+
+Whatever is written appears under its final name by one rename, so that a killed process leaves no half file there.
+Whatever is read is data: arrays are loaded with ``allow_pickle=False``.
+"""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fsat.core.errors import FsatError
+
+if TYPE_CHECKING:  # takes half a second to import: only who reads or writes tables pays for it
+    import pandas as pd
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; on success it is renamed to `path`, on failure removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` to fill; on success it takes the place of `path`, on failure it goes."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        yield part
+        shutil.rmtree(path, ignore_errors=True)
+        part.replace(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text with ``\\n`` line ends."""
+    with atomic_file(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON, indented, in the order given; NaN is refused because JSON has none."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; `FsatError` if it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FsatError(f"{path}: cannot be read as JSON ({error}). Run `dvc repro` to make it again.") from error
+
+
+def write_csv(path: str | Path, table: "pd.DataFrame", *, float_format: str | None = None) -> None:
+    """Write a table as CSV: UTF-8, ``\\n`` line ends, no row numbers."""
+    with atomic_file(path) as part:
+        table.to_csv(part, index=False, lineterminator="\n", float_format=float_format)
+
+
+# Names and labels stay text, also where they look like numbers.
+_TEXT_COLUMNS = dict.fromkeys(("split", "fname", "path", "label", "usage", "group", "license", "problem"), str)
+
+
+def read_csv(path: str | Path) -> "pd.DataFrame":
+    """Read one of the project's own CSV files; only an empty field is a missing value ("None" and "NA" are strings)."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, dtype=_TEXT_COLUMNS, keep_default_na=False, na_values=[""], encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise FsatError(f"{path}: cannot be read as CSV ({error}). Run `dvc repro` to make it again.") from error
+
+
+def write_parquet(path: str | Path, table: "pd.DataFrame") -> None:
+    """Write a table as Parquet with fixed settings, so that equal tables give equal bytes."""
+    with atomic_file(path) as part:
+        table.to_parquet(part, engine="pyarrow", index=False, compression="zstd")
+
+
+def read_parquet(path: str | Path) -> "pd.DataFrame":
+    """Read one of the project's own Parquet files; `FsatError` if it is missing or broken."""
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path, engine="pyarrow")
+    except (OSError, ValueError) as error:
+        raise FsatError(f"{path}: cannot be read as Parquet ({error}). Run `dvc repro` to make it again.") from error
+
+
+def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
+    """Write named arrays, uncompressed; equal arrays give equal bytes."""
+    with atomic_file(path) as part, part.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """Read named arrays; `FsatError` if the file is missing, broken or would need pickle."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise FsatError(f"{path}: cannot be read as npz arrays ({error}). Run `dvc repro` to make it again.") from error

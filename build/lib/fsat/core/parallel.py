@@ -1,0 +1,136 @@
+"""One function over many clips: on the processes of this machine or on a Dask cluster, in the order of the clips."""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import joblib
+import numpy as np  # noqa: F401  (its BLAS has to be loaded before `_threads` looks for it)
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from threadpoolctl import ThreadpoolController
+from tqdm import tqdm
+
+from fsat.core.errors import FsatError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_AHEAD_PER_WORKER = 16  # enough to keep the others busy while one works on a long clip
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_LOG_INTERVAL_S = 15.0
+_DASK_TIMEOUT_S = 10.0
+
+
+def map_clips(
+    function: Callable[[Item], Result], items: Sequence[Item], *, desc: str, jobs: int | None = None
+) -> Iterator[Result]:
+    """Yield ``function(item)`` for every item, in order, while other processes work ahead.
+
+    Where the work is done is no parameter of a run, because it does not change a result: the environment says it.
+    ``FSAT_JOBS`` is the number of processes (default: all cores; 1: this process); ``FSAT_DASK=tcp://host:port`` is
+    the scheduler of a Dask cluster, whose workers need this package and the same paths.
+
+    Parameters
+    ----------
+    function : callable
+        A function of a module, or a `functools.partial` of one. Every call has one BLAS and OpenMP thread.
+    items : sequence
+    desc : str
+        What the progress display on stderr calls this work.
+    jobs : int >= 1, optional
+        Overrides ``FSAT_JOBS``.
+
+    Raises
+    ------
+    FsatError
+        If ``FSAT_JOBS`` is no positive integer, or the Dask cluster cannot be used. What `function` raises passes.
+    """
+    try:
+        with _executor(min(jobs or _jobs(), len(items)), cluster=jobs is None) as (executor, n_workers):
+            results = _results(executor, function, items, n_ahead=_AHEAD_PER_WORKER * n_workers)
+            with closing(results):
+                yield from _progress(results, total=len(items), desc=desc)
+    except TerminatedWorkerError as error:
+        message = f"{desc}: a worker process was killed, most likely for want of memory. Set FSAT_JOBS to fewer."
+        raise FsatError(message) from error
+
+
+def _results(
+    executor: Executor | None, function: Callable[[Item], Result], items: Iterable[Item], *, n_ahead: int
+) -> Generator[Result]:
+    """Yield results in order; no more than `n_ahead` of them wait, so that memory does not grow with the clips."""
+    if executor is None:
+        yield from (_call(function, item) for item in items)
+        return
+    pending: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            pending.append(executor.submit(_call, function, item))
+            if len(pending) > n_ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    """Call with one thread: more would fight over the cores, and would make sums depend on their number."""
+    with _threads().limit(limits=1):
+        return function(item)
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@contextmanager
+def _executor(n_jobs: int, *, cluster: bool) -> Iterator[tuple[Executor | None, int]]:
+    """Yield where the work is done, None for this process, and how many workers it has."""
+    address = os.environ.get("FSAT_DASK", "")
+    if cluster and address:
+        with _dask_client(address) as client:
+            yield client.get_executor(pure=False), max(1, sum(client.ncores().values()))
+    elif n_jobs <= 1:
+        yield None, 1
+    else:
+        # joblib's pool: its workers outlive this call and serve the next one warm.
+        yield get_reusable_executor(max_workers=n_jobs, timeout=300, env=dict.fromkeys(_THREADS, "1")), n_jobs
+
+
+def _jobs() -> int:
+    text = os.environ.get("FSAT_JOBS", "")
+    if not text:
+        return int(joblib.cpu_count())
+    if not text.isdecimal() or int(text) < 1:
+        raise FsatError(f"FSAT_JOBS must be an integer >= 1 (processes to use). Got {text!r} instead.")
+    return int(text)
+
+
+def _dask_client(address: str) -> AbstractContextManager[Any]:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        message = f"FSAT_DASK={address} needs the package distributed: run `pip install -e '.[dask]'`."
+        raise FsatError(message) from error
+    try:
+        return Client(address, timeout=_DASK_TIMEOUT_S)
+    except (OSError, ValueError, ImportError) as error:
+        message = f"FSAT_DASK={address}: no Dask scheduler there ({error}). Start one with `dask scheduler`."
+        raise FsatError(message) from error
+
+
+def _progress(results: Iterator[Result], *, total: int, desc: str) -> Iterator[Result]:
+    """A bar on a terminal; in a log file one line now and then."""
+    if sys.stderr.isatty():
+        return iter(tqdm(results, total=total, desc=desc, unit="clip", file=sys.stderr))
+    line = "{desc}: {n_fmt} of {total_fmt} clips, {elapsed} passed, {remaining} left\n"
+    return iter(tqdm(results, total=total, desc=desc, file=sys.stderr, mininterval=_LOG_INTERVAL_S, bar_format=line))

@@ -1,0 +1,60 @@
+"""What every stage script shares: readable errors, a note of its wall time, a word about other library versions."""
+
+import errno
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import yaml
+
+from fsat.core.errors import FsatError
+
+TIMES = Path("logs/times.csv")
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def run(main: Callable[..., None]) -> None:
+    """Call ``main(*command line arguments)`` of a stage script.
+
+    A problem the user can mend ends the process with its message and exit code 1, without a traceback. The wall time
+    goes to `logs/times.csv`, which git and DVC ignore: no clock may reach an output.
+    """
+    name = "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    _say_other_versions(Path("versions.yaml"))
+    started = time.monotonic()
+    try:
+        main(*sys.argv[1:])
+    except FsatError as error:
+        sys.exit(f"\n{name}: {error}\n")
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        sys.exit(
+            f"\n{name}: no space left to write {error.filename or 'its output'} ({error.strerror}). "
+            "Nothing unfinished was kept. Free some disk space and run `dvc repro` again.\n"
+        )
+    _log_time(name, time.monotonic() - started)
+
+
+def _log_time(name: str, seconds: float) -> None:
+    TIMES.parent.mkdir(exist_ok=True)
+    with TIMES.open("a", encoding="utf-8") as log:
+        log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')},{name},{seconds:.2f}\n")
+
+
+def _say_other_versions(pinned: Path) -> None:
+    """Print one line if installed libraries differ from `versions.yaml`: results may then differ in their bytes."""
+    if not pinned.is_file():
+        return
+    other = []
+    for package, expected in yaml.safe_load(pinned.read_text(encoding="utf-8")).items():
+        try:
+            installed = version(package)
+        except PackageNotFoundError:
+            installed = "not installed"
+        if installed != str(expected):
+            other.append(f"{package} {installed} (versions.yaml: {expected})")
+    if other:
+        print(f"note: other library versions than pinned, bytes may differ: {', '.join(other)}", file=sys.stderr)

@@ -1,0 +1,293 @@
+"""What a machine offers for the pipeline and what is missing: the checks behind `fsat doctor`.
+
+Nothing here is changed, and nothing slow is imported: TensorFlow and DVC are asked in processes of their own.
+"""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from fsat.core import params
+from fsat.core.errors import FsatError
+
+PYTHON = ((3, 11), (3, 13))
+GIB = 2**30
+MEMORY_GIB = 4.0
+_PROBE_S = 120.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report.
+
+    `status` is "ok", "warn" (works, but look at it) or "missing" (the pipeline or tagging cannot run without).
+    """
+
+    name: str
+    status: Literal["ok", "warn", "missing"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Need:
+    """Disk space in GiB that a run on a dataset takes: what is downloaded and unpacked, and what stages make of it.
+
+    From the sizes of FSDKaggle2018: zips 4.6; 11,073 clips, together about 20 hours of 16 bit mono at 44.1 kHz;
+    frames of 26 kB a second; ten folds of two networks, 22 and 14 MB.
+    """
+
+    source: float
+    made: float
+
+
+NEEDS = {"data/demo": Need(0.1, 0.4), "data/fsdkaggle2018": Need(4.6 + 5.9, 3.0)}
+
+
+def examine(root: Path, *, start_tensorflow: bool = True) -> Iterator[Check]:
+    """All checks, for the project in `root`."""
+    tensorflow = _start_tensorflow() if start_tensorflow else None
+    yield python(sys.version_info[:3])
+    yield versions(root / "versions.yaml")
+    yield cores()
+    yield memory(total_memory())
+    settings, check = parameters(root)
+    yield check
+    cache, links = dvc(root)
+    yield cache
+    if settings is not None:
+        path, weights = settings
+        yield dataset(root, path)
+        yield initial_weights(root, weights)
+        yield disk(shutil.disk_usage(root).free, root, path, copies=not links)
+    if tensorflow is not None:
+        yield tensorflow_finds(tensorflow)
+
+
+# This machine ------------------------------------------------------------------------------------------------------
+
+
+def python(version: Sequence[int]) -> Check:
+    """Whether this Python is one that the pinned libraries exist for."""
+    text = ".".join(map(str, version))
+    lowest, highest = (".".join(map(str, limit)) for limit in PYTHON)
+    if PYTHON[0] <= tuple(version[:2]) <= PYTHON[1]:
+        return Check("Python", "ok", text)
+    return Check("Python", "missing", f"{text}: the project needs {lowest} to {highest}")
+
+
+def versions(pinned: Path) -> Check:
+    """Whether the libraries that shape results are installed, in the pinned versions."""
+    if not pinned.is_file():
+        return Check("libraries", "warn", f"{pinned} is not there: are you in the project's folder?")
+    expected = {name: str(version) for name, version in yaml.safe_load(pinned.read_text(encoding="utf-8")).items()}
+    found = {name: _installed(name) for name in expected}
+    absent = [name for name, version in found.items() if version is None]
+    if absent:
+        return Check("libraries", "missing", f"not installed: {', '.join(absent)}. Run `make setup`.")
+    other = [
+        f"{name} {found[name]} (pinned: {version})" for name, version in expected.items() if found[name] != version
+    ]
+    if other:
+        text = f"not the pinned versions, so bytes may differ: {', '.join(other)}. `make setup` installs those."
+        return Check("libraries", "warn", text)
+    return Check("libraries", "ok", f"the {len(expected)} of versions.yaml, in these versions")
+
+
+def cores() -> Check:
+    """How many cores this process may use."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Check("CPU cores", "ok", f"{count} (FSAT_JOBS limits how many are used for features)")
+
+
+def total_memory() -> float | None:
+    """Main memory in GiB, or None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def memory(total_gib: float | None) -> Check:
+    """Whether a training fits into memory."""
+    if total_gib is None:
+        return Check("memory", "warn", "this system does not say how much there is")
+    if total_gib < MEMORY_GIB:
+        return Check("memory", "warn", f"{total_gib:.1f} GiB: a training takes about 2, so close other programs")
+    return Check("memory", "ok", f"{total_gib:.1f} GiB")
+
+
+def disk(free_bytes: int, root: Path, path: str, *, copies: bool) -> Check:
+    """Whether what a run on the dataset still has to write fits on the disk."""
+    need = NEEDS.get(Path(path).as_posix())
+    free = free_bytes / GIB
+    if need is None:
+        return Check("disk", "ok", f"{free:.1f} GiB free; features take about a third of the audio's space")
+    # Zips do not go into DVC's cache; an unpacked dataset, as an output, does.
+    total = (0 if (root / path).exists() else need.source) + need.made + copies * (need.made + need.source / 2)
+    text = f"{free:.1f} GiB free, a run on {path} takes about {total:.1f} more"
+    if free < total:
+        return Check("disk", "missing", f"{text}. Free some space or move the project.")
+    return Check("disk", "ok", text)
+
+
+# TensorFlow --------------------------------------------------------------------------------------------------------
+
+_PROBE = """
+import os
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import tensorflow as tf
+print("fsat-found", tf.__version__, len(tf.config.list_physical_devices("GPU")))
+"""
+
+
+def _start_tensorflow() -> "subprocess.Popen[str]":
+    """Start to ask TensorFlow what it sees, while the other checks run."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROBE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
+
+
+def tensorflow_finds(process: "subprocess.Popen[str]") -> Check:
+    """What a TensorFlow that was started says about itself and about GPUs."""
+    try:
+        output, errors = process.communicate(timeout=_PROBE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return Check("TensorFlow", "warn", f"did not start within {_PROBE_S:.0f} s")
+    return tensorflow(process.returncode, output, errors, gpus=_nvidia_gpus())
+
+
+def tensorflow(code: int, output: str, errors: str, *, gpus: Sequence[str]) -> Check:
+    """Read the probe's answer; `gpus` are those that the driver lists."""
+    found = re.search(r"fsat-found (\S+) (\d+)", output)
+    if code != 0 or found is None:
+        last = errors.strip().splitlines()[-1:] or [f"exit code {code}"]
+        return Check("TensorFlow", "missing", f"cannot be imported ({last[0]}). Run `make setup`.")
+    version, visible = found[1], int(found[2])
+    if visible:
+        return Check("TensorFlow", "ok", f"{version}, sees {visible} GPU")
+    if gpus:
+        text = f"{version}, sees no GPU, but there is {gpus[0]}: run `pip install -e '.[cuda]'` in the venv"
+        return Check("TensorFlow", "warn", text)
+    return Check("TensorFlow", "ok", f"{version}, sees no GPU: enough for the demo, the full recipe wants one")
+
+
+def _nvidia_gpus() -> list[str]:
+    """The GPUs that NVIDIA's driver lists."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return []
+    answer = _ask([command, "-L"])
+    return [line.split(" (UUID")[0] for line in answer.splitlines() if line.startswith("GPU ")]
+
+
+# The project -------------------------------------------------------------------------------------------------------
+
+
+def parameters(root: Path) -> tuple[tuple[str, str] | None, Check]:
+    """Whether params.yaml is valid; also dataset.path and model.weights, or None."""
+    try:
+        p = params.read("dataset.path", "model.weights", path=root / "params.yaml")
+    except FsatError as error:
+        return None, Check("parameters", "missing", str(error))
+    text = f"params.yaml is valid: {p.dataset.path}, {p.model.weights}"
+    return (p.dataset.path, p.model.weights), Check("parameters", "ok", text)
+
+
+def dvc(root: Path) -> tuple[Check, bool]:
+    """Whether DVC is there, and how its cache and the working folder share their space; also whether they do."""
+    version = _installed("dvc")
+    if version is None:
+        return Check("DVC", "missing", "not installed: run `make setup`, or `pip install -e .[pipeline]`"), False
+    if not (root / ".dvc").is_dir():
+        return Check("DVC", "missing", f"{version}, but no .dvc here: go to the project's folder"), False
+    # Through this Python, so that it is the DVC of this environment.
+    ask = [sys.executable, "-m", "dvc"]
+    configured = _ask([*ask, "config", "cache.type"], root).strip() or "reflink,copy"
+    supported = re.search(r"^Cache types: (.+)$", _ask([*ask, "doctor"], root), re.MULTILINE)
+    return cache_type(version, configured, supported[1] if supported else "", is_root=_is_root())
+
+
+def cache_type(version: str, configured: str, supported: str, *, is_root: bool) -> tuple[Check, bool]:
+    """Judge `cache.type` against what the file system can do; also whether files are shared with the cache.
+
+    Parameters
+    ----------
+    configured, supported : str
+        Comma-separated names; `supported` as `dvc doctor` prints it, empty before the first run.
+    """
+    wanted = [name.strip() for name in configured.split(",")]
+    kinds = [name for name in ("reflink", "hardlink", "symlink") if re.search(rf"\b{name}\b", supported)]
+    used = next((name for name in wanted if name == "copy" or name in kinds), "copy")
+    text = f"{version}, cache.type {configured}: files are "
+    text += "copied, so every output takes its space twice" if used == "copy" else f"shared with the cache by {used}"
+    if not supported:
+        return Check(
+            "DVC", "ok", f"{version}, cache.type {configured} (what the disk supports shows after a run)"
+        ), False
+    if used in ("hardlink", "symlink") and is_root:
+        text += ". You are root: writing to an output would damage the cache without a word. Take cache.type copy."
+        return Check("DVC", "warn", text), True
+    return Check("DVC", "ok", text), used != "copy"
+
+
+def dataset(root: Path, path: str) -> Check:
+    """Whether the dataset is there and complete, by its tables and file names; no audio is decoded."""
+    from fsat.clips import layouts
+
+    if not (root / path).exists():
+        if Path(path).as_posix() in NEEDS:
+            how = "made" if path == "data/demo" else "downloaded"
+            return Check("dataset", "ok", f"{path} is not there yet: `dvc repro` has it {how}")
+        return Check("dataset", "missing", f"{path} does not exist. Set dataset.path to a folder of clips.")
+    try:
+        listing = layouts.read(root / path)
+    except FsatError as error:
+        return Check("dataset", "missing", str(error))
+    counts = {split: int((listing.table["split"] == split).sum()) for split in ("train", "test")}
+    text = f"{path}: {counts['train']} training clips, {counts['test']} test clips"
+    bad = listing.table[(listing.table["problem"] != "") & (listing.table["split"] == "train")]
+    problems = len(listing.problems) + len(bad)
+    if problems:
+        return Check("dataset", "missing", f"{text}, {problems} problems. `dvc repro index` lists them.")
+    return Check("dataset", "ok", f"{text}, all files there")
+
+
+def initial_weights(root: Path, path: str) -> Check:
+    """Whether the network's initial weights are there, or made by a source."""
+    if (root / path).is_file():
+        return Check("weights", "ok", path)
+    if Path(path).as_posix() in ("data/pretrained/random.weights.h5", "data/pretrained/imagenet.weights.h5"):
+        how = "downloads" if "imagenet" in path else "makes"
+        return Check("weights", "ok", f"{path} is not there yet: `dvc repro` {how} it")
+    return Check("weights", "missing", f"{path} does not exist. Set model.weights to a .weights.h5 file.")
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _ask(command: Sequence[str], folder: Path | None = None) -> str:
+    """Standard output of a command; empty if it fails or hangs."""
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""

@@ -1,0 +1,156 @@
+"""Filter banks of the features: mel bands, pitch classes, constant-Q wavelets, tonal centroids.
+
+The numbers are those of librosa 0.11 to the last bit (the tests compare), without importing it: librosa brings numba
+and scikit-learn, a second of import time and 260 MB.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.fft
+
+N_CHROMA = 12
+FMIN_HZ = 440 * 2 ** ((24 - 69) / 12)  # C1
+N_OCTAVES, BINS_PER_OCTAVE = 7, 36
+SPARSITY = 0.01  # share of a filter's magnitude that is dropped as too small
+
+# Slaney's mel scale: linear up to 1 kHz, then 27 steps from 1 to 6.4 kHz.
+_LINEAR_HZ, _LOG_FROM_HZ, _LOG_STEP = 200 / 3, 1000.0, np.log(6.4) / 27
+_LOG_FROM_MEL = _LOG_FROM_HZ / _LINEAR_HZ
+
+_DOMINANCE_OCTAVE, _DOMINANCE_WIDTH = 5.0, 2.0  # octaves above A0: a Gaussian weights the octaves of the pitch classes
+
+
+def mel_bank(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
+    """Triangular mel filters of equal area, from 0 Hz to half the sample rate.
+
+    The scale and the normalisation are those of Slaney's Auditory Toolbox (Interval Technical Report 1998-010).
+
+    Returns
+    -------
+    np.ndarray [shape=(n_mels, 1 + n_fft // 2), dtype=float32]
+        `librosa.filters.mel` with its defaults. A band narrower than the distance of two bins may be all zero.
+    """
+    edges_hz = _mel_to_hz(np.linspace(0.0, _hz_to_mel(sample_rate / 2), n_mels + 2))
+    distance_hz = edges_hz[:, None] - np.fft.rfftfreq(n_fft, 1 / sample_rate)  # (n_mels + 2, n_bins)
+    width_hz = np.diff(edges_hz)[:, None]
+    rising, falling = -distance_hz[:-2] / width_hz[:-1], distance_hz[2:] / width_hz[1:]
+    # Rounded to float32 before the normalisation, as librosa does.
+    triangles = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    return (triangles * (2.0 / (edges_hz[2:] - edges_hz[:-2]))[:, None]).astype(np.float32)
+
+
+def _hz_to_mel(hz: float) -> float:
+    """Mel of a frequency."""
+    return float(_LOG_FROM_MEL + np.log(hz / _LOG_FROM_HZ) / _LOG_STEP) if hz >= _LOG_FROM_HZ else hz / _LINEAR_HZ
+
+
+def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
+    """Frequencies of mel values: (n,) -> (n,)."""
+    return np.where(mel >= _LOG_FROM_MEL, _LOG_FROM_HZ * np.exp(_LOG_STEP * (mel - _LOG_FROM_MEL)), _LINEAR_HZ * mel)
+
+
+def chroma_bank(sample_rate: int, n_fft: int, tuning: float) -> np.ndarray:
+    """Weights of the bins of a spectrum in the twelve pitch classes, C first.
+
+    Each bin is a Gaussian around its pitch, scaled to length 1 over the classes and weighted by its octave
+    (D. P. W. Ellis, Chroma feature analysis and synthesis, 2007).
+
+    Parameters
+    ----------
+    tuning : float
+        Deviation from 440 Hz in semitones.
+
+    Returns
+    -------
+    np.ndarray [shape=(12, 1 + n_fft // 2), dtype=float32]
+        `librosa.filters.chroma` with its defaults.
+    """
+    hz = np.linspace(0, sample_rate, n_fft, endpoint=False)[1:]
+    a0_hz = 440.0 * 2.0 ** (tuning / N_CHROMA) / 16
+    pitch = N_CHROMA * np.log2(hz / a0_hz)  # semitones above A0
+    # The bin at 0 Hz has no pitch: it gets the one 1.5 octaves below that of its neighbour.
+    pitch = np.concatenate([[pitch[0] - 1.5 * N_CHROMA], pitch])
+    width = np.concatenate([np.maximum(np.diff(pitch), 1.0), [1.0]])
+    half = N_CHROMA // 2
+    distance = np.remainder(pitch - np.arange(N_CHROMA)[:, None] + half + 10 * N_CHROMA, N_CHROMA) - half
+    weights = np.exp(-0.5 * (2 * distance / width) ** 2)  # (12, n_fft)
+    weights /= np.sqrt(np.sum(weights**2, axis=0))
+    weights *= np.exp(-0.5 * ((pitch / N_CHROMA - _DOMINANCE_OCTAVE) / _DOMINANCE_WIDTH) ** 2)
+    # From A first to C first.
+    return np.roll(weights, -3, axis=0)[:, : 1 + n_fft // 2].astype(np.float32)
+
+
+class CqtBank(NamedTuple):
+    """Constant-Q filters of the top octave in the frequency domain, and what brings the octaves together."""
+
+    n_fft: int
+    bins: slice  # the few the filters cover
+    filters: np.ndarray  # complex64 (n_bins, 36)
+    scales: np.ndarray  # float32 (7, 36), one row an octave from the top
+    to_chroma: np.ndarray  # float32 (36, 12)
+
+
+def cqt_bank(rate: float, tuning: float) -> CqtBank:
+    """Filters of a constant-Q transform of seven octaves from C1, 36 bins an octave (Schoerkhuber & Klapuri 2010).
+
+    Parameters
+    ----------
+    rate : float
+        Sample rate in Hz of the signal to which the top octave's filters are applied.
+    tuning : float
+        Deviation of the bins from the tempered scale, in bins.
+    """
+    n_bins = N_OCTAVES * BINS_PER_OCTAVE
+    freqs_hz = FMIN_HZ * 2 ** ((tuning + np.arange(n_bins)) / BINS_PER_OCTAVE)
+    ratio = 2 ** (2 / BINS_PER_OCTAVE)
+    alpha = (ratio - 1) / (ratio + 1)  # bandwidth relative to frequency
+    lengths = 1.0 / alpha * rate / freqs_hz  # samples
+    top = slice(-BINS_PER_OCTAVE, None)
+    wavelets = _wavelets(freqs_hz[top], lengths[top], rate)  # (36, n_fft)
+    n_fft = wavelets.shape[1]
+    spectra = scipy.fft.fft(wavelets * (lengths[top, None] / n_fft))[:, : n_fft // 2 + 1]
+    spectra = _sparsified(spectra).astype(np.complex64)
+    used = np.flatnonzero(spectra.any(axis=0))
+    bins = slice(int(used[0]), int(used[-1]) + 1)
+    # Every halving of the rate doubles the energy a filter sees; long filters collect more than short ones.
+    octave_gain = 2.0 ** np.arange(N_OCTAVES)[:, None]
+    scales = octave_gain / np.sqrt(lengths.reshape(N_OCTAVES, BINS_PER_OCTAVE)[::-1])
+    filters = np.ascontiguousarray(spectra[:, bins].T)
+    return CqtBank(n_fft, bins, filters, scales.astype(np.float32), _octave_to_chroma())
+
+
+def _wavelets(freqs_hz: np.ndarray, lengths: np.ndarray, rate: float) -> np.ndarray:
+    """Complex sinusoids under Hann windows, sum of magnitudes 1, centred in a power of two: complex64 (n, n_fft)."""
+    n_fft = int(2.0 ** np.ceil(np.log2(lengths.max())))
+    wavelets = np.zeros((len(freqs_hz), n_fft), dtype=np.complex64)
+    for row, (hz, length) in enumerate(zip(freqs_hz, lengths, strict=True)):
+        phase = np.arange(-length // 2, length // 2) * 2 * np.pi * hz / rate
+        n = len(phase)
+        wavelet = (np.cos(phase) + 1j * np.sin(phase)) * (0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, n + 1)[:-1]))
+        before = (n_fft - n) // 2
+        wavelets[row, before : before + n] = wavelet / np.abs(wavelet).sum()
+    return wavelets
+
+
+def _sparsified(rows: np.ndarray) -> np.ndarray:
+    """Set the smallest values of each row to 0 that together make up less than `SPARSITY` of its sum of magnitudes."""
+    size = np.abs(rows)
+    ordered = np.sort(size, axis=1)
+    share = np.cumsum(ordered, axis=1) / size.sum(axis=1, keepdims=True)
+    first_kept = np.argmin(share < SPARSITY, axis=1)
+    return np.where(size >= np.take_along_axis(ordered, first_kept[:, None], axis=1), rows, 0)
+
+
+def _octave_to_chroma() -> np.ndarray:
+    """Sum of the bins of an octave around each pitch class, C first: float32 (36, 12)."""
+    n_merged = BINS_PER_OCTAVE // N_CHROMA
+    classes = np.repeat(np.eye(N_CHROMA, dtype=np.float32), n_merged, axis=0)
+    return np.roll(classes, -(n_merged // 2), axis=0)
+
+
+def tonnetz_basis() -> np.ndarray:
+    """Pitch classes on the circles of fifths, minor thirds and major thirds (Harte et al. 2006): float64 (12, 6)."""
+    angle = np.outer(np.arange(N_CHROMA), [7 / 6, 7 / 6, 3 / 2, 3 / 2, 2 / 3, 2 / 3])
+    angle[:, ::2] -= 0.5
+    return np.array([1, 1, 1, 1, 0.5, 0.5]) * np.cos(np.pi * angle)

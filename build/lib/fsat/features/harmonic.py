@@ -1,0 +1,265 @@
+"""Tonal centroids of the harmonic part of a signal, and the tuning of its partials.
+
+The chain of librosa's ``tonnetz(y=effects.harmonic(x))``: median filters keep what lasts in a spectrogram, a
+constant-Q transform sorts it into twelve pitch classes, and those are laid out on the circles of fifths and thirds.
+All of it works in blocks of frames. What grows with the signal is its harmonic part at half the rate (88 kB a second at
+44.1 kHz) and the transform's response to one octave (12 kB a second).
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+import numpy as np
+import scipy.fft
+import scipy.ndimage
+import soxr
+from numpy.lib.stride_tricks import sliding_window_view
+
+from fsat.clips import audio
+from fsat.features import filters
+from fsat.features.filters import BINS_PER_OCTAVE, FMIN_HZ, N_CHROMA, N_OCTAVES
+from fsat.features.stft import Stft, blocks, hann, padded
+
+MEDIAN_WIDTH = 31  # frames and bins of the two median filters (Fitzgerald 2010)
+CQT_HOP = 512
+TUNING_HZ = (150.0, 4000.0)
+TUNING_STEP = 0.01
+_SUM_FRAMES = 64  # frames that are added to the overlapping sum at a time
+
+
+def tonnetz(transform: Stft, *, sample_rate: int) -> np.ndarray:
+    """Tonal centroids (Harte, Sandler & Gasser 2006) of the harmonic part of a signal of at least one sample.
+
+    Parameters
+    ----------
+    transform : Stft
+        Short-time Fourier transform of the signal.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    np.ndarray [shape=(1 + n // 512, 6), dtype=float64]
+    """
+    factor = _decimation(sample_rate)
+    y = _decimated(harmonic_part(transform, n_low=transform.n_fft // 2 // factor), factor, len(transform.x))
+    chroma = _chroma_cqt(y, sample_rate / factor, CQT_HOP // factor)
+    return normalize(chroma, 1) @ filters.tonnetz_basis()
+
+
+def tuning(magnitudes: Iterable[np.ndarray], *, sample_rate: float, n_fft: int, bins_per_octave: int) -> float:
+    """Most frequent deviation of the partials from the tempered scale, in bins, -0.5 to 0.49; 0 where there are none.
+
+    Partials are local maxima over 0.1 of their frame's maximum, at least as strong as the median one, with parabolic
+    interpolation (`librosa.estimate_tuning`).
+
+    Parameters
+    ----------
+    magnitudes : iterable of np.ndarray [shape=(n_block, 1 + n_fft // 2), dtype=float32]
+        The spectrogram in blocks of frames.
+    """
+    found = [_partials(magnitude, sample_rate, n_fft) for magnitude in magnitudes]
+    pitch_hz, strength = (np.concatenate(values) for values in zip(*found, strict=True))
+    if len(pitch_hz) == 0:
+        return 0.0
+    strong = pitch_hz[strength >= np.median(strength)]
+    octaves = np.log2(strong / np.float32(440 / 16))
+    deviation = np.mod(bins_per_octave * octaves, 1.0)
+    deviation[deviation >= 0.5] -= 1.0
+    edges = np.linspace(-0.5, 0.5, int(np.ceil(1 / TUNING_STEP)) + 1)
+    counts, edges = np.histogram(deviation, edges)
+    return float(edges[np.argmax(counts)])
+
+
+def _partials(magnitude: np.ndarray, sample_rate: float, n_fft: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pitch in Hz and strength of the local maxima of some frames: (n_frames, n_bins) -> float32 (k,), float32 (k,)."""
+    freq = np.fft.rfftfreq(n_fft, 1 / sample_rate)
+    low, high = np.searchsorted(freq, TUNING_HZ)
+    s = magnitude[:, max(low, 1) - 1 : high + 1]
+    left, centre, right = s[:, :-2], s[:, 1:-1], s[:, 2:]
+    limit = np.float32(0.1) * magnitude.max(axis=1, keepdims=True)
+    frame, bin_ = np.nonzero((centre > left) & (centre >= right) & (centre > limit))
+    a, b, c = left[frame, bin_], centre[frame, bin_], right[frame, bin_]
+    curvature, slope = c + a - 2 * b, (c - a) / 2
+    inside = np.abs(slope) < np.abs(curvature)
+    shift = np.divide(-slope, curvature, out=np.zeros_like(slope), where=inside)
+    strength = b + np.float32(0.5) * slope * shift
+    pitch_hz = ((bin_ + max(low, 1) + shift) * float(sample_rate) / n_fft).astype(np.float32)
+    return pitch_hz, strength
+
+
+def normalize(frames: np.ndarray, norm: float) -> np.ndarray:
+    """Divide each frame by its norm (1 or infinity); a silent frame stays as it is."""
+    size = np.abs(frames)
+    length = size.max(axis=1, keepdims=True) if norm == np.inf else size.sum(axis=1, keepdims=True)
+    return frames / np.where(length < np.finfo(frames.dtype).tiny, 1, length)
+
+
+def _decimation(sample_rate: int) -> int:
+    """Largest power of two by which a rate can be divided and stay an octave above what the filters need (librosa)."""
+    room = int(np.log2(sample_rate / 4 / (FMIN_HZ * 2**N_OCTAVES)))
+    return 2 ** min(max(0, room), int(np.log2(CQT_HOP)) - N_OCTAVES + 1)
+
+
+# What lasts ----------------------------------------------------------------------------------------------------------
+
+
+def harmonic_part(transform: Stft, *, n_low: int) -> Iterator[np.ndarray]:
+    """Yield the part of a signal that lasts in time, block by block: float32, n samples in all.
+
+    Bins from `n_low` are above all filters that follow and matter only where an end of the clip cuts them off: in all
+    but the frames that reach over an end they are left out, which saves half the work.
+    """
+    mask_of = _HarmonicMask(transform, n_low)
+    overlap = _OverlapAdd(transform.n_fft, transform.hop_length)
+    skipped, missing = transform.n_fft // 2, len(transform.x)
+    for first, end in blocks(transform.n_frames):
+        done = overlap.add(*mask_of.masked(first, end), last=end == transform.n_frames)
+        y = done[skipped : skipped + missing]
+        skipped = max(0, skipped - len(done))
+        missing -= len(y)
+        yield y
+    if missing:
+        yield np.zeros(missing, dtype=np.float32)
+
+
+class _HarmonicMask:
+    """Soft mask of what lasts in time rather than spreads over frequency, 0 to 1, for any range of frames."""
+
+    def __init__(self, transform: Stft, n_low: int) -> None:
+        self.transform, self.n_low = transform, n_low
+        n = transform.n_frames
+        self.n_ends = min(-(-transform.n_fft // 2 // transform.hop_length), n)
+        # Which frame stands at each place of the spectrogram, mirrored at both ends.
+        self.frames = np.pad(np.arange(n), MEDIAN_WIDTH // 2, mode="symmetric")
+
+    def masked(self, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Spectrum and mask of frames `first` to `end`, both (end - first, n_bins)."""
+        frames = self.frames[first : end + MEDIAN_WIDTH - 1]
+        low, high = int(frames.min()), int(frames.max()) + 1
+        spectrum = self.transform.spectrum(low, high)
+        around = np.pad(np.abs(spectrum)[frames - low], ((0, 0), (MEDIAN_WIDTH // 2,) * 2), mode="symmetric")
+        return spectrum[first - low : end - low], self._mask(around, first, end)
+
+    def _mask(self, around: np.ndarray, first: int, end: int) -> np.ndarray:
+        n, n_low, margin = self.transform.n_frames, self.n_low, MEDIAN_WIDTH - 1
+        mask = np.zeros((end - first, around.shape[1] - margin), dtype=np.float32)
+        mask[:, :n_low] = _soft_mask(around[:, : n_low + margin])
+        for start, stop in ((0, self.n_ends), (n - self.n_ends, n)):
+            a, b = max(start, first) - first, min(stop, end) - first
+            if a < b:
+                mask[a:b, n_low:] = _soft_mask(around[a : b + margin, n_low:])
+        return mask
+
+
+def _soft_mask(around: np.ndarray) -> np.ndarray:
+    """Mask of a spectrogram that has 15 more frames and bins on each side: (n_frames + 30, n_bins + 30) -> smaller."""
+    half = MEDIAN_WIDTH // 2
+    lasting = _running_median(around[:, half:-half].T).T
+    spread = _running_median(around[half:-half])
+    largest = np.maximum(lasting, spread)
+    silent = largest < np.finfo(np.float32).tiny
+    largest[silent] = 1
+    lasting, spread = (lasting / largest) ** 2, (spread / largest) ** 2
+    lasting[silent] = spread[silent] = 1
+    return lasting / (lasting + spread)
+
+
+def _running_median(rows: np.ndarray) -> np.ndarray:
+    """Median of each 31 neighbours in a row: (n_rows, n + 30) -> (n_rows, n)."""
+    half = MEDIAN_WIDTH // 2
+    # The rows one after the other are one long row, which SciPy filters far faster: only what is cut off sees two rows.
+    return scipy.ndimage.median_filter(rows.ravel(), MEDIAN_WIDTH).reshape(rows.shape)[:, half:-half]
+
+
+class _OverlapAdd:
+    """Inverse of a masked, centred short-time Fourier transform with a Hann window, block by block."""
+
+    def __init__(self, n_fft: int, hop_length: int) -> None:
+        self.n_fft, self.hop_length = n_fft, hop_length
+        self.n_hops = -(-n_fft // hop_length)
+        self.window = np.zeros(self.n_hops * hop_length, dtype=np.float32)
+        self.window[:n_fft] = hann(n_fft)
+        # Row by row one hop: every frame adds to `n_hops` rows, so frames overlap without a loop over them.
+        self.signal = np.zeros((self.n_hops - 1, hop_length), dtype=np.float32)
+        self.weight = np.zeros_like(self.signal)
+
+    def add(self, spectrum: np.ndarray, mask: np.ndarray, *, last: bool) -> np.ndarray:
+        """Add frames and return the samples that no later frame reaches (all of them after the last frame).
+
+        Every block but the last must be a multiple of 64 frames, or the sums are rounded in another order.
+        """
+        more = np.zeros((len(spectrum), self.hop_length), dtype=np.float32)
+        signal, weight = np.concatenate([self.signal, more]), np.concatenate([self.weight, more])
+        frame = np.zeros((_SUM_FRAMES, len(self.window)), dtype=np.float32)
+        for first in range(0, len(spectrum), _SUM_FRAMES):
+            block = slice(first, first + _SUM_FRAMES)
+            n_block = len(spectrum[block])
+            frame[:n_block, : self.n_fft] = scipy.fft.irfft(
+                spectrum[block] * mask[block], n=self.n_fft, overwrite_x=True
+            )
+            frame *= self.window
+            for hop in range(self.n_hops):
+                part = slice(hop * self.hop_length, (hop + 1) * self.hop_length)
+                signal[first + hop : first + hop + n_block] += frame[:n_block, part]
+                weight[first + hop : first + hop + n_block] += self.window[part] ** 2
+        n_done = len(signal) if last else len(spectrum)
+        self.signal, self.weight = signal[n_done:], weight[n_done:]
+        signal, weight = signal[:n_done], weight[:n_done]
+        return np.divide(signal, weight, out=signal, where=weight > np.finfo(np.float32).tiny).ravel()
+
+
+def _decimated(parts: Iterable[np.ndarray], factor: int, n: int) -> np.ndarray:
+    """Resample a signal of `n` samples that comes in parts to a `factor`-th of its rate, as `audio.resample` does."""
+    y = np.zeros(-(-n // factor), dtype=np.float32)
+    done = 0
+    for chunk in parts if factor == 1 else _resampled(parts, factor):
+        fitting = chunk[: len(y) - done]  # soxr rounds the length its own way
+        y[done : done + len(fitting)] = fitting
+        done += len(fitting)
+    return y
+
+
+def _resampled(parts: Iterable[np.ndarray], factor: int) -> Iterator[np.ndarray]:
+    stream = soxr.ResampleStream(factor, 1, 1, dtype="float32", quality="soxr_hq")
+    for part in parts:
+        yield stream.resample_chunk(part)
+    yield stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+
+
+# Pitch classes -------------------------------------------------------------------------------------------------------
+
+
+def _chroma_cqt(y: np.ndarray, rate: float, hop: int) -> np.ndarray:
+    """Pitch classes from a constant-Q transform, the strongest of a frame 1: (n,) -> (1 + n // hop, 12)."""
+    transform = Stft(y, 4 * hop, hop)
+    found = tuning(transform.magnitudes(), sample_rate=rate, n_fft=4 * hop, bins_per_octave=BINS_PER_OCTAVE)
+    bank = _cqt_bank(rate, found)
+    octaves = [(-(-len(y) // 2**octave), hop // 2**octave) for octave in range(N_OCTAVES)]
+    n_frames = min(_n_responses(n, hop, bank.n_fft) for n, hop in octaves)
+    chroma = np.zeros((n_frames, N_CHROMA), dtype=np.float32)
+    for (_, hop), scale in zip(octaves, bank.scales, strict=True):
+        chroma += (_filter_octave(y, hop, bank)[:n_frames] * scale) @ bank.to_chroma
+        # Half the rate moves the same filters down by an octave.
+        y = audio.resample(y, 2, 1)
+    return normalize(chroma, np.inf)
+
+
+def _n_responses(n: int, hop: int, n_fft: int) -> int:
+    """Number of frames of `_filter_octave`."""
+    return 1 + (n + 2 * (n_fft // 2) - n_fft) // hop
+
+
+def _filter_octave(y: np.ndarray, hop: int, bank: filters.CqtBank) -> np.ndarray:
+    """Magnitude of the top octave's filters at every hop: (n,) -> (1 + n // hop, 36)."""
+    response = np.empty((_n_responses(len(y), hop, bank.n_fft), BINS_PER_OCTAVE), dtype=np.float32)
+    for first in range(0, len(response), _SUM_FRAMES):
+        end = min(first + _SUM_FRAMES, len(response))
+        start = first * hop - bank.n_fft // 2
+        samples = padded(y, start, start + (end - 1 - first) * hop + bank.n_fft)
+        frames = sliding_window_view(samples, bank.n_fft)[::hop]
+        response[first:end] = np.abs(scipy.fft.rfft(frames)[:, bank.bins] @ bank.filters)
+    return response
+
+
+_cqt_bank = lru_cache(maxsize=128)(filters.cqt_bank)  # there are 100 tunings

@@ -1,0 +1,158 @@
+"""Standardise the spectral statistics and project them on their principal components."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsat.core import files
+from fsat.core.errors import FsatError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A fitted projection, as plain arrays.
+
+    Attributes
+    ----------
+    mean, scale : np.ndarray [shape=(d,), dtype=float64]
+        Of each statistic over the training clips; scale is 1 for a constant one.
+    center : np.ndarray [shape=(d,), dtype=float64]
+        Mean of the standardised statistics (0 but for rounding).
+    components : np.ndarray [shape=(k, d), dtype=float64]
+        Rows of unit length, by falling variance; the largest entry of each is positive.
+    columns : list of str, length d
+        Names of the statistics.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    center: np.ndarray
+    components: np.ndarray
+    columns: list[str]
+
+
+def fit(statistics: "pd.DataFrame", *, n_components: int) -> tuple[Projection, np.ndarray]:
+    """Fit ``make_pipeline(StandardScaler(), PCA(k))`` with k = `n_components`, or what the data allow if that is less.
+
+    n clips span at most n - 1 directions, fewer if some are equal; directions without variance are left out.
+
+    Parameters
+    ----------
+    statistics : pd.DataFrame [shape=(n, d)]
+        Numbers only, one row a training clip.
+    n_components
+        Components wanted, at least 1.
+
+    Returns
+    -------
+    projection : Projection
+    explained : np.ndarray [shape=(k,), dtype=float64]
+        Share of the variance that each component explains.
+
+    Raises
+    ------
+    FsatError
+        If a value is not finite, or the clips do not differ at all.
+    """
+    # scikit-learn takes about a second to import.
+    from sklearn.decomposition import PCA
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
+
+    values = _finite(statistics)
+    n, d = values.shape
+    if n < 2:
+        raise FsatError(f"principal components need at least 2 training clips, there are {n}.")
+    scaler, pca = StandardScaler(), PCA(min(n_components, n - 1, d), svd_solver="full")
+    # With one thread the result does not depend on the number of cores.
+    with threadpool_limits(limits=1, user_api="blas"), np.errstate(invalid="ignore"):
+        make_pipeline(scaler, pca).fit(values)
+    rounding = max(n, d) * np.finfo(np.float64).eps
+    rank = int((pca.singular_values_ > rounding * max(pca.singular_values_[0], 1.0)).sum())
+    if rank == 0:
+        raise FsatError("all training clips have the same statistics: no principal component. Check the dataset.")
+    projection = Projection(
+        scaler.mean_, scaler.scale_, pca.mean_, pca.components_[:rank], [str(name) for name in statistics.columns]
+    )
+    return projection, pca.explained_variance_ratio_[:rank]
+
+
+def project(statistics: "pd.DataFrame", projection: Projection) -> np.ndarray:
+    """Principal components of clips, those fitted on or new ones.
+
+    Parameters
+    ----------
+    statistics : pd.DataFrame [shape=(n, d)]
+        Has the columns of the projection, in any order; others are ignored.
+
+    Returns
+    -------
+    np.ndarray [shape=(n, k), dtype=float32]
+
+    Raises
+    ------
+    FsatError
+        If a column is missing or a value is not finite.
+    """
+    missing = [name for name in projection.columns if name not in statistics.columns]
+    if missing:
+        raise FsatError(f"{len(missing)} statistics of the projection are missing, first {missing[0]}. Fit it anew.")
+    return project_rows(_finite(statistics[projection.columns]), projection)
+
+
+def project_rows(values: np.ndarray, projection: Projection) -> np.ndarray:
+    """Principal components, float32 (n, k), of finite statistics, float64 (n, d), in the projection's order."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        standard = (values - projection.mean) / projection.scale - projection.center  # (n, d)
+        components: np.ndarray = (standard @ projection.components.T).astype(np.float32)  # (n, k)
+    return components
+
+
+def save(path: str | Path, projection: Projection) -> None:
+    """Write a projection as npz of plain arrays."""
+    files.write_npz(
+        path,
+        mean=projection.mean,
+        scale=projection.scale,
+        center=projection.center,
+        components=projection.components,
+        columns=np.array(projection.columns, dtype=np.str_),
+    )
+
+
+def load(path: str | Path) -> Projection:
+    """Read what `save` wrote; `FsatError` if it is missing, broken or of another kind."""
+    arrays = files.read_npz(path)
+    try:
+        mean, scale, center, components = (arrays[name] for name in ("mean", "scale", "center", "components"))
+        columns = arrays["columns"]
+    except KeyError as missing:
+        raise FsatError(f"{path}: has no array {missing}, so it is no projection. Run `dvc repro pca`.") from missing
+    d = len(columns) if columns.ndim == 1 else -1
+    numbers = all(np.issubdtype(array.dtype, np.floating) for array in (mean, scale, center, components))
+    shapes = [array.shape for array in (mean, scale, center)]
+    if not numbers or shapes != [(d,)] * 3 or components.ndim != 2 or components.shape[1] != d:
+        raise FsatError(f"{path}: arrays do not fit together, so it is no projection. Run `dvc repro pca`.")
+    return Projection(mean, scale, center, components, [str(name) for name in columns])
+
+
+def component_names(k: int) -> list[str]:
+    """``pc000``, ``pc001``, ..."""
+    return [f"pc{number:03d}" for number in range(k)]
+
+
+def _finite(statistics: "pd.DataFrame") -> np.ndarray:
+    values = statistics.to_numpy(dtype=np.float64)
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        name = statistics.columns[column]
+        raise FsatError(f"statistic {name} of clip {statistics.index[row]} is {values[row, column]}. Run `dvc repro`.")
+    return values

@@ -1,0 +1,97 @@
+"""Short-time Fourier transform in blocks of frames, so that memory does not grow with the length of a signal.
+
+Spectrograms are (n_frames, n_bins): time first. Frames are centred, with a Hann window and zeros around the signal, as
+those of `librosa.stft`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
+
+# The last block takes what is left, up to twice as much: short blocks would make matrix products round in another way.
+BLOCK_FRAMES = 1024
+_FFT_FRAMES = 64  # frames of one transform stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Stft:
+    """The transform of a signal, of which any range of frames can be computed.
+
+    Attributes
+    ----------
+    x : np.ndarray [shape=(n,), dtype=float32]
+    n_fft, hop_length : int
+        Length of a frame and step between frames, in samples.
+    """
+
+    x: np.ndarray
+    n_fft: int
+    hop_length: int
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames; 1 + n // hop_length for even `n_fft`."""
+        return 1 + (len(self.x) + 2 * (self.n_fft // 2) - self.n_fft) // self.hop_length
+
+    def spectrum(self, first: int, end: int) -> np.ndarray:
+        """Frames `first` to `end` (exclusive): complex64 (end - first, 1 + n_fft // 2)."""
+        return self._whole[first:end] if len(blocks(self.n_frames)) == 1 else self._computed(first, end)
+
+    @cached_property
+    def _whole(self) -> np.ndarray:
+        """All frames of a signal that is one block: they are asked for more than once."""
+        return self._computed(0, self.n_frames)
+
+    def _computed(self, first: int, end: int) -> np.ndarray:
+        spectrum = np.empty((end - first, 1 + self.n_fft // 2), dtype=np.complex64)
+        for start in range(first, end, _FFT_FRAMES):
+            frames = self._samples(start, min(start + _FFT_FRAMES, end))
+            # In float64: rounding in a float32 transform shows in the valleys of the spectral contrast.
+            spectrum[start - first : start - first + len(frames)] = scipy.fft.rfft(
+                frames * hann(self.n_fft), overwrite_x=True
+            )
+        return spectrum
+
+    def magnitudes(self) -> Iterator[np.ndarray]:
+        """Yield the magnitude of all frames block by block: float32 (n_block, 1 + n_fft // 2)."""
+        for first, end in blocks(self.n_frames):
+            yield np.abs(self.spectrum(first, end))
+
+    def _samples(self, first: int, end: int) -> np.ndarray:
+        """Samples of frames `first` to `end`, zeros outside the signal: float32 (end - first, n_fft)."""
+        start = first * self.hop_length - self.n_fft // 2
+        stop = (end - 1) * self.hop_length - self.n_fft // 2 + self.n_fft
+        return sliding_window_view(padded(self.x, start, stop), self.n_fft)[:: self.hop_length]
+
+
+def stft(x: np.ndarray, n_fft: int, hop_length: int) -> np.ndarray:
+    """All frames of the short-time Fourier transform: (n,) -> complex64 (n_frames, 1 + n_fft // 2)."""
+    transform = Stft(x, n_fft, hop_length)
+    return transform.spectrum(0, transform.n_frames)
+
+
+def blocks(n_frames: int) -> list[tuple[int, int]]:
+    """First frame and end of each block.
+
+    >>> blocks(1), blocks(1500), blocks(2100)
+    ([(0, 1)], [(0, 1500)], [(0, 1024), (1024, 2100)])
+    """
+    starts = range(0, max(n_frames - BLOCK_FRAMES, 0) + 1, BLOCK_FRAMES)
+    return [(start, n_frames if start == starts[-1] else start + BLOCK_FRAMES) for start in starts]
+
+
+def padded(x: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Samples `start` to `stop`, both of which may lie outside the signal, where it is 0."""
+    inside = x[max(start, 0) : max(stop, 0)]
+    before = min(max(-start, 0), stop - start)
+    return np.pad(inside, (before, stop - start - before - len(inside)))
+
+
+@lru_cache(maxsize=4)
+def hann(n: int) -> np.ndarray:
+    """Periodic Hann window, float64 (n,)."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)

@@ -1,0 +1,97 @@
+"""Clips with what a network needs of them: frames, principal components, labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsat.core.errors import FsatError
+from fsat.inputs.frames import FrameStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a network trains on or is asked about: row i of every array belongs to clip i.
+
+    Attributes
+    ----------
+    fnames : list of str, length n
+    store : FrameStore
+    rows : np.ndarray [shape=(n,), dtype=int64]
+        Position of each clip in the store.
+    components : np.ndarray [shape=(n, P), dtype=float32] or None
+    targets : np.ndarray [shape=(n, C), dtype=float32]
+        One-hot labels; all zero where the label is unknown.
+    """
+
+    fnames: list[str]
+    store: FrameStore
+    rows: np.ndarray
+    components: np.ndarray | None
+    targets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def n_components(self) -> int:
+        """Number of principal components, 0 without."""
+        return 0 if self.components is None else self.components.shape[1]
+
+
+def select(
+    store: FrameStore,
+    fnames: Sequence[str],
+    *,
+    labels: Sequence[str],
+    classes: Sequence[str],
+    components: "pd.DataFrame | None" = None,
+) -> Examples:
+    """Examples of the named clips, in that order.
+
+    Parameters
+    ----------
+    labels : sequence of str, length n, or empty
+        Label of each clip; empty where there are none.
+    classes : sequence of str, length C
+        The order of the network's outputs.
+    components : pd.DataFrame or None
+        fname and one column a component.
+
+    Raises
+    ------
+    FsatError
+        If a clip has no frames or no components.
+    """
+    targets = np.zeros((len(fnames), len(classes)), dtype=np.float32)
+    if len(labels):
+        column = {label: number for number, label in enumerate(classes)}
+        targets[np.arange(len(fnames)), [column[label] for label in labels]] = 1
+    values = None
+    if components is not None:
+        wanted = components.set_index("fname").reindex(list(fnames))
+        if wanted.isna().any(axis=None):
+            missing = wanted.index[wanted.isna().any(axis=1)][0]
+            raise FsatError(f"No principal components for clip '{missing}'. Run `dvc repro pca`.")
+        values = wanted.to_numpy(dtype=np.float32)
+    return Examples(list(fnames), store, store.rows(fnames), values, targets)
+
+
+def split_fold(
+    store: FrameStore, folds: "pd.DataFrame", fold: int, *, components: "pd.DataFrame | None" = None
+) -> tuple[Examples, Examples, list[str]]:
+    """Training clips and held-out clips of one fold, and the classes in alphabetical order.
+
+    `folds` has the columns fname, label, fold.
+    """
+    classes = sorted(folds["label"].unique())
+    parts = []
+    for rows in (folds[folds["fold"] != fold], folds[folds["fold"] == fold]):
+        parts.append(
+            select(store, rows["fname"].tolist(), labels=rows["label"].tolist(), classes=classes, components=components)
+        )
+    return parts[0], parts[1], classes

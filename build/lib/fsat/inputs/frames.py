@@ -1,0 +1,97 @@
+"""Log-mel frames of many clips as one memory-mapped array: ``frames.npy`` (total_frames, n_mels) and ``index.csv``."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from fsat.core import files
+from fsat.core.errors import FsatError
+
+# Doc: the recipe scales decibels to about [0, 1] by these two limits, which are those of the full training set.
+DB_MIN, DB_MAX = -90.5, 39.21
+
+
+@dataclass(frozen=True)
+class FrameStore:
+    """Frames of `n` clips.
+
+    Attributes
+    ----------
+    frames : np.ndarray [shape=(total_frames, n_mels), dtype=float32]
+        Log-mel spectrograms in dB, one clip after the other; memory-mapped, so every process shares one copy.
+    fnames : list of str, length n
+    starts, lengths : np.ndarray [shape=(n,), dtype=int64]
+        First frame and number of frames (at least 1) of each clip.
+    """
+
+    frames: np.ndarray
+    fnames: list[str]
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    def rows(self, fnames: Iterable[str]) -> np.ndarray:
+        """Positions of the named clips, int64; `FsatError` names the first that is missing."""
+        position = {fname: row for row, fname in enumerate(self.fnames)}
+        try:
+            return np.array([position[fname] for fname in fnames], dtype=np.int64)
+        except KeyError as missing:
+            raise FsatError(f"No mel frames for clip {missing}. Run `dvc repro mel`.") from missing
+
+
+def write_frames(folder: str | Path, clips: Iterable[tuple[str, np.ndarray]], *, n_mels: int) -> None:
+    """Write clips one by one, holding one at a time in memory.
+
+    Parameters
+    ----------
+    clips : iterable of (fname, array [shape=(n_frames, n_mels)])
+    """
+    import pandas as pd
+
+    rows: list[tuple[str, int, int]] = []
+    total = 0
+    with files.atomic_folder(folder) as part:
+        with (part / "frames.npy").open("wb") as stream:
+            _write_npy_header(stream, shape=(0, n_mels))
+            for fname, spectrogram in clips:
+                array = np.ascontiguousarray(spectrogram, dtype="<f4")
+                if array.ndim != 2 or array.shape[1] != n_mels or len(array) == 0:
+                    raise ValueError(f"{fname}: frames of shape {array.shape}, expected (>= 1, {n_mels})")
+                stream.write(array.data)
+                rows.append((fname, total, len(array)))
+                total += len(array)
+            stream.seek(0)
+            _write_npy_header(stream, shape=(total, n_mels))
+        files.write_csv(part / "index.csv", pd.DataFrame(rows, columns=["fname", "start", "n_frames"]))
+
+
+def _write_npy_header(stream: BinaryIO, *, shape: tuple[int, int]) -> None:
+    """Write a header whose length does not depend on shape[0]: NumPy pads it so that an array can grow in place."""
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+
+
+def open_frames(folder: str | Path) -> FrameStore:
+    """Open what `write_frames` wrote; `FsatError` if it is missing, broken or of another kind."""
+    folder = Path(folder)
+    index = files.read_csv(folder / "index.csv")
+    try:
+        frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        message = f"{folder}/frames.npy: cannot be read as an array ({error}). Run `dvc repro mel` to make it again."
+        raise FsatError(message) from error
+    starts, lengths = index["start"].to_numpy(np.int64), index["n_frames"].to_numpy(np.int64)
+    follow_on = (lengths >= 1).all() and np.array_equal(starts, np.cumsum(lengths) - lengths)
+    if frames.ndim != 2 or frames.dtype != np.float32 or int(lengths.sum()) != len(frames) or not follow_on:
+        raise FsatError(f"{folder}: frames.npy and index.csv do not belong together. Run `dvc repro mel`.")
+    return FrameStore(frames, index["fname"].tolist(), starts, lengths)
+
+
+def scale_db(db: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Decibels to about [0, 1], the range a network reads: ``(x + 90.5) / (39.21 + 90.5)``; dtype is kept.
+
+    The result goes to `out` where that is given, which may be `db` itself.
+    """
+    shifted = np.subtract(db, np.float32(DB_MIN), out=out)
+    return np.divide(shifted, np.float32(DB_MAX - DB_MIN), out=out)

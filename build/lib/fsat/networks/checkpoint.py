@@ -1,0 +1,122 @@
+"""The state of an unfinished training: kept after each epoch, resumed to the same bytes, one process at a time."""
+
+import hashlib
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import filelock
+import keras
+import numpy as np
+
+from fsat.core import files
+from fsat.core.errors import FsatError
+
+
+@dataclass
+class Progress:
+    """Where a training stands between two epochs.
+
+    Attributes
+    ----------
+    phase, epoch : int
+        Number of the phase, and of its epochs that are done.
+    phase_state : dict
+        Counters of the phase (rate, plateau, early end).
+    best_loss : float
+        Lowest validation loss of this phase.
+    history : list of dict
+        A row an epoch.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    phase_state: dict[str, Any] = field(default_factory=dict)
+    best_loss: float = math.inf
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _arrays(model: keras.Model, best: list[np.ndarray]) -> dict[str, np.ndarray]:
+    optimizer, chance = (
+        [keras.ops.convert_to_numpy(variable) for variable in variables]
+        for variables in (model.optimizer.variables, _chance(model))
+    )
+    groups = {"weight": model.get_weights(), "best": best, "optimizer": optimizer, "chance": chance}
+    return {f"{name}{number:04d}": array for name, group in groups.items() for number, array in enumerate(group)}
+
+
+def keep(state: Path, model: keras.Model, best: list[np.ndarray], progress: Progress) -> None:
+    """Write everything a training needs to go on: weights, optimiser, best weights so far, counters."""
+    files.write_npz(state, progress=np.array(json.dumps(vars(progress))), **_arrays(model, best))
+
+
+def _chance(model: keras.Model) -> list[keras.Variable]:
+    """States of the random generators of a backbone with dropout, which `get_weights` leaves out."""
+    weights = {id(variable) for variable in model.weights}
+    return [variable for variable in model.non_trainable_variables if id(variable) not in weights]
+
+
+def restore(state: Path, model: keras.Model) -> tuple[Progress, list[np.ndarray]]:
+    """Put a model and its optimiser where `keep` left them; returns the counters and the best weights so far."""
+    arrays = files.read_npz(state)
+    progress = Progress(**json.loads(str(arrays.pop("progress"))))
+    groups: dict[str, list[np.ndarray]] = {"weight": [], "best": [], "optimizer": [], "chance": []}
+    for name in sorted(arrays):
+        groups[name[:-4]].append(arrays[name])
+    model.set_weights(groups["weight"])
+    variables = [*model.optimizer.variables, *_chance(model)]
+    for variable, value in zip(variables, groups["optimizer"] + groups["chance"], strict=True):
+        variable.assign(value)
+    return progress, groups["best"]
+
+
+def fingerprint(inputs: Iterable[Path], numbers: object) -> str:
+    """Hash of all that shapes a training: input files, numbers, library versions and the code that is loaded.
+
+    The state of an unfinished training is kept under this name, so that a changed parameter, clip or line of code
+    starts afresh.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    code = {
+        name: getattr(module, "__file__", None)
+        for name, module in sys.modules.items()
+        if name.split(".")[0] == "fsat" or name == "__main__"
+    }
+    sources = [Path(file) for _, file in sorted(code.items()) if file]
+    for path in [*sources, *inputs]:
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "blake2b").digest())
+    backend = keras.backend.backend()
+    digest.update(repr((numbers, backend, [version(name) for name in (backend, "keras", "numpy")])).encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def only_one(folder: Path, name: str) -> Iterator[None]:
+    """Hold the lock of one stage and fold; `FsatError` says who holds it if it is taken.
+
+    The lock ends with the process that holds it, also when that is killed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = folder / f"{name}.owner"
+    lock = filelock.FileLock(folder / f"{name}.lock", blocking=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        holder = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "another process"
+        raise FsatError(
+            f"{name} is being trained by {holder}. Wait for it, or end it, and run `dvc repro` again."
+        ) from None
+    try:
+        owner.write_text(f"process {os.getpid()} on {os.uname().nodename}\n", encoding="utf-8")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()

@@ -1,0 +1,291 @@
+"""Training of one network on one fold: three phases, validated on the held-out clips, resumable after any epoch."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from fsat.core import files, params, seeds
+from fsat.core.errors import FsatError
+from fsat.inputs import batches
+from fsat.inputs.batches import Batch
+from fsat.inputs.examples import Examples
+from fsat.inputs.passes import log_probabilities
+from fsat.networks import backend, checkpoint, schedule
+from fsat.networks.model import build_network, save_network
+from fsat.scoring import metrics
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All numbers of one training besides the network.
+
+    Attributes
+    ----------
+    seed, stage, fold
+        Key of every random draw.
+    bounds : (int, int)
+        Shortest and longest T: `batches.length_range` of all training clips.
+    alpha : float
+        Of mixup; 0 leaves it out.
+    """
+
+    seed: int
+    stage: str
+    fold: int
+    bounds: tuple[int, int]
+    crop: params.Crop
+    alpha: float
+    augment: params.Augment
+    settings: params.Train
+    schedule: params.TrainStage
+
+
+def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Recipe, *, state: Path) -> pd.DataFrame:
+    """Train a network to the end of its schedule; it then holds the weights its last phase hands on.
+
+    Parameters
+    ----------
+    model : keras.Model
+        With its initial weights; compiled here (Adam, categorical cross-entropy).
+    training, heldout : Examples
+        Clips to learn from, and to validate on.
+    state : Path
+        File the training is kept in after each epoch, and resumed from if it is there; see `checkpoint.fingerprint`.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row an epoch: epoch (from 1), phase, learning_rate (of its last batch), loss, val_loss, val_map3,
+        val_accuracy (empty where the epoch was not validated). It holds no times.
+
+    Raises
+    ------
+    FsatError
+        If the loss is no longer a number.
+    """
+    model.compile(optimizer=backend.adam(), loss=keras.losses.CategoricalCrossentropy())
+    model.optimizer.build(model.trainable_variables)
+    step = backend.training_step(model, crop_step=recipe.crop.step)
+    predict = backend.predictor(model)
+    phases = schedule.phases(recipe.schedule)
+    clip_weights = class_weights(training.targets, recipe.settings.class_weight)
+    progress, best = checkpoint.Progress(), model.get_weights()
+    if state.is_file():
+        try:
+            progress, best = checkpoint.restore(state, model)
+            print(f"resumed after epoch {len(progress.history)}", flush=True)
+        except FsatError as error:
+            print(f"starting afresh: {error}", flush=True)
+    clock = _Clock(done=len(progress.history))
+
+    while progress.phase < len(phases):
+        phase = phases[progress.phase]
+        phase.restore(progress.phase_state)
+        while progress.epoch < phase.max_epochs and not phase.ended:
+            loss, rate = _run_epoch(model, step, training, clip_weights, recipe, phase, progress)
+            row: dict[str, Any] = {
+                "epoch": len(progress.history) + 1,
+                "phase": phase.name,
+                "learning_rate": rate,
+                "loss": loss,
+            }
+            progress.epoch += 1
+            if progress.epoch % recipe.settings.validate_every == 0 or progress.epoch == phase.max_epochs:
+                row |= validate(predict, heldout, recipe)
+                phase.validated(row["val_loss"])
+                if row["val_loss"] < progress.best_loss:
+                    progress.best_loss, best = row["val_loss"], model.get_weights()
+            progress.history.append(row)
+            progress.phase_state = phase.state()
+            print(clock.line(row, phases, progress), flush=True)
+            if not (math.isfinite(loss) and math.isfinite(row.get("val_loss", 0.0))):
+                raise FsatError(
+                    f"Training diverged in epoch {row['epoch']} of {recipe.stage}, fold {recipe.fold}: the loss is "
+                    f"{loss}, the validation loss {row.get('val_loss', 'not computed')}. "
+                    f"Lower the learning rate (train.{recipe.stage}), or use train.precision: float32."
+                )
+            if progress.epoch < phase.max_epochs and not phase.ended:
+                checkpoint.keep(state, model, best, progress)
+        if recipe.settings.select == "best":
+            model.set_weights(best)
+        progress.phase, progress.epoch, progress.phase_state = progress.phase + 1, 0, {}
+        progress.best_loss, best = math.inf, model.get_weights()
+        checkpoint.keep(state, model, best, progress)
+    columns = ["epoch", "phase", "learning_rate", "loss", "val_loss", "val_map3", "val_accuracy"]
+    return pd.DataFrame(progress.history, columns=columns)
+
+
+def _run_epoch(
+    model: keras.Model,
+    step: Callable[[Batch, np.ndarray], Callable[[], float]],
+    training: Examples,
+    clip_weights: np.ndarray,
+    recipe: Recipe,
+    phase: schedule.Phase,
+    progress: checkpoint.Progress,
+) -> tuple[float, float]:
+    """One pass over the training clips; returns mean loss and last learning rate."""
+    n_batches = math.ceil(len(training) / recipe.settings.batch_size)
+    model.reset_metrics()
+    rate, loss = math.nan, lambda: math.nan
+    plan = epoch_batches(training, recipe, epoch=len(progress.history))
+    for number, batch in enumerate(batches.prefetched(plan)):
+        rate = phase.rate(progress.epoch, number, n_batches)
+        model.optimizer.learning_rate = rate
+        loss = step(batch, batch.targets @ clip_weights)
+    return loss(), rate
+
+
+def epoch_batches(examples: Examples, recipe: Recipe, *, epoch: int) -> Iterator[Batch]:
+    """The batches of one epoch: every clip once, the last batch filled up with clips from the first.
+
+    Partners for mixup come from an independent permutation. Each batch depends on (seed, stage, fold, epoch, batch)
+    alone.
+    """
+    size = min(recipe.settings.batch_size, len(examples))
+    n_batches = math.ceil(len(examples) / size)
+    key = (recipe.seed, recipe.stage, recipe.fold, "epoch", epoch)
+    rng = seeds.generator(*key)
+    order, partners = (np.resize(rng.permutation(len(examples)), n_batches * size) for _ in range(2))
+    for number in range(n_batches):
+        chosen = slice(number * size, (number + 1) * size)
+        yield batches.training_batch(
+            examples,
+            order[chosen],
+            partners[chosen],
+            bounds=recipe.bounds,
+            step=recipe.crop.step,
+            augment=recipe.augment,
+            alpha=recipe.alpha,
+            rng=seeds.generator(*key, number),
+        )
+
+
+def validate(
+    predict: Callable[[dict[str, np.ndarray]], np.ndarray], heldout: Examples, recipe: Recipe
+) -> dict[str, float]:
+    """Cross-entropy, MAP@3 and accuracy on fixed crops of the held-out clips at all test lengths.
+
+    The loss is the mean over clips and lengths; MAP@3 and accuracy are those of the geometric mean over lengths.
+    """
+    total = np.zeros(heldout.targets.shape)
+    lengths = batches.test_lengths(recipe.bounds, recipe.settings.validation_lengths, step=recipe.crop.step)
+    for n_frames in lengths:
+        key = (recipe.seed, recipe.stage, recipe.fold, "validation", n_frames)
+        crops = batches.crop_pass(heldout, n_frames, recipe.settings.batch_size, key)
+        outputs = [predict(batch.inputs) for batch in batches.prefetched(crops)]
+        total += log_probabilities(np.concatenate(outputs))
+    mean = total / len(lengths)
+    labels = heldout.targets.argmax(axis=1)
+    return {
+        "val_loss": float(-(heldout.targets * mean).sum() / len(heldout)),
+        "val_map3": metrics.map_at_k(mean, labels),
+        "val_accuracy": metrics.accuracy(mean, labels),
+    }
+
+
+def class_weights(targets: np.ndarray, kind: str) -> np.ndarray:
+    """Weight of each class in the loss, float32 (C,): ones, or n / (C x clips of the class) for "balanced"."""
+    if kind == "none":
+        return np.ones(targets.shape[1], dtype=np.float32)
+    counts = targets.sum(axis=0)
+    return np.where(counts > 0, len(targets) / (len(counts) * np.maximum(counts, 1)), 0).astype(np.float32)
+
+
+# One fold, start to end ---------------------------------------------------------------------------------------------
+
+
+def train_fold(
+    architecture: params.Model,
+    fill: Callable[[keras.Model], None],
+    training: Examples,
+    heldout: Examples,
+    recipe: Recipe,
+    *,
+    inputs: Iterable[Path],
+    state_folder: Path,
+    out: Path,
+) -> None:
+    """Train one network on one fold and write its folder: `model.weights.h5`, `history.csv`, `summary.json`.
+
+    Parameters
+    ----------
+    fill : function
+        Gives the fresh network its initial weights.
+    inputs : paths
+        Files the result depends on besides the code: see `checkpoint.fingerprint`.
+    """
+    name = f"{recipe.stage}-fold{recipe.fold}"
+    # Kept in the summary, so that predicting with the weights needs no parameter file.
+    network = {
+        "backbone": architecture.backbone,
+        "width": architecture.width,
+        "batchnorm_momentum": architecture.batchnorm_momentum,
+        "n_mels": training.store.frames.shape[1],
+        "n_classes": training.targets.shape[1],
+        "n_components": training.n_components,
+    }
+    with checkpoint.only_one(state_folder, name):
+        state = state_folder / f"{name}-{checkpoint.fingerprint(inputs, (network, recipe))}.npz"
+        settings = recipe.settings
+        backend.prepare(
+            *(recipe.seed, recipe.stage, recipe.fold),
+            precision=settings.precision,
+            deterministic=settings.deterministic,
+        )
+        model = build_network(**network)
+        fill(model)
+        print(
+            f"{name}: {len(training)} clips to learn from, {len(heldout)} held out, "
+            f"T {recipe.bounds[0]} to {recipe.bounds[1]} frames",
+            flush=True,
+        )
+        history = train(model, training, heldout, recipe, state=state)
+        with files.atomic_folder(out) as part:
+            save_network(model, part / "model.weights.h5")
+            files.write_csv(part / "history.csv", history)
+            files.write_json(
+                part / "summary.json",
+                {
+                    "stage": recipe.stage,
+                    "fold": recipe.fold,
+                    "network": network,
+                    "parameters": model.count_params(),
+                    "bounds": list(recipe.bounds),
+                    "clips": {"training": len(training), "heldout": len(heldout)},
+                    "epochs": len(history),
+                    "selected": selected_epoch(history, recipe.settings.select),
+                },
+            )
+        for unfinished in state_folder.glob(f"{name}-*.npz"):
+            unfinished.unlink()
+
+
+def selected_epoch(history: pd.DataFrame, select: str) -> dict[str, float]:
+    """The epoch whose weights a training handed on: the last, or the best of its last phase."""
+    phase = history[history["phase"] == history["phase"].iloc[-1]]
+    row = phase.iloc[-1] if select == "last" else phase.loc[phase["val_loss"].idxmin()]
+    return {"epoch": int(row["epoch"])} | {key: float(row[key]) for key in ("val_loss", "val_map3", "val_accuracy")}
+
+
+class _Clock:
+    """Progress lines with the time left, which no output may hold."""
+
+    def __init__(self, *, done: int) -> None:
+        self.started, self.done = time.monotonic(), done
+
+    def line(self, row: dict[str, Any], phases: list[schedule.Phase], progress: checkpoint.Progress) -> str:
+        seconds = (time.monotonic() - self.started) / (row["epoch"] - self.done)
+        later = sum(phase.max_epochs for phase in phases[progress.phase + 1 :])
+        left = seconds * (phases[progress.phase].max_epochs - progress.epoch + later)
+        text = f"epoch {row['epoch']:4d}  {row['phase']:13s}  rate {row['learning_rate']:.1e}  loss {row['loss']:6.3f}"
+        if "val_loss" in row:
+            text += f"  val_loss {row['val_loss']:6.3f}  val_map3 {row['val_map3']:.3f}"
+        return f"{text}  {seconds:.1f} s/epoch, at most {left / 60:.0f} min left"

@@ -1,0 +1,92 @@
+"""Single clips in the report: what is said about each, its picture and its sound."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fsat.report import media
+from fsat.report.run import Run
+from fsat.scoring import metrics
+from fsat.scoring.outcomes import Outcome
+
+# Pictures and sound of all listed clips; the rest of the page takes a few megabytes on the largest runs.
+MEDIA_BYTES = 12_000_000
+PLAYER_SECONDS = 10.0
+
+
+def cards(run: Run, found: Outcome, chosen: pd.DataFrame, split: str, classes: list[str]) -> Iterator[dict[str, Any]]:
+    """What the page says about each chosen clip; `chosen` is a part of the rows of ``found.clips``."""
+    folder = "train" if split == "heldout" else "test"
+    facts = run.index[run.index["split"] == folder].set_index("fname")
+    trimmed = run.trim[run.trim["split"] == folder].set_index("fname")
+    best = metrics.top_k(found.probabilities)
+    records: Any = chosen.to_dict("records")
+    for row, clip in zip(chosen.index, records, strict=True):
+        fname = clip["fname"]
+        fact = facts.loc[fname]
+        yield {
+            **clip,
+            "key": f"{folder}/{fname}",
+            "top": [(classes[column], float(found.probabilities[row, column])) for column in best[row]],
+            "seconds": float(trimmed.loc[fname, "end"] - trimmed.loc[fname, "start"]) / run.sample_rate,
+            "license": "" if pd.isna(fact["license"]) else fact["license"],
+            "problem": "" if pd.isna(fact["problem"]) else fact["problem"],
+            "freesound_id": _freesound_id(run, fact["freesound_id"]),
+        }
+
+
+def _freesound_id(run: Run, value: Any) -> str:
+    """Number under which freesound.org has the clip; empty where it does not (the demo's numbers are made up)."""
+    number = pd.to_numeric(value, errors="coerce")
+    return "" if run.is_demo or pd.isna(number) else str(int(number))
+
+
+def with_media(run: Run, keys: list[str]) -> dict[str, dict[str, Any]]:
+    """Picture and sound by ``split/fname``, each clip once, until the page is as large as it may be."""
+    intervals = {f"{clip.split}/{clip.fname}": clip for clip in run.trim.itertuples()}
+    found: dict[str, dict[str, Any]] = {}
+    size = 0
+    for key in dict.fromkeys(keys):
+        clip: Any = intervals[key]
+        if clip.start == clip.end:
+            continue
+        store = run.mel[clip.split]
+        row = store.rows([clip.fname])[0]
+        frames = store.frames[store.starts[row] : store.starts[row] + store.lengths[row]]
+        sound = media.player(
+            run.dataset / clip.path, clip.start, clip.end, sample_rate=run.sample_rate, seconds=PLAYER_SECONDS
+        )
+        item = {
+            "png": media.picture(frames),
+            "mp3": sound,
+            "s": round((clip.end - clip.start) / run.sample_rate, 3),
+        }
+        size += len(item["png"]) + len(item["mp3"])
+        if size > MEDIA_BYTES:
+            break
+        found[key] = item
+    return found
+
+
+def rows(run: Run, found: Outcome, split: str, labels: list[str]) -> list[list[Any]]:
+    """Rows for the page's script: fname, fold, given label, verified, freesound id, then label and permille, thrice."""
+    folder = "train" if split == "heldout" else "test"
+    facts = run.index[run.index["split"] == folder].set_index("fname")
+    number = {label: position for position, label in enumerate(labels)}
+    best = metrics.top_k(found.probabilities)
+    permille = np.rint(1000 * np.take_along_axis(found.probabilities, best, axis=1)).astype(int)
+    freesound = facts.loc[found.clips["fname"], "freesound_id"].tolist()
+    clips: Any = found.clips.itertuples()
+    return [
+        [
+            clip.fname,
+            clip.fold,
+            number[clip.actual],
+            -1 if clip.verified is None else int(clip.verified),
+            _freesound_id(run, freesound_id),
+            *np.stack([best[row], permille[row]], axis=1).ravel().tolist(),
+        ]
+        for row, (clip, freesound_id) in enumerate(zip(clips, freesound, strict=True))
+    ]

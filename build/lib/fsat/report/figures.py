@@ -1,0 +1,181 @@
+"""The report's charts, each from the tables of a run, as inline SVG for the page."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fsat.report import charts
+from fsat.scoring import outcomes
+
+STAGES = ("stage1", "stage2")
+# Column of the validation curve, of the training curve if there is one.
+METRICS = {"loss": ("val_loss", "loss"), "map3": ("val_map3", ""), "accuracy": ("val_accuracy", "")}
+METRIC_NAMES = {"loss": "Cross-entropy", "map3": "MAP@3", "accuracy": "Accuracy"}
+_PHASES = {"cyclic": "cyclic", "finetune_low": "low", "finetune_high": "high"}
+_LOSS_QUANTILE, _LOSS_ROOM = 0.98, 1.25
+
+
+def learning_curves(histories: Mapping[int, pd.DataFrame], *, select: str) -> dict[str, dict[str, Any]]:
+    """Charts by metric and stage (``["loss"]["stage1"]``), and by stage the ones of the learning rate."""
+    found: dict[str, dict[str, Any]] = {
+        metric: {stage: _fluid(_metric_plot(histories, stage, metric, select=select)) for stage in STAGES}
+        for metric in METRICS
+    }
+    found["rate"] = {stage: _fluid(_rate_plot(histories, stage)) for stage in STAGES}
+    return found
+
+
+def _fluid(plot: charts.Plot) -> dict[str, Any]:
+    return {"elements": charts.plot(plot), "height": plot.height, "epochs": int(plot.x_range[1])}
+
+
+def of_stage(histories: Mapping[int, pd.DataFrame], stage: str) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Folds in order, each with its epochs of one stage."""
+    for fold in sorted(histories):
+        yield fold, histories[fold][histories[fold]["stage"] == stage]
+
+
+def _epochs(histories: Mapping[int, pd.DataFrame], stage: str) -> tuple[float, float]:
+    return 1.0, float(max(max((len(rows) for _, rows in of_stage(histories, stage)), default=1), 2))
+
+
+def _metric_plot(histories: Mapping[int, pd.DataFrame], stage: str, metric: str, *, select: str) -> charts.Plot:
+    validation, training = METRICS[metric]
+    scale = charts.ticks(0.0, top(histories, metric))
+    curves, marks = [], []
+    for fold, rows in of_stage(histories, stage):
+        epoch = rows["epoch"].to_numpy(np.float64)
+        for column, kind in ((training, "training"), (validation, "validation")):
+            if column:
+                # A loss far off the scale is drawn at its edge.
+                values = np.minimum(rows[column].to_numpy(np.float64), scale[-1])
+                curves.append(charts.Curve(epoch, values, f"{stage} {kind}", f"fold{fold}"))
+        for name, chosen in outcomes.selected_epochs(rows, select=select).items():
+            value = float(rows.loc[rows["epoch"] == chosen, validation].iloc[0])
+            if np.isfinite(value):
+                marks.append((float(chosen), min(value, scale[-1]), name))
+    span = _epochs(histories, stage)
+    return charts.Plot(
+        curves,
+        span,
+        (scale[0], scale[-1]),
+        220,
+        scale,
+        charts.integer_ticks(1, int(span[1])),
+        marks=marks,
+        lines=phase_starts(histories, stage),
+    )
+
+
+def top(histories: Mapping[int, pd.DataFrame], metric: str) -> float:
+    """Upper end of the axis, the same for both stages: outliers do not flatten the rest."""
+    if metric != "loss":
+        return 1.0
+    values = pd.concat([rows[["loss", "val_loss"]] for rows in histories.values()]).to_numpy(np.float64)
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        return 1.0
+    return float(min(values.max(), _LOSS_ROOM * np.quantile(values, _LOSS_QUANTILE)))
+
+
+def phase_starts(histories: Mapping[int, pd.DataFrame], stage: str) -> list[tuple[float, str]]:
+    """First epoch of each phase, of every fold; the name stands at the earliest."""
+    starts: dict[str, set[int]] = {}
+    for _, rows in of_stage(histories, stage):
+        for phase, epochs in rows.groupby("phase", sort=False)["epoch"]:
+            starts.setdefault(str(phase), set()).add(int(epochs.min()))
+    return [
+        (float(epoch), _PHASES.get(phase, phase) if epoch == min(epochs) else "")
+        for phase, epochs in starts.items()
+        for epoch in sorted(epochs)
+    ]
+
+
+def _rate_plot(histories: Mapping[int, pd.DataFrame], stage: str) -> charts.Plot:
+    every = np.concatenate([rows["learning_rate"].to_numpy(np.float64) for rows in histories.values()])
+    every = every[every > 0]
+    low = 10.0 ** np.floor(np.log10(every.min())) if len(every) else 1e-6
+    high = 10.0 ** max(np.ceil(np.log10(every.max())), np.log10(low) + 1) if len(every) else 1.0
+    curves = [
+        charts.Curve(
+            rows["epoch"].to_numpy(np.float64), rows["learning_rate"].to_numpy(np.float64), "anchor", f"fold{fold}"
+        )
+        for fold, rows in of_stage(histories, stage)
+    ]
+    decades = [10.0**power for power in range(round(np.log10(low)), round(np.log10(high)) + 1)]
+    shown = decades if len(decades) <= 3 else [decades[0], decades[-1]]
+    return charts.Plot(curves, _epochs(histories, stage), (low, high), 54, shown, log_y=True)
+
+
+def curve_values(histories: Mapping[int, pd.DataFrame]) -> dict[str, dict[str, dict[str, list[float | None]]]]:
+    """Values by stage, fold and column, rounded, for the page's script; None in epochs without validation."""
+
+    def column(values: "pd.Series[Any]", name: str) -> list[float | None]:
+        digits = 8 if name == "learning_rate" else 4
+        return [round(value, digits) if np.isfinite(value) else None for value in values.to_numpy(np.float64).tolist()]
+
+    names = ("loss", "val_loss", "val_map3", "val_accuracy", "learning_rate")
+    return {
+        stage: {
+            str(fold): {name: column(rows[name], name) for name in names} for fold, rows in of_stage(histories, stage)
+        }
+        for stage in STAGES
+    }
+
+
+def confusion_matrix(counts: np.ndarray, labels: list[str]) -> dict[str, Any]:
+    """Elements, width and height of the page's confusion matrix; `counts` as of `outcomes.confusion`."""
+    elements, width, height = charts.matrix(counts, labels)
+    return {"elements": elements, "width": width, "height": height}
+
+
+def variance(table: pd.DataFrame) -> dict[str, Any]:
+    """Chart of the cumulative share of variance; `table` has the columns component and cumulative."""
+    x, y = table["component"].to_numpy(np.float64), table["cumulative"].to_numpy(np.float64)
+    n = max(len(x), 2)
+    curve = charts.Curve(x, y, "stage2")
+    ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
+    plot = charts.Plot(
+        [curve],
+        (1.0, float(n)),
+        (0.0, 1.0),
+        180,
+        ticks,
+        charts.integer_ticks(1, n),
+        percent=True,
+        marks=[(float(x[-1]), float(y[-1]), "stage2")],
+    )
+    reached = {share: int(np.argmax(y >= share)) + 1 for share in (0.5, 0.9, 0.95, 0.99) if y[-1] >= share}
+    return _fluid(plot) | {"reached": reached, "k": len(x), "total": float(y[-1])}
+
+
+def durations(index: pd.DataFrame) -> dict[str, Any]:
+    """Histogram of clip lengths, training and test clips stacked, on a scale that doubles every four columns."""
+    seconds = {
+        str(split): clips["seconds"].dropna().to_numpy(np.float64)
+        for split, clips in index.groupby("split", sort=False)
+    }
+    every = np.concatenate(list(seconds.values()))
+    every = every[every > 0]
+    shortest, longest = (every.min(), every.max()) if len(every) else (1.0, 2.0)
+    # The first column holds all that is shorter still.
+    low = max(int(np.floor(np.log2(shortest) + 1e-9)), -2)
+    high = max(int(np.ceil(np.log2(longest) - 1e-9)), low + 1)
+    edges = 2.0 ** np.linspace(low, high, 4 * (high - low) + 1)
+    groups = [
+        (split, np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].tolist())
+        for split, values in seconds.items()
+    ]
+    labels = [f"{edge:.3g} s" for edge in edges]
+    if shortest < edges[0]:
+        labels[0] = "0"
+    elements = charts.bars(groups, labels, label_every=4)
+    return {
+        "elements": elements,
+        "height": 160,
+        "median": {split: float(np.median(values)) for split, values in seconds.items() if len(values)},
+        "longest": float(longest),
+        "shortest": float(shortest),
+    }

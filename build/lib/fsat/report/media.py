@@ -1,0 +1,73 @@
+"""Pictures and sound of single clips as data URIs, small enough for a page that holds a hundred of them."""
+
+import base64
+import io
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import soundfile
+from PIL import Image
+
+from fsat.clips import audio
+
+PLAYER_RATE = 16_000  # Hz
+_PEAK, _MAX_GAIN = 0.9, 10.0
+_RANGE_DB = 70.0
+# 64 colours: the eye sees no more here, and a PNG file gets smaller.
+_COLOURS = np.rint(mpl.colormaps["magma"](np.linspace(0, 1, 64))[:, :3] * 255).astype(np.uint8)
+
+
+def player(path: Path, start: int, end: int, *, sample_rate: int, seconds: float) -> str:
+    """The start of a trimmed clip as MP3, mono at 16 kHz, as data URI; empty for an empty interval.
+
+    MP3 because every browser plays it and libsndfile writes the same bytes each time, which its Ogg streams with their
+    random serial numbers are not. Quiet clips are raised, by at most 20 dB.
+
+    Parameters
+    ----------
+    path : Path
+        The clip.
+    start, end
+        Interval in samples at `sample_rate`.
+    seconds
+        Longest sound kept.
+
+    Raises
+    ------
+    fsat.clips.audio.AudioError
+        If the clip cannot be read.
+    """
+    x = audio.load_interval(path, start, end, sample_rate)[: int(seconds * sample_rate)]
+    if len(x) == 0:
+        return ""
+    x = audio.resample(x, sample_rate, PLAYER_RATE)
+    peak = float(np.abs(x).max())
+    x = x * np.float32(min(_PEAK / peak, _MAX_GAIN) if peak > 0 else 1.0)
+    stream = io.BytesIO()
+    soundfile.write(stream, x, PLAYER_RATE, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.5)
+    return _data_uri("audio/mpeg", stream.getvalue())
+
+
+def picture(frames: np.ndarray, *, max_width: int = 320) -> str:
+    """A log-mel spectrogram as PNG data URI: time to the right, low bands below, loudest 70 dB in colour.
+
+    Parameters
+    ----------
+    frames : np.ndarray [shape=(n_frames, n_mels)]
+        In dB, at least one frame.
+    max_width
+        Pixels; longer clips show the maximum of several frames in each.
+    """
+    edges = np.linspace(0, len(frames), min(len(frames), max_width) + 1).astype(np.int64)
+    columns = np.maximum.reduceat(np.asarray(frames, dtype=np.float32), edges[:-1], axis=0)  # (width, n_mels)
+    level = np.clip((columns - columns.max() + _RANGE_DB) / _RANGE_DB, 0.0, 1.0)
+    image = Image.fromarray(np.rint(level * (len(_COLOURS) - 1)).astype(np.uint8).T[::-1])
+    image.putpalette(_COLOURS.tobytes())
+    stream = io.BytesIO()
+    image.save(stream, format="PNG", optimize=True)
+    return _data_uri("image/png", stream.getvalue())
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,296 @@
+"""One run as one page: `build` turns the tables of a run into a self-contained HTML file and a few PNG figures.
+
+The page needs no network and holds no clock: the same run gives the same bytes. Text that comes from a dataset (names,
+labels, licences) is data: Jinja escapes it, the JSON block is escaped by ``tojson``, and the page's content security
+policy names the one script that may run by its hash.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files as resources
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from fsat.report import clips, figures, pngs
+from fsat.report.run import CV_CAUTION, NAMES, SPLITS, STAGES, Run
+from fsat.scoring import metrics, outcomes
+from fsat.scoring.outcomes import Outcome
+
+_LISTED_PROBLEMS = 50
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page, and PNG figures by file name."""
+
+    html: str
+    figures: dict[str, bytes]
+
+
+def build(run: Run, *, mistakes: int, suspicious: int) -> Report:
+    """Render the report of a run.
+
+    Parameters
+    ----------
+    run
+        Its tables; audio of the listed clips is read from ``run.dataset``.
+    mistakes, suspicious
+        Rows of the two lists of clips, at most.
+
+    Raises
+    ------
+    fsat.core.errors.FsatError
+        If tables do not belong together or audio cannot be read.
+    """
+    classes = outcomes.class_names(run.predictions)
+    anchor = outcomes.anchor_predictions(run.components, run.folds, run.predictions)
+    everything = pd.concat([run.predictions, anchor], ignore_index=True)
+    found = {
+        (split, stage): outcomes.outcome(everything, run.index, split=split, stage=stage)
+        for split in SPLITS
+        for stage in STAGES
+    }
+    splits = [split for split in SPLITS if len(found[split, "stage2"].clips)]
+    labels = classes + sorted(
+        {label for split in splits for label in found[split, "stage2"].clips["actual"]} - {*classes}
+    )
+    shown_split = splits[-1]  # the test clips where they have labels
+    wrong = outcomes.mistakes(found[shown_split, "stage2"].clips, limit=mistakes)
+    doubted = outcomes.suspicious(found["heldout", "stage2"].clips, limit=suspicious)
+    cards = {
+        "mistakes": list(clips.cards(run, found[shown_split, "stage2"], wrong, shown_split, classes)),
+        "suspicious": list(clips.cards(run, found["heldout", "stage2"], doubted, "heldout", classes)),
+    }
+    media = clips.with_media(run, [card["key"] for name in ("mistakes", "suspicious") for card in cards[name]])
+    groups = score_groups(run, found, splits)
+    classwise = {
+        split: outcomes.per_class(labels, {stage: found[split, stage].clips for stage in STAGES}) for split in splits
+    }
+    counts = {split: outcomes.confusion(labels, found[split, "stage2"].clips) for split in splits}
+    context = {
+        "run": run,
+        "splits": {split: SPLITS[split] for split in splits},
+        # The test clips first.
+        "shown_splits": {split: SPLITS[split] for split in reversed(splits)},
+        "shown_split": shown_split,
+        "names": NAMES,
+        "groups": groups,
+        "headline": groups[0]["rows"][0],
+        "scale": _scale(groups),
+        "differences": _differences(found, splits),
+        "folds": _per_fold(run, found),
+        "curves": figures.learning_curves(run.histories, select=run.select),
+        "matrices": {split: figures.confusion_matrix(counts[split], labels) for split in splits},
+        "confusions": {split: _confusions(counts[split], labels) for split in splits},
+        "classes": classwise,
+        "cards": cards,
+        "n_silent": sum(card["key"] not in media for name in cards for card in cards[name]),
+        "player_seconds": clips.PLAYER_SECONDS,
+        "variance": figures.variance(run.variance),
+        "durations": figures.durations(run.index),
+        "problems": _problems(run.index),
+        "parameters": _parameters(run),
+        "data": {
+            "labels": labels,
+            "classes": len(classes),
+            "clips": {split: clips.rows(run, found[split, "stage2"], split, labels) for split in splits},
+            "curves": figures.curve_values(run.histories),
+            "media": media,
+        },
+    }
+    caution = "Synthetic demo data." if run.is_demo else ""
+    of_clips = caution if shown_split == "test" or run.select == "last" else f"{caution} {CV_CAUTION}.".strip()
+    which = SPLITS[shown_split]
+    drawn = {
+        "learning_curves.png": pngs.learning_curves(run.histories, select=run.select, caution=caution),
+        "confusion.png": pngs.confusion(counts[shown_split], labels, which, caution=of_clips),
+        "per_class.png": pngs.per_class(classwise[shown_split], which, caution=of_clips),
+    }
+    return Report(_render(context), drawn)
+
+
+def _render(context: dict[str, Any]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fsat.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
+    environment.filters |= {
+        "number": _number,
+        "percent": _percent,
+        "signed": _signed,
+        "length_s": _length,
+        "soft": _soft,
+    }
+    folder = resources("fsat.report") / "templates"
+    script = (folder / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return environment.get_template("report.html.j2").render(
+        **context,
+        # Both are files of this package, no data.
+        style=Markup((folder / "report.css").read_text(encoding="utf-8")),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_hash=digest,
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"  # noqa: RUF001 - a dash, as tables have it
+
+
+def _percent(value: float | None) -> str:
+    """Whole percent, but never 0 or 100 for what is neither."""
+    if value is None:
+        return "–"  # noqa: RUF001
+    if 0 < value < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 <= value < 1 else f"{100 * value:.0f} %"
+
+
+def _length(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _soft(label: str) -> Markup:
+    """A label that may be broken after an underscore."""
+    return Markup("_<wbr>").join(label.split("_"))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")  # noqa: RUF001 - a minus sign
+
+
+# --- scores ----------------------------------------------------------------------------------------------------------
+
+
+def score_groups(run: Run, found: Mapping[tuple[str, str], Outcome], splits: list[str]) -> list[dict[str, Any]]:
+    """The headline table: groups of clips, the most trustworthy first; in each a row a model.
+
+    The networks' scores are those of `metrics/map3.json`; the anchor's are computed here, on the same clips.
+    """
+    parts = [("test", "all", "Test clips", "never seen in training")] if "test" in splits else []
+    if "test" in splits:
+        usages = set(found["test", "stage2"].clips["usage"])
+        parts += [("test", part, f"Of these, {part}", "") for part in ("public", "private") if part in usages]
+    caution = "" if run.select == "last" else f"{CV_CAUTION}: a little optimistic"
+    parts.append(("heldout", "cv", "Cross-validation, held-out clips", caution))
+    groups = []
+    for split, part, title, note in parts:
+        rows = [_score_row(run, found[split, stage], stage, part) for stage in STAGES]
+        groups.append({"title": title, "note": note, "split": split, "rows": rows, "n": rows[0]["n"]})
+    return groups
+
+
+def _score_row(run: Run, found: Outcome, stage: str, part: str) -> dict[str, Any]:
+    clips = found.clips
+    if part in ("public", "private"):
+        clips = clips[clips["usage"] == part]
+    row = {"stage": stage, "name": NAMES[stage], "n": len(clips), "part": part}
+    if stage == "anchor":
+        values = clips["ap3"].to_numpy(np.float64)
+        low, high = metrics.bootstrap_interval(values)
+        return row | {
+            "score": float(values.mean()),
+            "low": low,
+            "high": high,
+            "accuracy": float(clips["correct"].mean()),
+        }
+
+    def stored(table: dict[str, Any]) -> Any:
+        if part == "cv":
+            return table["cv"][stage]
+        return (table["test"] if stage == "stage2" else table["test"]["stage1"])[part]
+
+    low, high = stored(run.scores["ci95"])
+    return row | {"score": stored(run.scores), "low": low, "high": high, "accuracy": stored(run.scores["accuracy"])}
+
+
+def _scale(groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """Common axis of the score table: from a round number below the lowest interval to 1."""
+    lowest = min(row["low"] for group in groups for row in group["rows"])
+    low = max(0.0, np.floor(lowest * 10 - 0.2) / 10)
+    step = 0.1 if low >= 0.5 else 0.2
+    ticks = [round(float(tick), 2) for tick in np.arange(1.0, low - 1e-9, -step)][::-1]
+    return {"low": float(low), "high": 1.0, "ticks": ticks}
+
+
+def _differences(found: Mapping[tuple[str, str], Outcome], splits: list[str]) -> list[dict[str, Any]]:
+    pairs = (("stage2", "stage1"), ("stage2", "anchor"))
+    return [
+        {
+            "split": SPLITS[split],
+            "first": first,
+            "second": second,
+            **outcomes.differences(found[split, first].clips, found[split, second].clips),
+        }
+        for split in reversed(splits)
+        for first, second in pairs
+    ]
+
+
+def _per_fold(run: Run, found: Mapping[tuple[str, str], Outcome]) -> list[dict[str, Any]]:
+    clips = {stage: found["heldout", stage].clips for stage in STAGES}
+    rows = []
+    for fold in sorted(run.histories):
+        row: dict[str, Any] = {"fold": fold}
+        for stage, table in clips.items():
+            mine = table.loc[table["fold"] == fold, "ap3"]
+            row |= {"n": len(mine), stage: float(mine.mean()) if len(mine) else None}
+        rows.append(row)
+    return rows
+
+
+def _confusions(counts: np.ndarray, labels: list[str], *, limit: int = 12) -> list[dict[str, Any]]:
+    """Pairs of labels that are taken for each other most often."""
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    rows, columns = np.nonzero(wrong)
+    order = np.argsort(-wrong[rows, columns], kind="stable")[:limit]
+    totals = counts.sum(axis=1)
+    return [
+        {
+            "row": int(row),
+            "column": int(column),
+            "actual": labels[row],
+            "predicted": labels[column],
+            "count": int(wrong[row, column]),
+            "of": int(totals[row]),
+        }
+        for row, column in zip(rows[order], columns[order], strict=True)
+    ]
+
+
+# --- facts -----------------------------------------------------------------------------------------------------------
+
+
+def _problems(index: pd.DataFrame) -> dict[str, Any]:
+    bad = index[index["problem"].notna() & (index["problem"] != "")]
+    rows = bad[["split", "fname", "problem"]].head(_LISTED_PROBLEMS).to_dict("records")
+    return {"rows": rows, "more": len(bad) - len(rows)}
+
+
+def _parameters(run: Run) -> list[dict[str, Any]]:
+    """Sections of `params.yaml` with their keys, values and meanings."""
+
+    def leaves(mapping: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any, str]]:
+        for key, value in mapping.items():
+            if isinstance(value, dict):
+                yield from leaves(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", value, run.meanings.get(f"{prefix}{key}", "")
+
+    sections: dict[str, list[tuple[str, str, str]]] = {}
+    for key, value, meaning in leaves(run.parameters, ""):
+        section = key.partition(".")[0] if "." in key else "general"
+        shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+        sections.setdefault(section, []).append((key, shown.lower() if isinstance(value, bool) else shown, meaning))
+    return [{"name": name, "rows": rows} for name, rows in sections.items()]

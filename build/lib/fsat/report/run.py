@@ -1,0 +1,78 @@
+"""What a report is made of: the tables of one run, and the names it gives to models and groups of clips."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fsat.inputs.frames import FrameStore
+
+STAGES = ("stage2", "stage1", "anchor")
+NAMES = {
+    "stage2": "Stage 2: mel + PCA",
+    "stage1": "Stage 1: mel only",
+    "anchor": "Anchor: logistic regression",
+}
+SPLITS = {"heldout": "Held-out clips", "test": "Test clips"}
+CV_CAUTION = "cv: weights were chosen on the held-out fold"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a report is made of.
+
+    Attributes
+    ----------
+    predictions, index, folds, trim : pd.DataFrame
+        `data/predictions.parquet`, `data/index.csv`, `data/folds.csv`, `data/trim.csv`.
+    histories : mapping of fold to pd.DataFrame
+        Epochs of both stages: stage, epoch, phase, learning_rate, loss, val_loss, val_map3, val_accuracy; the last
+        three may be missing in some epochs.
+    mel : mapping of "train" and "test" to FrameStore
+    components : mapping of "train" and "test" to pd.DataFrame
+        fname, then the principal components.
+    scores, facts, pca : dict
+        `metrics/map3.json`, `metrics/data.json`, `metrics/pca.json`.
+    variance : pd.DataFrame
+        component, cumulative.
+    parameters : dict
+        Parameters by section, nested as in `params.yaml`.
+    meanings : mapping of dotted key to str
+        What each parameter is.
+    """
+
+    predictions: pd.DataFrame
+    index: pd.DataFrame
+    folds: pd.DataFrame
+    trim: pd.DataFrame
+    histories: Mapping[int, pd.DataFrame]
+    mel: Mapping[str, FrameStore]
+    components: Mapping[str, pd.DataFrame]
+    scores: dict[str, Any]
+    facts: dict[str, Any]
+    pca: dict[str, Any]
+    variance: pd.DataFrame
+    parameters: dict[str, Any]
+    meanings: Mapping[str, str]
+
+    @property
+    def dataset(self) -> Path:
+        """The dataset folder."""
+        return Path(self.parameters["dataset"]["path"])
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the clips are synthesised ones."""
+        return bool(self.facts["synthetic"])
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate in Hz at which `trim` counts."""
+        return int(self.parameters["audio"]["sample_rate"])
+
+    @property
+    def select(self) -> str:
+        """Which epoch's weights a training hands on: best or last."""
+        return str(self.parameters["train"]["select"])

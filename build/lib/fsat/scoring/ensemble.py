@@ -1,0 +1,111 @@
+"""Folds into one prediction: geometric mean, top three labels, submission file."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def geometric_mean(log_probabilities: Sequence[np.ndarray]) -> np.ndarray:
+    """Probabilities (n, C) from logarithms of the same shape: exp(mean of log p), scaled to a sum of 1 a clip.
+
+    >>> geometric_mean([np.log([[0.9, 0.1]]), np.log([[0.1, 0.9]])])
+    array([[0.5, 0.5]])
+    """
+    mean = np.mean(log_probabilities, axis=0)
+    unscaled = np.exp(mean - mean.max(axis=1, keepdims=True, initial=-np.inf))
+    return unscaled / unscaled.sum(axis=1, keepdims=True)
+
+
+def top_labels(probabilities: np.ndarray, labels: Sequence[str], *, k: int = 3) -> list[list[str]]:
+    """The `k` most probable labels of each clip, best first; of equal ones the first in the order of `labels`.
+
+    >>> top_labels(np.array([[0.2, 0.4, 0.4]]), ["a", "b", "c"], k=2)
+    [['b', 'c']]
+    """
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return [[labels[column] for column in row] for row in order]
+
+
+def submission(fnames: Sequence[str], probabilities: np.ndarray, labels: Sequence[str]) -> "pd.DataFrame":
+    """Kaggle's format: fname, and the three best labels separated by spaces; a row a clip, in the order given."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {"fname": list(fnames), "label": [" ".join(row) for row in top_labels(probabilities, labels)]},
+        columns=["fname", "label"],
+    )
+
+
+def combine(folds: "dict[int, pd.DataFrame]") -> "pd.DataFrame":
+    """Predictions of all folds as one table of probabilities.
+
+    Parameters
+    ----------
+    folds : dict of fold to table
+        stage, split ("test" or "heldout"), fname and a column a label: mean log p over the fold's passes.
+
+    Returns
+    -------
+    pd.DataFrame
+        stage, split, fold, fname and a column a label. Test clips: geometric mean over the folds, fold -1.
+        Held-out clips: the prediction of the fold that held them out.
+    """
+    import pandas as pd
+
+    labels = list(next(iter(folds.values())).columns[3:])
+    parts = []
+    for stage in ("stage1", "stage2"):
+        tables = {fold: table[table["stage"] == stage] for fold, table in folds.items()}
+        tests = [table[table["split"] == "test"] for table in tables.values()]
+        parts.append(_part(tests[0], geometric_mean([test[labels].to_numpy() for test in tests]), labels, fold=-1))
+        for fold, table in tables.items():
+            heldout = table[table["split"] == "heldout"]
+            parts.append(_part(heldout, geometric_mean([heldout[labels].to_numpy()]), labels, fold=fold))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _part(rows: "pd.DataFrame", probabilities: np.ndarray, labels: list[str], *, fold: int) -> "pd.DataFrame":
+    import pandas as pd
+
+    keys = rows[["stage", "split", "fname"]].reset_index(drop=True)
+    keys.insert(2, "fold", fold)
+    return pd.concat([keys, pd.DataFrame(probabilities, columns=labels)], axis=1)
+
+
+def learning_curve(histories: "dict[int, pd.DataFrame]", stage: str) -> "pd.DataFrame":
+    """Mean over the folds of each epoch's losses and MAP@3, and how far the folds' validation losses spread.
+
+    Returns epoch, loss, val_loss, val_loss_min, val_loss_max, val_map3. An epoch counts the folds that reached it.
+    """
+    import pandas as pd
+
+    rows = pd.concat([history[history["stage"] == stage] for history in histories.values()])
+    groups = rows.groupby("epoch", sort=True)
+    return pd.DataFrame(
+        {
+            "loss": groups["loss"].mean(),
+            "val_loss": groups["val_loss"].mean(),
+            "val_loss_min": groups["val_loss"].min(),
+            "val_loss_max": groups["val_loss"].max(),
+            "val_map3": groups["val_map3"].mean(),
+        }
+    ).reset_index()
+
+
+def remove_other_folds(folder: Path, ids: Sequence[int]) -> list[str]:
+    """Delete `fold<k>` folders whose k is not in `ids`; returns their names.
+
+    They are left over from a run with more folds; as part of a folder DVC hashes they would make its hash differ from
+    that of a clean run.
+    """
+    wanted = {f"fold{fold}" for fold in ids}
+    others = sorted(path.name for path in folder.glob("fold*") if path.is_dir() and path.name not in wanted)
+    for name in others:
+        shutil.rmtree(folder / name)
+    return others

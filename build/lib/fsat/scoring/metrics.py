@@ -1,0 +1,404 @@
+"""How good predictions are: MAP@3, accuracy, bootstrap intervals; also for any submission file.
+
+``python -m fsat.scoring.metrics submission.csv truth.csv`` scores a submission in Kaggle's format: `fname,label` with
+up to three labels separated by spaces, best first. The truth table has the columns fname, label and, optionally,
+usage (Public, Private, Ignored).
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fsat.core.errors import FsatError
+
+# --- scores of probabilities -----------------------------------------------------------------------------------------
+
+
+def top_k(scores: np.ndarray, k: int = 3) -> np.ndarray:
+    """The k best classes of each clip, best first.
+
+    Equal scores: the class with the lower index, that is the label that comes first in the alphabet. NaN comes last.
+
+    Parameters
+    ----------
+    scores : np.ndarray [shape=(n, n_classes)]
+
+    Returns
+    -------
+    np.ndarray [shape=(n, min(k, n_classes)), dtype=int64]
+
+    Examples
+    --------
+    >>> top_k(np.array([[0.2, 0.5, 0.3, 0.0], [0.25, 0.25, 0.25, 0.25]]))
+    array([[1, 2, 0],
+           [0, 1, 2]])
+    """
+    best: np.ndarray = np.argsort(-np.asarray(scores), axis=1, kind="stable")[:, :k]
+    return best
+
+
+def average_precision_at_k(scores: np.ndarray, labels: np.ndarray, k: int = 3) -> np.ndarray:
+    """Average precision at k of each clip; with one true label that is 1 / its rank, or 0 below rank k.
+
+    Parameters
+    ----------
+    scores : np.ndarray [shape=(n, n_classes)]
+    labels : np.ndarray [shape=(n,), dtype=int]
+        Index of the true class; -1, a label that no class has, is never found.
+
+    Returns
+    -------
+    np.ndarray [shape=(n,), dtype=float64]
+
+    Examples
+    --------
+    The true class is first, second, third, fourth; the last row is a tie, which the lower index wins:
+
+    >>> scores = np.array([[0.4, 0.3, 0.2, 0.1]] * 4 + [[0.25, 0.25, 0.25, 0.25]])
+    >>> average_precision_at_k(scores, np.array([0, 1, 2, 3, 1])).round(3)
+    array([1.   , 0.5  , 0.333, 0.   , 0.5  ])
+    """
+    hits = top_k(scores, k) == np.asarray(labels)[:, None]  # (n, k)
+    precision: np.ndarray = (hits / np.arange(1, hits.shape[1] + 1)).sum(axis=1)
+    return precision
+
+
+def map_at_k(scores: np.ndarray, labels: np.ndarray, k: int = 3) -> float:
+    """Mean average precision at k: the mean of `average_precision_at_k`.
+
+    Examples
+    --------
+    >>> map_at_k(np.array([[0.4, 0.3, 0.2, 0.1]] * 2), np.array([0, 1]))
+    0.75
+    """
+    return _mean(average_precision_at_k(scores, labels, k))
+
+
+def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Share of clips whose best class is the true one.
+
+    Examples
+    --------
+    >>> accuracy(np.array([[0.4, 0.3, 0.3]] * 4), np.array([0, 0, 0, 1]))
+    0.75
+    """
+    return _mean(average_precision_at_k(scores, labels, 1))
+
+
+def bootstrap_interval(
+    values: np.ndarray, *, seed: int = 0, n_resamples: int = 2000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of per-clip values.
+
+    Clips are drawn with replacement; labels are not balanced, so that rare ones vary as they would in another test set.
+
+    Parameters
+    ----------
+    values : np.ndarray [shape=(n,)]
+        For MAP@3 the average precision of each clip.
+
+    Examples
+    --------
+    >>> low, high = bootstrap_interval(np.array([1.0, 0.0] * 50))
+    >>> 0.38 < low < 0.43, 0.57 < high < 0.62
+    (True, True)
+    """
+    values = np.asarray(values, dtype=np.float64)
+    _mean(values)
+    rng = np.random.default_rng(seed)
+    # One resample at a time: memory stays flat.
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(n_resamples)]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _mean(values: np.ndarray) -> float:
+    if len(values) == 0:
+        raise ValueError("no clips to score")
+    return float(np.mean(values))
+
+
+# --- summary of a run ------------------------------------------------------------------------------------------------
+
+STAGES = ("stage1", "stage2")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `summarise` returns: the headline for `metrics/map3.json`, and tables that go into files of their own."""
+
+    headline: dict[str, Any]
+    per_class: pd.DataFrame
+    per_fold: pd.DataFrame
+    confusion: pd.DataFrame
+    confusion_test: pd.DataFrame
+
+
+def summarise(predictions: pd.DataFrame, index: pd.DataFrame, *, seed: int = 0) -> Summary:
+    """Score both stages on the held-out clips and, where labels exist, on the test clips.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+        Columns stage (stage1, stage2), split (heldout, test), fold (-1 for test), fname, then one column of
+        probabilities a label, in label order.
+    index : pd.DataFrame
+        Columns split (train, test), fname, label, usage. Test clips without a label, or with usage Ignored, do not
+        score.
+    seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    Summary
+        In the headline, ``test.all`` is stage 2, the submission; ``test`` is empty where no test clip has a label.
+
+    Raises
+    ------
+    FsatError
+        If a clip that scores has no prediction, or a prediction belongs to no clip of the index.
+    """
+    labels = [str(column) for column in predictions.columns[4:]]
+    scored = {
+        (split, stage): _scored(predictions, index, split, stage, labels)
+        for split in ("heldout", "test")
+        for stage in STAGES
+    }
+    cv = {stage: scored["heldout", stage] for stage in STAGES}
+    test = {stage: scored["test", stage] for stage in STAGES}
+    parts = {part: clips["usage"].str.lower() == part for part in ("public", "private") for clips in [test["stage2"]]}
+
+    def test_scores(score: Callable[[pd.DataFrame], Any]) -> dict[str, Any]:
+        if len(test["stage2"]) == 0:
+            return {}
+        of_stage = {
+            stage: {"all": score(clips), **{part: score(clips[mask]) for part, mask in parts.items() if mask.any()}}
+            for stage, clips in test.items()
+        }
+        return {**of_stage["stage2"], "stage1": of_stage["stage1"]}
+
+    def both(score: Callable[[pd.DataFrame], Any]) -> dict[str, Any]:
+        return {"cv": {stage: score(clips) for stage, clips in cv.items()}, "test": test_scores(score)}
+
+    def interval(clips: pd.DataFrame) -> list[float]:
+        return [_rounded(limit) for limit in bootstrap_interval(clips["ap3"].to_numpy(), seed=seed)]
+
+    n_test = test_scores(len)
+    n_test.pop("stage1", None)
+    headline = {
+        **both(lambda clips: _rounded(_mean(clips["ap3"].to_numpy()))),
+        "ci95": both(interval),
+        "accuracy": both(lambda clips: _rounded(_mean(clips["correct"].to_numpy()))),
+        "n": {"cv": len(cv["stage2"]), "test": n_test},
+    }
+    return Summary(
+        headline,
+        _per_class(labels, cv, test),
+        _per_fold(cv),
+        cv["stage2"][["actual", "predicted"]],
+        test["stage2"][["actual", "predicted"]],
+    )
+
+
+def _scored(predictions: pd.DataFrame, index: pd.DataFrame, split: str, stage: str, labels: list[str]) -> pd.DataFrame:
+    """A row a clip that scores, by fname: fold, actual, usage, predicted, ap3, correct."""
+    mine = predictions[(predictions["split"] == split) & (predictions["stage"] == stage)]
+    clips = index[index["split"] == ("train" if split == "heldout" else "test")].set_index("fname")
+    clips = clips[["label", "usage"]].astype(object).where(lambda table: table.notna(), "")
+    position = {fname: row for row, fname in enumerate(mine["fname"])}
+    if len(position) < len(mine):
+        twice = mine.loc[mine["fname"].duplicated(), "fname"].iloc[0]
+        raise FsatError(f"two predictions of clip {twice} by {stage} ({split}). Run `dvc repro`.")
+    strangers = position.keys() - set(clips.index)
+    if strangers:
+        raise FsatError(f"prediction of clip {min(strangers)}, which data/index.csv does not have. Run `dvc repro`.")
+    clips = clips[(clips["label"] != "") & (clips["usage"].str.lower() != "ignored")]
+    if split == "heldout":
+        clips = clips[clips.index.isin(position)]  # folds that are not trained hold out nothing
+        if len(clips) == 0:
+            raise FsatError(f"no predictions of held-out clips by {stage}. Run `dvc repro`.")
+    missing = set(clips.index) - position.keys()
+    if missing:
+        raise FsatError(f"no prediction of test clip {min(missing)} by {stage}. Run `dvc repro`.")
+    clips = clips.sort_index()
+    rows = np.array([position[fname] for fname in clips.index], dtype=np.int64)
+    scores = mine.iloc[rows, 4:].to_numpy(dtype=np.float64)  # (n, n_classes)
+    number = {label: column for column, label in enumerate(labels)}
+    actual = np.array([number.get(label, -1) for label in clips["label"]], dtype=np.int64)
+    return pd.DataFrame(
+        {
+            "fold": mine["fold"].to_numpy()[rows],
+            "actual": clips["label"].to_numpy(),
+            "usage": clips["usage"].to_numpy(),
+            "predicted": [labels[best] for best in top_k(scores, 1)[:, 0]],
+            "ap3": average_precision_at_k(scores, actual),
+            "correct": average_precision_at_k(scores, actual, 1),
+        }
+    )
+
+
+def _per_class(labels: list[str], cv: dict[str, pd.DataFrame], test: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row a label: support, and ap3 and accuracy of each stage; empty where no clip of the label scores."""
+    table = pd.DataFrame(index=pd.Index(labels, name="label"))
+    for name, stages in (("cv", cv), ("test", test)):
+        by_label = {stage: clips.groupby("actual") for stage, clips in stages.items()}
+        table[f"{name}_support"] = by_label["stage2"].size().reindex(labels, fill_value=0)
+        for stage, groups in by_label.items():
+            table[f"{name}_{stage}_map3"] = groups["ap3"].mean().reindex(labels).round(6)
+            table[f"{name}_{stage}_accuracy"] = groups["correct"].mean().reindex(labels).round(6)
+    return table.reset_index()
+
+
+def _per_fold(cv: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    by_fold = {stage: clips.groupby("fold") for stage, clips in cv.items()}
+    table = pd.DataFrame({"n": by_fold["stage2"].size()})
+    for stage, groups in by_fold.items():
+        table[f"{stage}_map3"] = groups["ap3"].mean().round(6)
+        table[f"{stage}_accuracy"] = groups["correct"].mean().round(6)
+    return table.reset_index()
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 6)
+
+
+# --- submissions -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SubmissionScore:
+    """What `score_submission` returns.
+
+    Attributes
+    ----------
+    precisions : dict of str to np.ndarray
+        Average precision at 3 of each clip that scores: ``all``; where the truth has usages, ``public``, ``private``.
+    notes : list of str
+        What the person who made the submission should know.
+    """
+
+    precisions: dict[str, np.ndarray]
+    notes: list[str]
+
+    def map3(self) -> dict[str, float]:
+        """MAP@3 of each part."""
+        return {part: _mean(values) for part, values in self.precisions.items()}
+
+
+def score_submission(submission: pd.DataFrame, truth: pd.DataFrame, *, k: int = 3) -> SubmissionScore:
+    """Score a submission in Kaggle's format.
+
+    Parameters
+    ----------
+    submission : pd.DataFrame
+        Columns fname and label: up to `k` labels separated by spaces, best first. A label given twice counts where it
+        first stands; labels after the `k`-th do not count.
+    truth : pd.DataFrame
+        Columns fname, label and, optionally, usage. Rows with label "None" or blank, or usage Ignored, do not score.
+
+    Raises
+    ------
+    FsatError
+        If a column is missing, a clip that scores has no row, or a clip has two.
+
+    Examples
+    --------
+    >>> truth = pd.DataFrame({"fname": ["a.wav", "b.wav"], "label": ["Cello", "Oboe"]})
+    >>> submission = pd.DataFrame({"fname": ["a.wav", "b.wav"], "label": ["Flute Cello Oboe", "Oboe Cello Flute"]})
+    >>> score_submission(submission, truth).map3()
+    {'all': 0.75}
+    """
+    for name, table in (("submission", submission), ("truth", truth)):
+        missing_columns = [column for column in ("fname", "label") if column not in table]
+        if missing_columns:
+            raise FsatError(f"{name}: no column {' and '.join(missing_columns)} (found: {', '.join(table.columns)}).")
+        twice = sorted(set(table.loc[table["fname"].duplicated(), "fname"]))
+        if twice:
+            raise FsatError(f"{name}: {_listed(twice)} listed more than once. Keep one row for each clip.")
+    usage = truth["usage"].str.lower() if "usage" in truth else pd.Series("", index=truth.index)
+    is_scoring = ~truth["label"].isin(["", "None"]) & (usage != "ignored")
+    scoring = truth[is_scoring]
+    if len(scoring) == 0:
+        raise FsatError("truth: no row scores: every label is blank or None, or every usage is Ignored.")
+    guesses = dict(zip(submission["fname"], submission["label"], strict=True))
+    missing = [fname for fname in scoring["fname"] if fname not in guesses]
+    if missing:
+        raise FsatError(f"submission: {len(missing)} of {len(scoring)} clips have no row: {_listed(missing)}.")
+    notes: list[str] = []
+    labels = _spell(guesses, sorted(set(scoring["label"])), notes)
+    lines = [[labels[word] for word in guesses[fname].split()] for fname in scoring["fname"]]
+    long = sum(len(line) > k for line in lines)
+    if long:
+        notes.append(f"{long} clips have more than {k} labels: those after the first {k} do not count")
+    precision = np.array(
+        [
+            1 / (line.index(label) + 1) if label in line[:k] else 0.0
+            for line, label in zip(lines, scoring["label"], strict=True)
+        ]
+    )
+    parts = {part: (usage[is_scoring] == part).to_numpy() for part in ("public", "private")}
+    return SubmissionScore(
+        {"all": precision, **{part: precision[mask] for part, mask in parts.items() if mask.any()}}, notes
+    )
+
+
+def _spell(guesses: dict[str, str], labels: list[str], notes: list[str]) -> dict[str, str]:
+    """Map every word of a submission to the label it means, or to itself if it means none."""
+    words = sorted({word for guess in guesses.values() for word in guess.split()})
+    by_folded: dict[str, list[str]] = {}
+    for label in labels:
+        by_folded.setdefault(label.casefold(), []).append(label)
+    meaning: dict[str, str] = {}
+    unknown: list[str] = []
+    for word in words:
+        alike = by_folded.get(word.casefold(), [])
+        if word in labels:
+            meaning[word] = word
+        elif len(alike) == 1:
+            meaning[word] = alike[0]
+            notes.append(f"{word} is taken for {alike[0]}")
+        else:
+            meaning[word] = word
+            unknown.append(word)
+    if unknown:
+        notes.append(f"{len(unknown)} labels that the truth does not have score nothing: {_listed(unknown)}")
+    return meaning
+
+
+def _listed(items: list[str], limit: int = 10) -> str:
+    rest = len(items) - limit
+    return ", ".join(items[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _read_table(path: str | Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise FsatError(f"{path}: cannot be read as CSV ({error}).") from error
+
+
+def main(arguments: list[str]) -> None:
+    """Print the scores of a submission file: all clips, Public, Private."""
+    if len(arguments) != 2:
+        raise FsatError("usage: python -m fsat.scoring.metrics submission.csv truth.csv")
+    score = score_submission(*(_read_table(path) for path in arguments))
+    for note in score.notes:
+        print(f"note: {note}")
+    print(f"{'':<8} {'MAP@3':>8} {'95 % interval':>17} {'accuracy':>9} {'clips':>6}")
+    for part, values in score.precisions.items():
+        low, high = bootstrap_interval(values)
+        hits = float((values == 1).mean())
+        name = part if part == "all" else part.capitalize()
+        print(f"{name:<8} {_mean(values):8.6f} {low:8.4f} {high:8.4f} {hits:9.4f} {len(values):6d}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except FsatError as problem:
+        sys.exit(str(problem))

@@ -1,0 +1,361 @@
+"""Archives from the network: resumed downloads, checksums before anything is opened, unpacking that trusts no name.
+
+What a run downloaded is kept, so that a broken connection costs only what was missing, and so that a later run
+unpacks again without downloading again.
+"""
+
+import hashlib
+import http.client
+import re
+import shutil
+import stat
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from fsat.core import files
+from fsat.core.errors import FsatError
+
+_CHUNK_BYTES = 1 << 20
+_LOG_INTERVAL_S = 15.0
+# Wav files and tables never shrink by more; a file that does was made to fill a disk.
+_LARGEST_RATIO = 100
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# An address that answers so will answer so again.
+_FINAL_STATUS = {400, 401, 403, 404, 405, 410, 451}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset on a server: one zip a part, each holding one folder named as the zip."""
+
+    name: str
+    parts: tuple[str, ...]
+    page: str
+    doi: str
+    license: str
+    citation: str
+
+    def archive(self, part: str) -> str:
+        """Name of a part's folder; with ``.zip``, of its file."""
+        return f"{self.name}.{part}"
+
+
+FSDKAGGLE2018 = Source(
+    name="FSDKaggle2018",
+    parts=("meta", "doc", "audio_test", "audio_train"),  # small ones first: a wrong address shows at once
+    page="https://zenodo.org/records/2552860",
+    doi="10.5281/zenodo.2552860",
+    license="CC-BY 4.0; each clip has its own: CC0, CC-BY or, for a few, CC-BY-NC",
+    citation=(
+        "E. Fonseca, M. Plakal, F. Font, D. P. W. Ellis, X. Favory, J. Pons, X. Serra: General-purpose tagging of "
+        "Freesound audio with AudioSet labels: task description, dataset, and baseline. DCASE 2018."
+    ),
+)
+
+
+def fetch_dataset(
+    source: Source, out: str | Path, *, base_url: str, md5: Mapping[str, str], kept: str | Path, wait_s: float = 5.0
+) -> None:
+    """Download, check and unpack all parts; `out` appears when everything is there.
+
+    Parameters
+    ----------
+    out : path
+        Folder to make: one folder a part below it. One that exists is replaced.
+    base_url : str
+        The files are ``<base_url>/<name>.<part>.zip?download=1``.
+    md5 : mapping of part to checksum
+    kept : path
+        Folder for partial and finished downloads. They are not removed: what is there is not downloaded again.
+    wait_s : float
+        Before the second attempt after a broken connection; doubled for each one after it.
+
+    Raises
+    ------
+    FsatError
+        If a file cannot be had, has another checksum, or is no zip that can be unpacked safely; or if another process
+        is downloading there.
+    OSError
+        If the disk is full. Nothing incomplete is left under a final name.
+    """
+    kept = Path(kept)
+    kept.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(kept / f"{source.name}.lock", timeout=0):
+            zips = {}
+            for part in source.parts:
+                name = f"{source.archive(part)}.zip"
+                url = f"{base_url.rstrip('/')}/{name}?download=1"
+                zips[part] = fetch(url, kept / name, md5=md5[part], parameter_hint=_hint(part), wait_s=wait_s)
+            with files.atomic_folder(out) as folder:
+                for part, path in zips.items():
+                    unpack(path, folder, top=source.archive(part))
+    except Timeout as error:
+        raise FsatError(f"{kept}: another process is downloading there. Wait for it, or end it.") from error
+
+
+def _hint(part: str) -> str:
+    return (
+        "The expected sum comes from one public source and was never cross-checked: if the file is the same after a "
+        f"second download, compare with the sum on {FSDKAGGLE2018.page}, and if they agree set "
+        f"sources.fsdkaggle2018.md5.{part} to it"
+    )
+
+
+# --- download --------------------------------------------------------------------------------------------------------
+
+
+def fetch(url: str, path: Path, *, md5: str, parameter_hint: str = "", attempts: int = 5, wait_s: float = 5.0) -> Path:
+    """Make sure that `path` is the file at `url`, with this checksum, and return it.
+
+    A finished file with the right checksum is kept; one with another is downloaded again. A partial download is
+    ``<path>.part`` and is continued where the server can do so (HTTP Range), else begun anew.
+
+    Parameters
+    ----------
+    attempts : int
+        So many in a row that bring nothing new are the end.
+
+    Raises
+    ------
+    FsatError
+        If the address is not allowed or answers with an error, if the connection keeps breaking, or if the checksum
+        differs. In the last case the file stays, so that a corrected checksum needs no second download.
+    """
+    _check_address(url)
+    if path.is_file():
+        if md5_of(path) == md5:
+            _say(f"{path.name}: already here")
+            return path
+        path.unlink()
+    part = path.with_name(f"{path.name}.part")
+    _download(url, part, attempts=attempts, wait_s=wait_s)
+    part.replace(path)
+    found = md5_of(path)
+    if found != md5:
+        raise FsatError(
+            f"{path}: its md5 is {found}, expected was {md5}. It was downloaded from {url}. Nothing was unpacked. "
+            f"Run again to download it again. {parameter_hint}".rstrip()
+        )
+    return path
+
+
+def md5_of(path: Path) -> str:
+    """MD5 of a file, as 32 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _check_address(url: str) -> None:
+    """Allow HTTPS, and plain HTTP to this machine only."""
+    address = urllib.parse.urlsplit(url)
+    if address.scheme == "https" or (address.scheme == "http" and address.hostname in _LOOPBACK):
+        return
+    raise FsatError(f"{url}: only https:// addresses are downloaded from (http:// from this machine alone).")
+
+
+class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirection must not lead where a first address could not."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> urllib.request.Request | None:
+        request = super().redirect_request(*args, **kwargs)
+        if request is not None:
+            _check_address(request.full_url)
+        return request
+
+
+class _BrokenError(Exception):
+    """The connection, not the disk, failed; another attempt may succeed."""
+
+
+def _download(url: str, part: Path, *, attempts: int, wait_s: float) -> None:
+    """Bring `part` to its full length, over as many connections as bring something new."""
+    furthest = _size(part)
+    failures = 0
+    while True:
+        try:
+            _continue(url, part)
+        except _BrokenError as error:
+            # A server without Range begins anew each time: only what no attempt had before is something new.
+            failures = 1 if _size(part) > furthest else failures + 1
+            furthest = max(furthest, _size(part))
+            if failures >= attempts:
+                raise FsatError(
+                    f"{url}: no connection that lasts ({error}), {attempts} attempts in a row. "
+                    f"{furthest:,} bytes are kept in {part}; run again to go on from there."
+                ) from error
+            pause_s = wait_s * 2 ** (failures - 1)
+            _say(f"{part.name}: {error}; trying again in {pause_s:.0f} s")
+            time.sleep(pause_s)
+        else:
+            return
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 if there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def _continue(url: str, part: Path) -> None:
+    """One connection: append to `part` what is missing, or begin anew if the server sends the whole file."""
+    start = _size(part)
+    request = urllib.request.Request(url, headers={"User-Agent": "fsat"})  # noqa: S310  (checked: _check_address)
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+    opener = urllib.request.build_opener(_CheckedRedirects)
+    try:
+        response = opener.open(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and start:
+            _end_of_range(error, part, start)
+            return
+        if error.code in _FINAL_STATUS:
+            raise FsatError(
+                f"{url}: the server answers {error.code} {error.reason}. "
+                "Check sources.fsdkaggle2018.base_url, or whether the dataset has moved."
+            ) from error
+        raise _BrokenError(f"HTTP {error.code} {error.reason}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenError(f"cannot connect: {getattr(error, 'reason', error)}") from error
+    with response:
+        if response.status != 206:
+            start = 0
+        elif not (response.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
+            part.unlink()
+            raise _BrokenError("the server sent another range than asked for")
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length and length.isdecimal() else None
+        _check_space(part, total)
+        with part.open("ab" if start else "wb") as stream, _bar(part.stem, start=start, total=total) as bar:
+            for chunk in _chunks(response):
+                stream.write(chunk)
+                bar.update(len(chunk))
+    if total is not None and _size(part) < total:
+        raise _BrokenError(f"connection closed after {_size(part):,} of {total:,} bytes")
+
+
+def _end_of_range(error: urllib.error.HTTPError, part: Path, start: int) -> None:
+    """Accept a partial file as whole if the server says that its length is all there is; else drop it."""
+    total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range") or "")
+    if total and int(total[1]) == start:
+        return
+    part.unlink()
+    raise _BrokenError("the partial file is longer than the server's; beginning anew")
+
+
+def _check_space(part: Path, total: int | None) -> None:
+    free = shutil.disk_usage(part.parent).free
+    missing = (total or 0) - _size(part)
+    if missing > free:
+        raise FsatError(
+            f"{part}: {missing:,} bytes are to come, but {free:,} are free on that disk. Make room and run again."
+        )
+
+
+def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The body in chunks. Errors of the connection become `_BrokenError`; those of the disk arise elsewhere."""
+    while True:
+        try:
+            chunk = response.read(_CHUNK_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise _BrokenError(f"connection broken: {error}") from error
+        if not chunk:
+            return
+        yield chunk
+
+
+def _bar(desc: str, *, start: int, total: int | None) -> "tqdm[Any]":
+    """A bar on a terminal; in a log file one line now and then."""
+    log = not sys.stderr.isatty()
+    line = "{desc}: {n_fmt}B of {total_fmt}B, {elapsed} passed, {remaining} left\n" if log else None
+    return tqdm(
+        desc=desc, initial=start, total=total, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr,
+        mininterval=_LOG_INTERVAL_S if log else 0.1, bar_format=line,
+    )  # fmt: skip
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+# --- unpacking -------------------------------------------------------------------------------------------------------
+
+
+def unpack(path: Path, folder: Path, *, top: str) -> None:
+    """Unpack a zip whose members all lie in one folder named `top` into `folder`.
+
+    Raises
+    ------
+    FsatError
+        Before anything is written: if it is no zip, a member's name leads elsewhere (absolute, with ``..``, outside
+        `top`), a member is a link or encrypted or there twice, or there is no room for what the zip's directory
+        promises. No member writes more than the directory says. On the way: if a member is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = _checked_members(archive, path, top)
+            _check_room(members, path, folder)
+            total = sum(member.file_size for member in members)
+            with _bar(f"unpack {path.name}", start=0, total=total) as bar:
+                for member in members:
+                    target = folder.joinpath(*PurePosixPath(member.filename).parts)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with archive.open(member) as source, target.open("xb") as stream:
+                        shutil.copyfileobj(source, stream, _CHUNK_BYTES)
+                    bar.update(member.file_size)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise FsatError(f"{path}: a file and a folder have the same name ({error}). Do not trust this file.") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+        raise FsatError(f"{path}: is no zip that can be unpacked ({error}). Delete it and run again.") from error
+
+
+def _checked_members(archive: zipfile.ZipFile, path: Path, top: str) -> list[zipfile.ZipInfo]:
+    """The files of an archive, all of which are safe to write."""
+    members = []
+    seen = set()
+    for member in archive.infolist():
+        name = member.filename
+        parts = PurePosixPath(name).parts
+        if parts and parts[0] == "__MACOSX":  # what a Mac adds to a zip
+            continue
+        mode = member.external_attr >> 16
+        problem = None
+        if ".." in parts or name.startswith("/") or "\\" in name or "\0" in name or ":" in name:
+            problem = "a name that leads out of the folder"
+        elif not parts or parts[0] != top:
+            problem = f"a name outside the folder {top}"
+        elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            problem = "a link or device"
+        elif member.flag_bits & 0x1:
+            problem = "encrypted"
+        elif name.lower() in seen:
+            problem = "a name that occurs twice"
+        if problem:
+            raise FsatError(f"{path}: member {name!r} is {problem}. Nothing was unpacked; do not trust this file.")
+        seen.add(name.lower())
+        if not member.is_dir():
+            members.append(member)
+    if not members:
+        raise FsatError(f"{path}: is an empty zip. Expected was a folder {top}.")
+    return members
+
+
+def _check_room(members: list[zipfile.ZipInfo], path: Path, folder: Path) -> None:
+    total = sum(member.file_size for member in members)
+    if total > _LARGEST_RATIO * _size(path):
+        raise FsatError(f"{path}: {_size(path):,} bytes promise to unpack to {total:,}. Do not trust this file.")
+    free = shutil.disk_usage(folder).free
+    if total > free:
+        raise FsatError(f"{path}: unpacks to {total:,} bytes, but {free:,} are free on that disk. Make room first.")

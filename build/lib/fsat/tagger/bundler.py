@@ -1,0 +1,122 @@
+"""Write a model bundle from what a run has trained."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fsat.core import files, params
+from fsat.core.errors import FsatError
+from fsat.tagger.bundle import FORMAT, PROJECTION, STAGES, VERSION, Bundle, file_facts, file_names, network_name, read
+from fsat.tagger.card import model_card
+
+
+def write(
+    out: str | Path,
+    *,
+    models: str | Path,
+    convert: Callable[[Path, Path], int],
+    folds: Sequence[int],
+    projection: str | Path,
+    labels: Sequence[str],
+    preprocessing: Mapping[str, params.Section],
+    passes: Mapping[str, int],
+    select: str,
+    dataset: Mapping[str, Any],
+    scores: Mapping[str, Any],
+) -> Bundle:
+    """Write a bundle of trained networks.
+
+    Parameters
+    ----------
+    out : path
+        Folder; one that is there is replaced as a whole.
+    models : path
+        Holds ``<stage>/fold<k>/`` as training writes them; what lengths and which networks is read from there.
+    convert : callable
+        Writes the network of such a folder as an ONNX file and returns the length of its embedding
+        (`networks.onnx_export.convert`).
+    projection : path
+        The npz of `pca.save`.
+    labels : sequence of str
+        In the order of the networks' outputs.
+    preprocessing : mapping
+        Fields of `Preprocessing`: sections audio, trim, mel and spectral of the parameters.
+    passes : mapping
+        seed, step, lengths and tries of `RandomPasses`.
+    dataset : mapping
+        Fields of `Dataset`.
+    scores : mapping
+        Content of ``metrics/map3.json``.
+
+    Raises
+    ------
+    FsatError
+        If the networks of the folds are not alike, or what is given does not fit them.
+    """
+    summaries = {
+        (stage, fold): files.read_json(Path(models) / stage / f"fold{fold}" / "summary.json")
+        for stage in STAGES
+        for fold in folds
+    }
+    alike = {stage: _common(summaries, stage) for stage in STAGES}
+    if alike["stage1"]["bounds"] != alike["stage2"]["bounds"]:
+        raise FsatError(f"{models}: stage 1 and stage 2 were trained at other lengths. Run `dvc repro`.")
+    for stage, summary in alike.items():
+        network = summary["network"]
+        if network["n_classes"] != len(labels):
+            raise FsatError(
+                f"{models}: {stage} tells {network['n_classes']} labels apart, not {len(labels)}. Run `dvc repro`."
+            )
+    has_components = any(summary["network"]["n_components"] for summary in alike.values())
+    with files.atomic_folder(out) as part:
+        if has_components:
+            files.write_npz(part / PROJECTION, **files.read_npz(projection))  # arrays and nothing else
+        n_embedding = {}
+        for stage, fold in summaries:
+            (part / stage).mkdir(exist_ok=True)
+            n_embedding[stage] = convert(Path(models) / stage / f"fold{fold}", part / network_name(stage, fold))
+        values = {
+            "format": FORMAT,
+            "version": VERSION,
+            "labels": list(labels),
+            "activation": "softmax",
+            "preprocessing": {name: section.model_dump() for name, section in preprocessing.items()},
+            "passes": {**passes, "bounds": alike["stage1"]["bounds"]},
+            "folds": list(folds),
+            "networks": {
+                stage: {
+                    "n_components": summary["network"]["n_components"],
+                    "n_embedding": n_embedding[stage],
+                    "parameters": summary["parameters"],
+                    "architecture": summary["network"],
+                }
+                for stage, summary in alike.items()
+            },
+            "calibration": None,
+            "select": select,
+            "dataset": dict(dataset),
+            "scores": dict(scores),
+            "files": {
+                name: file_facts(part / name).model_dump()
+                for name in file_names(STAGES, folds, projection=has_components)
+            },
+        }
+        files.write_json(part / "bundle.json", values)
+        written = read(part)
+        files.write_text(part / "README.md", model_card(written.manifest))
+    return Bundle(Path(out), written.manifest)
+
+
+def _common(summaries: Mapping[tuple[str, int], dict[str, Any]], stage: str) -> dict[str, Any]:
+    """What the summaries of a stage's folds agree on."""
+    mine = {fold: summary for (of_stage, fold), summary in summaries.items() if of_stage == stage}
+    first_fold, first = next(iter(mine.items()))
+    for fold, summary in mine.items():
+        for key in ("network", "bounds", "parameters"):
+            if summary[key] != first[key]:
+                raise FsatError(
+                    f"{stage}: folds {first_fold} and {fold} differ in {key}: {json.dumps(first[key])} and "
+                    f"{json.dumps(summary[key])}. Run `dvc repro`."
+                )
+    return first

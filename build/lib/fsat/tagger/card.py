@@ -1,0 +1,137 @@
+"""The model card of a bundle: what it is, what it learned from, how good it is and what it is not for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fsat.tagger.bundle import STAGES, Dataset, Manifest
+
+_SYNTHETIC = """\
+> **Synthetic data.** This model was trained and scored on the demo dataset, whose clips are synthesised. It shows that
+> the pipeline works. It does not know real sounds, and its scores say nothing about them."""
+
+_USE = """\
+```
+fsat tag --model <this folder> clip.wav
+fsat tag --model <this folder> recordings/ --format csv
+```
+
+Only the package `fsat` is needed. `bundle.json` is the readable list of everything in here, with a checksum for every
+file."""
+
+_INTENDED = """\
+Finding and sorting clips by the sound events they hold, one main sound a clip, as suggestions that a person looks
+over."""
+
+_LIMITS = """\
+- A clip with none of these sounds gets some of the labels below as well. {sums}
+- A long recording is tagged as a whole; use `--segments` to tag it in windows.
+- Sounds recorded in other ways than the training clips (distance, noise, codecs) may be tagged worse than the scores
+  suggest.
+- Not for decisions about people or about safety, such as an alarm."""
+
+
+def model_card(manifest: Manifest) -> str:
+    """Markdown that says what a bundle is, what it learned from, how good it is and what it is not for."""
+    parts = [
+        f"# Audio tagging model: {len(manifest.labels)} labels, trained on {manifest.dataset.name}",
+        _networks_section(manifest),
+        *([_SYNTHETIC] if manifest.dataset.synthetic else []),
+        *("## Use", _USE),
+        *("## Data", _data_section(manifest.dataset)),
+        *("## Scores", _scores_section(manifest.scores, manifest.select)),
+        *("## Intended use", _INTENDED),
+        *("## Limits", _LIMITS.format(sums=_sums(manifest))),
+        *("## Labels", ", ".join(f"`{label}`" for label in manifest.labels)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _networks_section(manifest: Manifest) -> str:
+    lines = []
+    for stage, network in manifest.networks.items():
+        what = "log-mel spectrogram"
+        if network.n_components:
+            what += f" and {network.n_components} principal components of spectral statistics"
+        lines.append(f"- {stage.replace('stage', 'Stage ')}: {what}, {network.parameters:,} parameters.")
+    p, n_folds = manifest.passes, len(manifest.folds)
+    if p is None:
+        lines.append("- A clip is seen once, whole, by each network.")
+    else:
+        lines.append(
+            f"- A clip's prediction is the geometric mean over all passes: {_plural(n_folds, 'fold')} x "
+            f"{_plural(p.lengths, 'length')} from {p.bounds[0]} to {p.bounds[1]} frames (equal ones count once) x "
+            f"{p.tries} random spans."
+        )
+    architecture = next(reversed(manifest.networks.values())).architecture
+    backbone, width = architecture.get("backbone"), architecture.get("width")
+    trunk = f", {backbone} of width {width:g}" if backbone and isinstance(width, float | int) else ""
+    return f"Made for `fsat`: {_plural(n_folds, 'network')} of each stage{trunk}.\n\n" + "\n".join(lines)
+
+
+def _sums(manifest: Manifest) -> str:
+    """What the probabilities of a clip are."""
+    text = (
+        "The probabilities of a clip sum to 1"
+        if manifest.activation == "softmax"
+        else "The probabilities of a clip are independent of each other"
+    )
+    return f"{text}{'' if manifest.calibration else ' and are not calibrated'}."
+
+
+def _plural(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def _data_section(dataset: Dataset) -> str:
+    lines = []
+    for split, name in (("train", "training"), ("test", "test")):
+        facts = dataset.facts.get(split, {})
+        if facts.get("clips"):
+            lines.append(f"- {facts['clips']} {name} clips, {facts['hours']:.2f} hours")
+    twins = dataset.facts.get("test_also_in_train", {}).get("clips", 0)
+    if twins:
+        lines.append(f"- {_plural(twins, 'test clip')} may be in the training set too (same name, source or bytes)")
+    lines.append(f"- Fingerprint (sha256 of the list of clips): `{dataset.fingerprint}`")
+    licenses = dataset.facts.get("licenses", {}).get("train", {})
+    if licenses:
+        rows = [f"| {_cell(name)} | {count} |" for name, count in licenses.items()]
+        lines += ["", "| licence | training clips |", "|---|---|", *rows]
+        lines += ["", "Whether and how these licences bind a model made from the clips is for its user to judge."]
+    return "\n".join(lines)
+
+
+def _scores_section(scores: Mapping[str, Any], select: str | None) -> str:
+    """Table of MAP@3 with intervals; a part without a score has no row."""
+    rows = []
+    for key, what in (("all", "test clips"), ("public", "test clips, Public"), ("private", "test clips, Private")):
+        pair = [_score(scores, "test", "stage1", key), _score(scores, "test", key)]
+        count = scores.get("n", {}).get("test", {}).get(key)
+        if count:
+            rows.append(f"| {what} ({count}) | {pair[0]} | {pair[1]} |")
+    pair = [_score(scores, "cv", stage) for stage in STAGES]
+    rows.append(f"| cross-validation ({scores.get('n', {}).get('cv', '?')} held-out clips) | {pair[0]} | {pair[1]} |")
+    table = "\n".join(["| MAP@3 [95 % interval] | stage 1: mel | stage 2: mel + PCA |", "|---|---|---|", *rows])
+    caveat = (
+        "The cross-validation scores are those of single folds' networks on clips they did not train on."
+        if select == "last"
+        else "The cross-validation scores flatter: each fold's weights were chosen by their loss on the same held-out "
+        "clips that the score is taken on (`train.select: last` avoids that)."
+    )
+    return f"{table}\n\n{caveat}"
+
+
+def _score(scores: Mapping[str, Any], *keys: str) -> str:
+    value, limits = _look_up(scores, keys), _look_up(scores.get("ci95", {}), keys)
+    if not isinstance(value, (int, float)):
+        return "-"
+    return f"{value:.4f} [{limits[0]:.3f}, {limits[1]:.3f}]" if limits else f"{value:.4f}"
+
+
+def _look_up(tree: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
