@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help setup repro test lint folds check-lock shared-run bench pin docs
+.PHONY: help setup repro test lint folds check-lock shared-run light-install bench pin docs
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -52,6 +52,10 @@ check-lock: setup
 ## make shared-run   fetch from the DVC remote, run what changed, give back (AGAINST=origin/main: write metrics_diff.md)
 shared-run: setup
 	$(RUN) python -m scripts.shared_run $(if $(AGAINST),--against $(AGAINST)) $(if $(FOLDS),--folds $(FOLDS))
+
+## make light-install   the tagger alone in an empty environment: its size, and the demo's clips tagged there
+light-install: setup
+	$(RUN) python -m scripts.light_install
 
 ## make bench   measure; writes docs/PERFORMANCE.md
 bench: setup

@@ -1,26 +1,31 @@
-"""The command `fsat`: tag sounds, export networks, check this machine, show the times of a run.
+"""The command `fsat`: tag sounds, check this machine, show the times of a run.
 
-Heavy imports (Keras, pandas) are inside the commands, so that `fsat --help` answers at once.
+Heavy imports (NumPy, pydantic) are inside the commands, so that `fsat --help` answers at once.
 """
 
 import csv
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
 from fsat.core.errors import FsatError
 
 if TYPE_CHECKING:
+    from fsat.tagger.events import Event
     from fsat.tagger.tagger import Tagged
+    from fsat.tagger.windows import Failed
 
 DEFAULT_BUNDLE = Path("data/bundle")
-# Progress is shown from this many files on.
-_MANY = 2
+# The longest name of a file that Linux takes.
+_LONGEST_NAME = 4096
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -41,6 +46,16 @@ class Format(StrEnum):
     csv = "csv"
 
 
+class TagFormat(StrEnum):
+    """How tags are printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    audacity = "audacity"
+    raven = "raven"
+
+
 class Stage(StrEnum):
     """Which of a bundle's two networks."""
 
@@ -49,8 +64,6 @@ class Stage(StrEnum):
 
 
 ModelOption = Annotated[Path, typer.Option("--model", metavar="FOLDER", help="Model bundle.")]
-StageOption = Annotated[Stage, typer.Option(help="stage2: mel + PCA network; stage1: mel network, faster.")]
-FoldsOption = Annotated[int | None, typer.Option(metavar="N", help="Use the first N folds.  [default: all]")]
 FormatOption = Annotated[
     Format | None, typer.Option("--format", help="How to print.  [default: table on a terminal, csv in a pipe]")
 ]
@@ -75,16 +88,36 @@ def tag(
     ] = None,
     model: ModelOption = DEFAULT_BUNDLE,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="Labels a file.")] = 3,
-    form: FormatOption = None,
+    form: Annotated[
+        TagFormat | None, typer.Option("--format", help="How to print.  [default: table on a terminal, csv in a pipe]")
+    ] = None,
     segments: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Tag windows of this length instead of whole files.")
     ] = None,
+    hop: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="From window to window.  [default: no overlap]")
+    ] = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="Join neighbouring windows with the same label; needs --segments.")
+    ] = False,
+    threshold: Annotated[
+        float, typer.Option(metavar="P", help="With --events: least probability of a label in a window.")
+    ] = 0.5,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write into this file.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a half-written --output in CSV: files it holds are skipped.")
+    ] = False,
     embeddings: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.parquet", help="Also write the network's features, mean over passes and folds."),
+        typer.Option(
+            metavar="FILE", help="Also write the network's features, mean over passes and folds: .npz or .parquet."
+        ),
     ] = None,
-    stage: StageOption = Stage.stage2,
-    folds: FoldsOption = None,
+    stage: Annotated[
+        Stage | None,
+        typer.Option(help="stage2: mel + PCA network; stage1: mel network, faster.  [default: the bundle's last]"),
+    ] = None,
+    folds: Annotated[int | None, typer.Option(metavar="N", help="Use the first N folds.  [default: all]")] = None,
     lengths: Annotated[int | None, typer.Option(metavar="N", help="Lengths a fold.  [default: the bundle's]")] = None,
     tries: Annotated[int | None, typer.Option(metavar="N", help="Passes a length.  [default: the bundle's]")] = None,
 ) -> None:
@@ -93,60 +126,135 @@ def tag(
     Fewer folds, lengths or tries are faster and less accurate. The exit code is 1 if a file could not be tagged; the
     others are tagged all the same.
     """
+    form = form or TagFormat(_usual_format() if output is None else "csv")
+    if events and segments is None:
+        raise FsatError("--events needs --segments, the length of the windows that are joined.")
+    if events and embeddings is not None:
+        raise FsatError("--embeddings are of files or windows, not of --events.")
+    if resume and (output is None or form is not TagFormat.csv or embeddings is not None):
+        raise FsatError("--resume goes on with a CSV: it needs --output and --format csv, without --embeddings.")
+    if embeddings is not None and embeddings.suffix not in (".npz", ".parquet"):
+        raise FsatError(f"--embeddings: {embeddings} must end in .npz or .parquet.")
+    names = _expand(inputs or [], name_list or [])
+    first_two = list(islice(names, 2))
+    if not first_two:
+        raise FsatError("nothing to tag: name sound files, folders of them, or a list (`fsat tag --help`).")
     from fsat.tagger import bundle
+    from fsat.tagger import output as printing
 
     opened = bundle.read(model)
-    names = list(_expand(inputs or [], name_list or []))
-    if not names:
-        raise FsatError("nothing to tag: name sound files, folders of them, or a list (`fsat tag --help`).")
-    if embeddings is not None and embeddings.suffix != ".parquet":
-        raise FsatError(f"--embeddings: {embeddings} must end in .parquet.")
-    from fsat.tagger.tagger import Failed, Tagger
+    if form in printing.LABEL_FORMATS and len(first_two) > 1:
+        raise FsatError(f"--format {form} is about one recording: name one file. Other formats: csv, json.")
+
+    from fsat.tagger.events import events_of
+    from fsat.tagger.tagger import Tagger
+    from fsat.tagger.windows import Failed
 
     tagger = Tagger(opened, stage=stage, n_folds=folds, lengths=lengths, tries=tries, embeddings=embeddings is not None)
-    results = tagger.tag_files(names, segment_s=segments, progress=len(names) >= _MANY)
-    printer = _Printer(opened.manifest.labels, top=top, with_times=segments is not None, form=form or _usual_format())
+    top = min(top, len(opened.manifest.labels))
+    columns = {"top": top, "with_times": segments is not None, "events": events}
+    done = printing.resume(output, printing.csv_heads(**columns)) if output is not None and resume else None  # type: ignore[arg-type]
+    asked = _Counted(_not_done(chain(first_two, names), done or Counter()))
+    results: Iterator[Tagged | Event | Failed] = tagger.tag_files(
+        asked, segment_s=segments, hop_s=hop, progress=len(first_two) > 1
+    )
+    if events:
+        results = events_of(cast("Iterator[Tagged | Failed]", results), threshold)
     failed: list[Failed] = []
-    tagged: list[Tagged] = []
-    for result in results:
-        if isinstance(result, Failed):
-            failed.append(result)
-        else:
+    kept: list[Tagged] = []
+    with _written(output, append=done is not None) as stream:
+        printer = printing.Printer(
+            stream,
+            form=form,
+            highest_hz=opened.manifest.preprocessing.mel.sample_rate / 2,
+            header=stream is sys.stdout or stream.tell() == 0,
+            **columns,  # type: ignore[arg-type]
+        )
+        for result in results:
+            if isinstance(result, Failed):
+                failed.append(result)
+                continue
             printer.add(result)
             if embeddings is not None:
-                tagged.append(result)
-    printer.end()
+                kept.append(cast("Tagged", result))
+        printer.end()
     if embeddings is not None:
-        _write_embeddings(embeddings, tagged)
+        _write_embeddings(embeddings, kept)
     for failure in failed:
-        print(f"fsat: {_shown(failure.path)}: {failure.reason}", file=sys.stderr)
+        print(f"fsat: {printing.one_line(failure.path)}: {failure.reason}", file=sys.stderr)
     if failed:
-        print(f"fsat: {len(failed)} of {len(names)} files could not be tagged", file=sys.stderr)
+        print(f"fsat: {len(failed)} of {asked.count} files could not be tagged", file=sys.stderr)
         raise typer.Exit(1)
+
+
+class _Counted:
+    """An iterator that counts what it gives: names may come from a pipe that does not end."""
+
+    def __init__(self, names: Iterator[str]) -> None:
+        self.names, self.count = names, 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        name = next(self.names)
+        self.count += 1
+        return name
+
+
+def _not_done(names: Iterable[str], done: "Counter[str]") -> Iterator[str]:
+    """Names that a resumed CSV does not hold yet; one that is asked for twice is tagged twice."""
+    from fsat.tagger.output import printable
+
+    left = done.copy()
+    for name in names:
+        if left[printable(name)] > 0:
+            left[printable(name)] -= 1
+        else:
+            yield name
+
+
+@contextmanager
+def _written(path: Path | None, *, append: bool) -> Iterator[TextIO]:
+    """Where results go: standard output, or a file."""
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        stream = path.open("a" if append else "w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise FsatError(f"--output: {path} cannot be written ({error.strerror}).") from error
+    with stream:
+        yield stream
 
 
 def _expand(inputs: Sequence[str], lists: Sequence[str]) -> Iterator[str]:
     """Names of the files meant; a folder stands for the sound files below it, by name."""
     for name in inputs:
         if name == "-":
-            yield from _listed(sys.stdin)
+            yield from _listed(sys.stdin, "standard input")
         elif Path(name).is_dir():
             yield from _sounds_below(Path(name))
         else:
             yield name
     for name in lists:
         if name == "-":
-            yield from _listed(sys.stdin)
+            yield from _listed(sys.stdin, "standard input")
             continue
         try:
             with Path(name).open(encoding="utf-8", errors="surrogateescape") as lines:
-                yield from _listed(lines)
+                yield from _listed(lines, name)
         except OSError as error:
             raise FsatError(f"--list: {name} cannot be read ({error.strerror}).") from error
 
 
-def _listed(lines: Iterable[str]) -> Iterator[str]:
-    return (line.rstrip("\r\n") for line in lines if line.strip())
+def _listed(lines: TextIO, source: str) -> Iterator[str]:
+    """Names, one a line; a line that does not end is not waited for."""
+    while line := lines.readline(_LONGEST_NAME + 2):
+        if len(line) > _LONGEST_NAME:
+            raise FsatError(f"--list: {source} has a line of more than {_LONGEST_NAME} characters: no list of names.")
+        if line.strip():
+            yield line.rstrip("\r\n")
 
 
 def _sounds_below(folder: Path) -> list[str]:
@@ -158,85 +266,33 @@ def _sounds_below(folder: Path) -> list[str]:
     return found
 
 
-class _Printer:
-    """Prints results: CSV line by line as they come, JSON and the table at the end."""
-
-    def __init__(self, labels: Sequence[str], *, top: int, with_times: bool, form: Format) -> None:
-        self.labels, self.top, self.form, self.with_times = labels, min(top, len(labels)), form, with_times
-        self.rows: list[tuple[list[Any], list[tuple[str, float]]]] = []
-        self.heads = ["path", *(["start_s", "end_s"] if with_times else [])]
-        self.lines = csv.writer(sys.stdout, lineterminator="\n")
-        if form is Format.csv:
-            ranks = range(1, self.top + 1)
-            self.lines.writerow(
-                [*self.heads, *(f"{name}{rank}" for rank in ranks for name in ("label", "probability"))]
-            )
-
-    def add(self, result: "Tagged") -> None:
-        times = [round(result.start_s, 3), round(result.end_s, 3)] if self.with_times else []
-        order = (-result.probabilities).argsort(kind="stable")[: self.top]
-        tags = [(self.labels[number], round(float(result.probabilities[number]), 6)) for number in order]
-        keys = [_shown(result.path), *times]
-        if self.form is Format.csv:
-            self.lines.writerow([*keys, *(value for pair in tags for value in pair)])
-            sys.stdout.flush()
-        else:
-            self.rows.append((keys, tags))
-
-    def end(self) -> None:
-        if self.form is Format.json:
-            objects = [
-                dict(zip(self.heads, keys, strict=True))
-                | {"tags": [{"label": label, "probability": probability} for label, probability in tags]}
-                for keys, tags in self.rows
-            ]
-            print(json.dumps(objects, indent=2, ensure_ascii=False))
-        elif self.form is Format.table:
-            times = ["start", "end"] if self.with_times else []
-            heads = ["file", *times, *(f"{rank}." for rank in range(1, self.top + 1))]
-            rows = [
-                [str(keys[0]), *(f"{time:.2f} s" for time in keys[1:]), *(f"{label} {p:.0%}" for label, p in tags)]
-                for keys, tags in self.rows
-            ]
-            _print_table(heads, rows, right=times)
-
-
 def _write_embeddings(path: Path, tagged: Sequence["Tagged"]) -> None:
-    """One row a file or window: path, start_s, end_s, e0000 ..."""
+    """One row a file or window: path, start_s, end_s, e0000 ... (Parquet); name, start_s, end_s, embedding (npz)."""
     import numpy as np
-    import pandas as pd
 
     from fsat.core import files
+    from fsat.tagger.output import printable
 
     if not tagged:
         raise FsatError(f"--embeddings: {path} was not written, because no file could be tagged.")
     values = np.array([result.embedding for result in tagged])  # (n, E)
-    table = pd.DataFrame(values, columns=[f"e{number:04d}" for number in range(values.shape[1])])
-    table.insert(0, "path", [_shown(result.path) for result in tagged])
-    table.insert(1, "start_s", [result.start_s for result in tagged])
-    table.insert(2, "end_s", [result.end_s for result in tagged])
-    files.write_parquet(path, table)
-
-
-# fsat export -------------------------------------------------------------------------------------------------------
-
-
-@app.command()
-def export(
-    onnx: Annotated[Path, typer.Option("--onnx", metavar="FOLDER", help="Write ONNX networks into this folder.")],
-    model: ModelOption = DEFAULT_BUNDLE,
-    stage: StageOption = Stage.stage2,
-    folds: FoldsOption = None,
-) -> None:
-    """Write a bundle's networks in another format. Needs the extra: `pip install -e '.[onnx]'`."""
-    from fsat.tagger import bundle
-
-    opened = bundle.read(model)
-    from fsat.tagger import onnx as networks
-
-    written = networks.export(opened, onnx, stage=stage, n_folds=folds)
-    for path in written:
-        print(path)
+    keys = {
+        "path": [printable(result.path) for result in tagged],
+        "start_s": [result.start_s for result in tagged],
+        "end_s": [result.end_s for result in tagged],
+    }
+    if path.suffix == ".npz":
+        names, starts, ends = (np.array(column) for column in keys.values())
+        files.write_npz(path, embedding=values, name=names, start_s=starts, end_s=ends)
+        return
+    try:
+        import pandas as pd
+        import pyarrow  # noqa: F401  # what pandas writes Parquet with
+    except ImportError as error:
+        message = f"--embeddings: {path} needs {error.name}: `pip install 'fsat[pipeline]'`, or write .npz."
+        raise FsatError(message) from error
+    features = {f"e{number:04d}": column for number, column in enumerate(values.T)}
+    files.write_parquet(path, pd.DataFrame(keys | features))
 
 
 # fsat times --------------------------------------------------------------------------------------------------------
@@ -246,6 +302,7 @@ def export(
 def times(form: FormatOption = None) -> None:
     """Show the wall time of each stage's last run, from logs/times.csv."""
     from fsat.core.stage import TIMES
+    from fsat.tagger.output import print_table
 
     runs = last_runs(TIMES)
     rows = [(when, stage, seconds) for stage, (when, seconds) in runs.items()]
@@ -259,7 +316,8 @@ def times(form: FormatOption = None) -> None:
         lines.writerows([("finished", "stage", "seconds"), *rows, ("", "total", round(total, 2))])
     else:
         cells = [[stage, _clock(seconds), when] for when, stage, seconds in rows]
-        _print_table(["stage", "time", "finished"], [*cells, ["total", _clock(total), ""]], right=["time"])
+        rows_of_table = [*cells, ["total", _clock(total), ""]]
+        print_table(["stage", "time", "finished"], rows_of_table, right=["time"], stream=sys.stdout)
 
 
 def last_runs(log: Path) -> dict[str, tuple[str, float]]:
@@ -327,28 +385,6 @@ def doctor(
 
 def _usual_format() -> Format:
     return Format.table if sys.stdout.isatty() else Format.csv
-
-
-def _print_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in heads:
-        table.add_column(head, justify="right" if head in right else "left", overflow="fold")
-    for row in rows:
-        # Text, because a file name may hold what rich takes for markup.
-        table.add_row(*map(Text, row))
-    # In a pipe there is no width to fit into.
-    width = None if sys.stdout.isatty() else 10_000
-    Console(file=sys.stdout, width=width).print(table)
-
-
-def _shown(path: str) -> str:
-    """A file name as it can be printed."""
-    return path.encode("utf-8", "replace").decode("utf-8")
 
 
 if __name__ == "__main__":

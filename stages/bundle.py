@@ -1,5 +1,6 @@
 """Trained networks, projection, labels, scores -> `data/bundle/`: all that tagging needs, in one folder."""
 
+import os
 from pathlib import Path
 
 from fsat.core import files, params
@@ -14,6 +15,8 @@ def main() -> None:
         "seed", "dataset.path", "audio", "trim", "mel", "spectral", "folds.ids", "crop.step", "train.select",
         "tta.lengths", "tta.tries",
     )  # fmt: skip
+    from fsat.networks import onnx_export
+
     models = Path("data/models")
     facts = files.read_json("metrics/data.json")
     for stage in bundle.STAGES:
@@ -23,6 +26,7 @@ def main() -> None:
     written = bundler.write(
         "data/bundle",
         models=models,
+        convert=onnx_export.convert,
         folds=sorted(p.folds.ids),
         projection="data/pca/projection.npz",
         labels=sorted(files.read_csv("data/folds.csv")["label"].unique()),
@@ -42,4 +46,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # The converter reads TensorFlow's graphs, whatever backend has trained: the weight files are the same.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     run(main)

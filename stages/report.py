@@ -34,7 +34,7 @@ def main() -> None:
             facts=files.read_json("metrics/data.json"),
             pca=files.read_json("metrics/pca.json"),
             variance=files.read_csv("metrics/pca_variance.csv"),
-            parameters={"seed": p.seed} | {name: section.model_dump() for name, section in sections.items()},
+            parameters={"seed": p.seed} | {name: section.model_dump(mode="json") for name, section in sections.items()},
             meanings=params.leaves(),
         ),
         mistakes=p.report.mistakes,

@@ -43,6 +43,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
+LETTERS = ["a", "b, or so", "c"]
+
+
 class Parrot:
     """Stands in for `tagger.Tagger`: knows every file but those named bad; the label is the name's first letter."""
 
@@ -51,8 +54,11 @@ class Parrot:
     def __init__(self, opened: object, **options: object) -> None:
         Parrot.made.append(options)
 
-    def tag_files(self, paths: list[str], *, segment_s: float | None, progress: bool) -> Iterator[object]:
-        from fsat.tagger.tagger import Failed, Tagged
+    def tag_files(
+        self, paths: Iterator[str], *, segment_s: float | None, hop_s: float | None, progress: bool
+    ) -> Iterator[object]:
+        from fsat.tagger.tagger import Tagged
+        from fsat.tagger.windows import Failed
 
         for path in paths:
             if "bad" in path:
@@ -61,7 +67,7 @@ class Parrot:
             best = "abc".index(Path(path).name[0])
             p = np.where(np.arange(3) == best, 0.7, 0.15)
             for start in (0.0, 2.0) if segment_s else (0.0,):
-                yield Tagged(path, start, start + 2.0, p, np.full(4, best, dtype=np.float32))
+                yield Tagged(path, start, start + 2.0, LETTERS, p, np.full(4, best, dtype=np.float32))
 
 
 @pytest.fixture
@@ -70,7 +76,8 @@ def parrot(monkeypatch: pytest.MonkeyPatch) -> type[Parrot]:
 
     Parrot.made = []
     monkeypatch.setattr(tagging, "Tagger", Parrot)
-    opened = SimpleNamespace(manifest=SimpleNamespace(labels=["a", "b, or so", "c"]))
+    preprocessing = SimpleNamespace(mel=SimpleNamespace(sample_rate=22_050))
+    opened = SimpleNamespace(manifest=SimpleNamespace(labels=LETTERS, preprocessing=preprocessing))
     monkeypatch.setattr(bundle, "read", lambda folder: opened)
     return Parrot
 
@@ -143,7 +150,13 @@ def test_names_come_from_folders_lists_and_standard_input(run: Run, tmp_path: Pa
         ((), "nothing to tag"),
         (("--list", "nowhere.txt"), "--list: nowhere.txt cannot be read (No such file or directory)"),
         (("{empty}",), "no sound files in this folder"),
-        (("a.wav", "--embeddings", "out.csv"), "out.csv must end in .parquet"),
+        (("a.wav", "--embeddings", "out.csv"), "out.csv must end in .npz or .parquet"),
+        (("a.wav", "--events"), "--events needs --segments"),
+        (("a.wav", "--events", "--segments", "2", "--threshold", "0"), "--threshold must be above 0"),
+        (("a.wav", "--events", "--segments", "2", "--embeddings", "x.npz"), "not of --events"),
+        (("a.wav", "--resume"), "--resume goes on with a CSV: it needs --output"),
+        (("a.wav", "b.wav", "--format", "raven"), "--format raven is about one recording"),
+        (("a.wav", "--output", "{empty}"), "cannot be written (Is a directory)"),
     ],
 )
 def test_what_cannot_be_meant_is_a_message_without_traceback(
@@ -154,9 +167,11 @@ def test_what_cannot_be_meant_is_a_message_without_traceback(
     assert errors.startswith("fsat: ") and message in errors
 
 
-def test_options_reach_the_tagger(run: Run, parrot: type[Parrot]) -> None:
+def test_options_reach_the_tagger(run: Run, parrot: type[Parrot], tmp_path: Path) -> None:
     run("tag", "a.wav", "--folds", 1, "--lengths", 2, "--tries", 3, "--stage", "stage1")
     assert parrot.made == [{"stage": "stage1", "n_folds": 1, "lengths": 2, "tries": 3, "embeddings": False}]
+    run("tag", "a.wav", "--embeddings", tmp_path / "out.npz")
+    assert parrot.made[1] == {"stage": None, "n_folds": None, "lengths": None, "tries": None, "embeddings": True}
 
 
 @pytest.mark.usefixtures("parrot")
@@ -167,6 +182,95 @@ def test_embeddings_are_a_table_of_numbers(run: Run, tmp_path: Path) -> None:
     assert table.columns.tolist() == ["path", "start_s", "end_s", "e0000", "e0001", "e0002", "e0003"]
     assert table["path"].tolist() == ["a.wav", "c.wav"] and table["e0003"].tolist() == [0, 2]
     assert code == 1 and len(output.splitlines()) == 3
+    run("tag", "a.wav", "bad.wav", "c.wav", "--embeddings", tmp_path / "out.npz")
+    arrays = files.read_npz(tmp_path / "out.npz")
+    assert arrays["name"].tolist() == ["a.wav", "c.wav"]
+    np.testing.assert_array_equal(arrays["embedding"], table.filter(like="e0").to_numpy())
+
+
+# Long recordings
+
+
+@pytest.mark.usefixtures("parrot")
+def test_events_join_windows(run: Run, tmp_path: Path) -> None:
+    _, output, _ = run("tag", "a.wav", "bad.wav", "c.wav", "--segments", 2, "--events", "--threshold", 0.6)
+    assert output == "path,start_s,end_s,label,probability\na.wav,0.0,4.0,a,0.7\nc.wav,0.0,4.0,c,0.7\n"
+    _, text, _ = run("tag", "a.wav", "--segments", 2, "--events", "--format", "json")
+    assert json.loads(text) == [{"path": "a.wav", "start_s": 0.0, "end_s": 4.0, "label": "a", "probability": 0.7}]
+    _, table, _ = run("tag", "a.wav", "--segments", 2, "--events", "--format", "table")
+    assert "a 70%" in table and "4.00 s" in table
+    code, output, _ = run("tag", "a.wav", "--output", tmp_path / "out.csv")
+    assert code == 0 and output == ""
+    assert (tmp_path / "out.csv").read_text().splitlines()[1] == 'a.wav,a,0.7,"b, or so",0.15,c,0.15'
+
+
+@pytest.mark.usefixtures("parrot")
+@pytest.mark.parametrize("options", [(), ("--segments", 2), ("--segments", 2, "--events")])
+def test_resume_loses_no_file_and_has_none_twice(options: tuple[object, ...], run: Run, tmp_path: Path) -> None:
+    """Wherever a kill cuts the file off."""
+    names = ["a1.wav", "b\n2.wav", 'c"3.wav', "a1.wav", "a1.wav", "bad.wav", "b4.wav"]
+    arguments = ("tag", *names, "--format", "csv", *options, "--output")
+    whole = tmp_path / "whole.csv"
+    run(*arguments, whole)
+    expected = whole.read_bytes()
+    assert len(list(csv.reader(io.StringIO(expected.decode())))) >= 6
+    for cut in range(0, len(expected) + 1, 3):
+        half = tmp_path / "half.csv"
+        half.write_bytes(expected[:cut])
+        code, output, errors = run(*arguments, half, "--resume")
+        assert half.read_bytes() == expected, cut
+        assert code == 1 and output == "" and errors.startswith("fsat: bad.wav: ")
+
+
+@pytest.mark.usefixtures("parrot")
+def test_resume_of_another_table_is_refused_and_leaves_it(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    run("tag", "a.wav", "--output", out)
+    before = out.read_bytes()
+    code, _, errors = run("tag", "a.wav", "--output", out, "--resume", "--top", 1)
+    assert code == 1 and "has other columns" in errors and out.read_bytes() == before
+    run("tag", "b.wav", "--output", tmp_path / "new.csv", "--resume")
+    assert (tmp_path / "new.csv").read_text().count("\n") == 2
+
+
+# Hostile names
+
+
+@pytest.mark.usefixtures("parrot")
+def test_names_that_would_move_the_cursor_stay_on_their_line(run: Run) -> None:
+    name = "bad\n\x1b[2J\u202e.wav"
+    code, output, errors = run("tag", name, "a\nx.wav", "--format", "table")
+    assert code == 1 and "a\\nx.wav" in output
+    assert errors.splitlines()[0] == "fsat: bad\\n\\x1b[2J\\u202e.wav: truncated: 1 of 2 bytes of samples"
+    _, output, _ = run("tag", "a\nx.wav", "--format", "csv")
+    assert next(csv.DictReader(io.StringIO(output)))["path"] == "a\nx.wav"
+
+
+@pytest.mark.usefixtures("parrot")
+def test_a_list_that_is_none_is_one_line(run: Run) -> None:
+    code, output, errors = run("tag", "-", stdin="\0" * 100_000)
+    assert code == 1 and output == ""
+    assert "standard input has a line of more than 4096 characters" in errors and len(errors.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_an_endless_pipe_of_names_is_tagged_as_it_comes(project: Path) -> None:
+    command = [sys.executable, "-m", "fsat.cli", "tag", "-", "--stage", "stage1", "--tries", "1", "--segments", "0.5"]
+    pipe = subprocess.Popen(
+        [*command, "--model", project / "data" / "bundle"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(cli.__file__).parents[1],
+        text=True,
+    )
+    assert pipe.stdin is not None and pipe.stdout is not None
+    clip = str(project / "sounds" / "test" / "short.wav")
+    pipe.stdin.write(f"{clip}\n" * 100)  # more windows than one batch; the pipe stays open
+    pipe.stdin.flush()
+    assert pipe.stdout.readline().startswith("path,start_s")
+    assert pipe.stdout.readline().startswith(clip)
+    pipe.kill()
+    pipe.communicate()
 
 
 @pytest.mark.slow
@@ -197,6 +301,13 @@ def test_tags_outside_the_repository_with_the_package_alone(project: Path, tmp_p
     problems = [line for line in done.stderr.splitlines() if line.startswith("fsat: ")]
     assert problems[0].startswith("fsat: text.wav: not audio that can be decoded")
     assert "cuda" not in done.stderr.lower() and "oneDNN" not in done.stderr
+
+
+@pytest.mark.parametrize("n_folds", [0, -1, 3])
+def test_folds_that_are_not_there_are_refused(n_folds: int, run: Run, project: Path) -> None:
+    code, output, errors = run("tag", "x.wav", "--folds", n_folds, "--model", project / "data" / "bundle")
+    assert code == 1 and output == ""
+    assert errors == f"fsat: --folds must be between 1 and 2, the folds of this bundle. Got {n_folds}."
 
 
 # fsat times

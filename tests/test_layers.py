@@ -15,8 +15,6 @@ WINGS = sorted(path.name for path in (ROOT / "fsat").iterdir() if (path / "__ini
 # Modules of the package itself, which may import every wing.
 COMMANDS = {"cli", "doctor"}
 KERAS = {"keras", "tensorflow", "jax"}
-# `tagger` runs a bundle's networks with Keras, and imports it for that.
-KERAS_OUTSIDE_NETWORKS = {"fsat/tagger/tagger.py", "fsat/tagger/onnx.py"}
 
 
 def rule() -> dict[str, set[str]]:
@@ -59,7 +57,7 @@ def test_no_module_imports_a_stage() -> None:
 
 def test_networks_alone_imports_keras() -> None:
     found = {path.relative_to(ROOT).as_posix() for path in MODULES if graph.imported_libraries([path]) & KERAS}
-    assert {name for name in found if not name.startswith("fsat/networks/")} == KERAS_OUTSIDE_NETWORKS
+    assert {name for name in found if not name.startswith("fsat/networks/")} == set()
 
 
 @pytest.mark.parametrize("wing", WINGS)

@@ -94,6 +94,27 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
     return resample(x[:n], rate, sample_rate)
 
 
+def stream(path: str | Path, sample_rate: int) -> Iterator[np.ndarray]:
+    """Yield the samples of `load` block by block, in memory that does not grow with the clip, however long it is.
+
+    What is wrong with a clip behind its header is found when its place is reached: the blocks before were good.
+    """
+    with _opened(path, max_seconds=np.inf) as sound:
+        rate = sound.samplerate
+        resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="soxr_hq")
+        n_read = n_given = 0
+        for block in _blocks(sound, path):
+            n_read += len(block)
+            mono = block.mean(axis=1)
+            y = mono if rate == sample_rate else resampler.resample_chunk(mono)
+            n_given += len(y)
+            yield y
+        if rate != sample_rate:
+            y = resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+            n_left = int(np.ceil(n_read * (sample_rate / rate))) - n_given
+            yield np.pad(y, (0, max(0, n_left - len(y))))[: max(0, n_left)]
+
+
 def load_interval(path: str | Path, start: int, end: int, sample_rate: int) -> np.ndarray:
     """Read samples `start` to `end`, counted at `sample_rate`; see `load`.
 
@@ -125,7 +146,7 @@ def resample(x: np.ndarray, rate: int, wanted_rate: int) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
+def _opened(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Iterator[soundfile.SoundFile]:
     """Open a clip whose header is plausible and whose bytes are all there."""
     try:
         # Opening a pipe or a device could wait for ever, hence the question before `open`.
@@ -147,9 +168,9 @@ def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
     with sound:
         if not MIN_RATE <= sound.samplerate <= MAX_RATE:
             raise AudioError(str(path), f"sample rate {sound.samplerate} Hz, allowed is {MIN_RATE} to {MAX_RATE}")
-        if sound.frames > MAX_SECONDS * sound.samplerate:
+        if sound.frames > max_seconds * sound.samplerate:
             seconds = sound.frames // sound.samplerate
-            raise AudioError(str(path), f"{seconds} s long by its header, allowed is {MAX_SECONDS}")
+            raise AudioError(str(path), f"{seconds} s long by its header, allowed is {max_seconds}")
         yield sound
 
 

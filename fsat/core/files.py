@@ -10,12 +10,14 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from fsat.core.errors import FsatError
+
+if TYPE_CHECKING:  # takes half a second to import: only who reads or writes tables pays for it
+    import pandas as pd
 
 
 @contextmanager
@@ -66,7 +68,7 @@ def read_json(path: str | Path) -> Any:
         raise FsatError(f"{path}: cannot be read as JSON ({error}). Run `dvc repro` to make it again.") from error
 
 
-def write_csv(path: str | Path, table: pd.DataFrame, *, float_format: str | None = None) -> None:
+def write_csv(path: str | Path, table: "pd.DataFrame", *, float_format: str | None = None) -> None:
     """Write a table as CSV: UTF-8, ``\\n`` line ends, no row numbers."""
     with atomic_file(path) as part:
         table.to_csv(part, index=False, lineterminator="\n", float_format=float_format)
@@ -76,22 +78,26 @@ def write_csv(path: str | Path, table: pd.DataFrame, *, float_format: str | None
 _TEXT_COLUMNS = dict.fromkeys(("split", "fname", "path", "label", "usage", "group", "license", "problem"), str)
 
 
-def read_csv(path: str | Path) -> pd.DataFrame:
+def read_csv(path: str | Path) -> "pd.DataFrame":
     """Read one of the project's own CSV files; only an empty field is a missing value ("None" and "NA" are strings)."""
+    import pandas as pd
+
     try:
         return pd.read_csv(path, dtype=_TEXT_COLUMNS, keep_default_na=False, na_values=[""], encoding="utf-8")
     except (OSError, ValueError) as error:
         raise FsatError(f"{path}: cannot be read as CSV ({error}). Run `dvc repro` to make it again.") from error
 
 
-def write_parquet(path: str | Path, table: pd.DataFrame) -> None:
+def write_parquet(path: str | Path, table: "pd.DataFrame") -> None:
     """Write a table as Parquet with fixed settings, so that equal tables give equal bytes."""
     with atomic_file(path) as part:
         table.to_parquet(part, engine="pyarrow", index=False, compression="zstd")
 
 
-def read_parquet(path: str | Path) -> pd.DataFrame:
+def read_parquet(path: str | Path) -> "pd.DataFrame":
     """Read one of the project's own Parquet files; `FsatError` if it is missing or broken."""
+    import pandas as pd
+
     try:
         return pd.read_parquet(path, engine="pyarrow")
     except (OSError, ValueError) as error:

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from fsat.core import files
 from fsat.core.errors import FsatError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Projection:
     columns: list[str]
 
 
-def fit(statistics: pd.DataFrame, *, n_components: int) -> tuple[Projection, np.ndarray]:
+def fit(statistics: "pd.DataFrame", *, n_components: int) -> tuple[Projection, np.ndarray]:
     """Fit ``make_pipeline(StandardScaler(), PCA(k))`` with k = `n_components`, or what the data allow if that is less.
 
     n clips span at most n - 1 directions, fewer if some are equal; directions without variance are left out.
@@ -80,7 +83,7 @@ def fit(statistics: pd.DataFrame, *, n_components: int) -> tuple[Projection, np.
     return projection, pca.explained_variance_ratio_[:rank]
 
 
-def project(statistics: pd.DataFrame, projection: Projection) -> np.ndarray:
+def project(statistics: "pd.DataFrame", projection: Projection) -> np.ndarray:
     """Principal components of clips, those fitted on or new ones.
 
     Parameters
@@ -97,12 +100,16 @@ def project(statistics: pd.DataFrame, projection: Projection) -> np.ndarray:
     FsatError
         If a column is missing or a value is not finite.
     """
-    from threadpoolctl import threadpool_limits
-
     missing = [name for name in projection.columns if name not in statistics.columns]
     if missing:
         raise FsatError(f"{len(missing)} statistics of the projection are missing, first {missing[0]}. Fit it anew.")
-    values = _finite(statistics[projection.columns])
+    return project_rows(_finite(statistics[projection.columns]), projection)
+
+
+def project_rows(values: np.ndarray, projection: Projection) -> np.ndarray:
+    """Principal components, float32 (n, k), of finite statistics, float64 (n, d), in the projection's order."""
+    from threadpoolctl import threadpool_limits
+
     with threadpool_limits(limits=1, user_api="blas"):
         standard = (values - projection.mean) / projection.scale - projection.center  # (n, d)
         components: np.ndarray = (standard @ projection.components.T).astype(np.float32)  # (n, k)
@@ -142,7 +149,7 @@ def component_names(k: int) -> list[str]:
     return [f"pc{number:03d}" for number in range(k)]
 
 
-def _finite(statistics: pd.DataFrame) -> np.ndarray:
+def _finite(statistics: "pd.DataFrame") -> np.ndarray:
     values = statistics.to_numpy(dtype=np.float64)
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from fsat.core.errors import FsatError
 from fsat.inputs.frames import FrameStore
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def make_examples(
     *,
     labels: Sequence[str],
     classes: Sequence[str],
-    components: pd.DataFrame | None = None,
+    components: "pd.DataFrame | None" = None,
 ) -> Examples:
     """Examples of the named clips, in that order.
 
@@ -79,7 +82,7 @@ def make_examples(
 
 
 def split_fold(
-    store: FrameStore, folds: pd.DataFrame, fold: int, *, components: pd.DataFrame | None = None
+    store: FrameStore, folds: "pd.DataFrame", fold: int, *, components: "pd.DataFrame | None" = None
 ) -> tuple[Examples, Examples, list[str]]:
     """Training clips and held-out clips of one fold, and the classes in alphabetical order.
 

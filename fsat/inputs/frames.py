@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import pandas as pd
 
 from fsat.core import files
 from fsat.core.errors import FsatError
@@ -61,6 +60,8 @@ def write_frames(folder: str | Path, clips: Iterable[tuple[str, np.ndarray]], *,
     ----------
     clips : iterable of (fname, array [shape=(n_frames, n_mels)])
     """
+    import pandas as pd
+
     rows: list[tuple[str, int, int]] = []
     total = 0
     with files.atomic_folder(folder) as part:

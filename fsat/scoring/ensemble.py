@@ -4,9 +4,12 @@ import filecmp
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 from fsat.core import files
 from fsat.core.errors import FsatError
@@ -37,15 +40,17 @@ def top_labels(probabilities: np.ndarray, labels: Sequence[str], *, k: int = 3) 
     return [[labels[column] for column in row] for row in order]
 
 
-def submission(fnames: Sequence[str], probabilities: np.ndarray, labels: Sequence[str]) -> pd.DataFrame:
+def submission(fnames: Sequence[str], probabilities: np.ndarray, labels: Sequence[str]) -> "pd.DataFrame":
     """Kaggle's format: fname, and the three best labels separated by spaces; a row a clip, in the order given."""
+    import pandas as pd
+
     return pd.DataFrame(
         {"fname": list(fnames), "label": [" ".join(row) for row in top_labels(probabilities, labels)]},
         columns=["fname", "label"],
     )
 
 
-def combine(folds: dict[int, pd.DataFrame]) -> pd.DataFrame:
+def combine(folds: "dict[int, pd.DataFrame]") -> "pd.DataFrame":
     """Predictions of all folds as one table of probabilities.
 
     Parameters
@@ -59,6 +64,8 @@ def combine(folds: dict[int, pd.DataFrame]) -> pd.DataFrame:
         stage, split, fold, fname and a column a label. Test clips: geometric mean over the folds, fold -1.
         Held-out clips: the prediction of the fold that held them out.
     """
+    import pandas as pd
+
     labels = list(next(iter(folds.values())).columns[3:])
     parts = []
     for stage in STAGES:
@@ -71,7 +78,7 @@ def combine(folds: dict[int, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def fuse(predictions: pd.DataFrame, baseline: pd.DataFrame, *, weight: float) -> pd.DataFrame:
+def fuse(predictions: "pd.DataFrame", baseline: "pd.DataFrame", *, weight: float) -> "pd.DataFrame":
     """Late fusion: stage 2 times the baseline's probabilities to the power of `weight`, scaled to a sum of 1 a clip.
 
     Parameters
@@ -90,6 +97,8 @@ def fuse(predictions: pd.DataFrame, baseline: pd.DataFrame, *, weight: float) ->
     FsatError
         If a clip has no prediction by the baseline.
     """
+    import pandas as pd
+
     if weight == 0:
         return predictions
     keys, labels = ["split", "fold", "fname"], list(predictions.columns[4:])
@@ -107,14 +116,18 @@ def fuse(predictions: pd.DataFrame, baseline: pd.DataFrame, *, weight: float) ->
     return result
 
 
-def _part(rows: pd.DataFrame, probabilities: np.ndarray, labels: list[str], *, fold: int) -> pd.DataFrame:
+def _part(rows: "pd.DataFrame", probabilities: np.ndarray, labels: list[str], *, fold: int) -> "pd.DataFrame":
+    import pandas as pd
+
     keys = rows[["stage", "split", "fname"]].reset_index(drop=True)
     keys.insert(2, "fold", fold)
     return pd.concat([keys, pd.DataFrame(probabilities, columns=labels)], axis=1)
 
 
-def read_histories(models: str | Path, ids: Sequence[int]) -> dict[int, pd.DataFrame]:
+def read_histories(models: str | Path, ids: Sequence[int]) -> "dict[int, pd.DataFrame]":
     """Epochs of both stages of each fold, with a column `stage`, from ``<models>/<stage>/fold<k>/history.csv``."""
+    import pandas as pd
+
     return {
         fold: pd.concat(
             [
@@ -127,11 +140,13 @@ def read_histories(models: str | Path, ids: Sequence[int]) -> dict[int, pd.DataF
     }
 
 
-def learning_curve(histories: dict[int, pd.DataFrame], stage: str) -> pd.DataFrame:
+def learning_curve(histories: "dict[int, pd.DataFrame]", stage: str) -> "pd.DataFrame":
     """Mean over the folds of each epoch's losses and MAP@3, and how far the folds' validation losses spread.
 
     Returns epoch, loss, val_loss, val_loss_min, val_loss_max, val_map3. An epoch counts the folds that reached it.
     """
+    import pandas as pd
+
     rows = pd.concat([history[history["stage"] == stage] for history in histories.values()])
     groups = rows.groupby("epoch", sort=True)
     return pd.DataFrame(

@@ -2,17 +2,18 @@
 
 ::
 
-    bundle.json                     labels, preprocessing, networks, scores, data; sha256 of every file below
-    README.md                       model card, made from the same numbers
-    projection.npz                  statistics -> principal components
-    stage1/fold<k>.weights.h5       the mel networks
-    stage2/fold<k>.weights.h5       the mel + PCA networks
+    bundle.json               labels, preprocessing, networks, scores, data; sha256 of every file below
+    README.md                 model card, made from the same numbers
+    projection.npz            statistics -> principal components; only where a network reads components
+    stage1/fold<k>.onnx       the mel networks
+    stage2/fold<k>.onnx       the mel + PCA networks
 
-It holds arrays and text, no code and no clock: equal models give equal bytes.
+It holds arrays and text, no code and no clock: equal models give equal bytes. A bundle has at least one network;
+stage 2, further folds, the projection, several passes over a clip and calibration are optional.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,7 +23,7 @@ from pydantic import Field, StrictInt, ValidationError, model_validator
 from fsat.core import files, params
 from fsat.core.errors import FsatError
 
-FORMAT, VERSION = "fsat-bundle", 1
+FORMAT, VERSION = "fsat-bundle", 2
 STAGES = ("stage1", "stage2")
 PROJECTION = "projection.npz"
 Stage = Literal["stage1", "stage2"]
@@ -33,15 +34,18 @@ Positive = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
 
 
 class Preprocessing(params.Section):
-    """From a file to a network's inputs; the sections are those of `params.yaml`."""
+    """From a file to a network's inputs; the sections are those of `params.yaml`.
+
+    Without `trim` silence is kept; without `spectral` no statistics are computed.
+    """
 
     audio: params.Audio
-    trim: params.Trim
+    trim: params.Trim | None = None
     mel: params.Mel
-    spectral: params.Spectral
+    spectral: params.Spectral | None = None
 
 
-class Prediction(params.Section):
+class RandomPasses(params.Section):
     """The passes over a clip.
 
     `bounds` are the shortest and longest T in frames, `lengths` how many T between them, all multiples of `step`;
@@ -53,20 +57,26 @@ class Prediction(params.Section):
     step: Positive
     lengths: Positive
     tries: Positive
-    folds: Annotated[list[NotNegative], Field(min_length=1)]
 
 
 class Network(params.Section):
-    """Arguments of `model.build_network`."""
+    """The networks of one stage.
 
-    backbone: str
-    width: float
-    batchnorm_momentum: float
-    n_mels: Positive
-    n_classes: Positive
+    Inputs "mel" (B, M, T, 1), scaled to about [0, 1], and "pca" (B, `n_components`) where that is not 0; outputs
+    "probabilities" (B, C) and "embedding" (B, `n_embedding`). `architecture` is free text and numbers: for the
+    pipeline's own networks the arguments of `model.build_network`.
+    """
+
     n_components: NotNegative
-    head: list[Positive]
-    freeze_batchnorm: bool
+    n_embedding: Positive
+    parameters: Annotated[StrictInt, Field(ge=1)]
+    architecture: dict[str, Any]
+
+
+class Calibration(params.Section):
+    """Logits are divided by the temperature of the stage before they become probabilities."""
+
+    temperature: dict[Stage, Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]]
 
 
 class Dataset(params.Section):
@@ -86,43 +96,59 @@ class FileFacts(params.Section):
 
 
 class Manifest(params.Section):
-    """All of `bundle.json`."""
+    """All of `bundle.json`.
+
+    `activation` says what the outputs are: "softmax" probabilities of a clip sum to 1, also after passes and folds
+    are combined; "sigmoid" ones are independent and are never normalised. Without `passes` a clip is seen once, whole.
+    """
 
     format: Literal["fsat-bundle"]
-    version: Literal[1]
+    version: Literal[2]
     labels: Annotated[list[str], Field(min_length=1)]
+    activation: Literal["softmax", "sigmoid"]
     preprocessing: Preprocessing
-    prediction: Prediction
-    networks: dict[Stage, Network]
-    parameters: dict[Stage, Positive]
-    select: Annotated[str, Field(description="train.select: which weights a training handed on")]
+    passes: RandomPasses | None = None
+    folds: Annotated[list[NotNegative], Field(min_length=1)]
+    networks: Annotated[dict[Stage, Network], Field(min_length=1)]
+    calibration: Calibration | None = None
+    select: Annotated[str | None, Field(description="train.select: which weights a training handed on")] = None
     dataset: Dataset
     scores: dict[str, Any]
     files: dict[str, FileFacts]
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Manifest":
-        if set(self.networks) != set(STAGES) or set(self.parameters) != set(STAGES):
-            raise ValueError("must have the networks of stage1 and stage2")
-        if any(network.n_classes != len(self.labels) for network in self.networks.values()):
-            raise ValueError(f"has {len(self.labels)} labels, which is not what its networks tell apart")
-        if any(network.n_mels != self.preprocessing.mel.n_mels for network in self.networks.values()):
-            raise ValueError("has networks for another number of mel bands than its preprocessing gives")
-        if self.prediction.bounds[0] > self.prediction.bounds[1]:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("names a label twice")
+        if len(set(self.folds)) != len(self.folds):
+            raise ValueError("names a fold twice")
+        if self.passes is not None and self.passes.bounds[0] > self.passes.bounds[1]:
             raise ValueError("has its bounds the wrong way round")
-        if set(self.files) != set(file_names(self.prediction.folds)):
-            raise ValueError("lists other files than its folds need")
+        if self.reads_components and self.preprocessing.spectral is None:
+            raise ValueError("has a network that reads components, but no section spectral to compute them from")
+        if set(self.files) != set(file_names(self.networks, self.folds, projection=self.reads_components)):
+            raise ValueError("lists other files than its networks and folds need")
         return self
 
+    @property
+    def reads_components(self) -> bool:
+        """Whether a network has the input "pca"."""
+        return any(network.n_components for network in self.networks.values())
 
-def weights_name(stage: str, fold: int) -> str:
-    """``stage2/fold0.weights.h5``."""
-    return f"{stage}/fold{fold}.weights.h5"
+    @property
+    def best_stage(self) -> Stage:
+        """The last stage that the bundle holds."""
+        return max(self.networks)
 
 
-def file_names(folds: Sequence[int]) -> list[str]:
-    """Names of the files that a bundle of these folds holds besides `bundle.json` and the card."""
-    return [PROJECTION, *(weights_name(stage, fold) for stage in STAGES for fold in folds)]
+def network_name(stage: str, fold: int) -> str:
+    """``stage2/fold0.onnx``."""
+    return f"{stage}/fold{fold}.onnx"
+
+
+def file_names(stages: Mapping[Any, Any] | Sequence[str], folds: Sequence[int], *, projection: bool) -> list[str]:
+    """Names of the files that such a bundle holds besides `bundle.json` and the card."""
+    return [*([PROJECTION] if projection else []), *(network_name(stage, fold) for stage in stages for fold in folds)]
 
 
 # Reading -----------------------------------------------------------------------------------------------------------
@@ -136,7 +162,14 @@ class Bundle:
     manifest: Manifest
 
     def verified(self, name: str) -> Path:
-        """Path of one of the bundle's files, whose content is what `bundle.json` says.
+        """Path of one of the bundle's files, whose content is what `bundle.json` says; raises as `content` does."""
+        self.content(name)
+        return self.folder / name
+
+    def content(self, name: str) -> bytes:
+        """Bytes of one of the bundle's files, which are those that `bundle.json` names.
+
+        What is checked is what is used: the file is read once.
 
         Raises
         ------
@@ -145,23 +178,22 @@ class Bundle:
         """
         path, expected = self.folder / name, self.manifest.files[name]
         try:
-            found = file_facts(path)
+            with path.open("rb") as stream:
+                content = stream.read(expected.bytes + 1)  # no more, however much there is
         except OSError as error:
             raise FsatError(f"{path}: cannot be read ({error.strerror}). Copy the whole bundle again.") from error
-        if found != expected:
+        sha256 = hashlib.sha256(content).hexdigest()
+        if len(content) != expected.bytes or sha256 != expected.sha256:
+            found = f"{len(content)} bytes, sha256 {sha256[:12]}..." if len(content) <= expected.bytes else "larger"
             raise FsatError(
-                f"{path}: is not the file that bundle.json names ({found.bytes} bytes, sha256 {found.sha256[:12]}..., "
-                f"expected {expected.bytes} bytes, {expected.sha256[:12]}...). Copy the whole bundle again."
+                f"{path}: is not the file that bundle.json names ({found}, expected {expected.bytes} bytes, "
+                f"{expected.sha256[:12]}...). Copy the whole bundle again."
             )
-        return path
-
-    def weights(self, stage: str, fold: int) -> Path:
-        """Verified path of one network's weights."""
-        return self.verified(weights_name(stage, fold))
+        return content
 
 
 def read(folder: str | Path) -> Bundle:
-    """Read and check `bundle.json`; the other files are checked when they are asked for (`Bundle.verified`).
+    """Read and check `bundle.json`; the other files are checked when they are asked for (`Bundle.content`).
 
     Raises
     ------
@@ -177,6 +209,11 @@ def read(folder: str | Path) -> Bundle:
     values = files.read_json(path)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise FsatError(f"{path}: is no fsat model bundle (its format is not '{FORMAT}').")
+    if values.get("version") == 1:
+        raise FsatError(
+            f"{path}: has version 1 of the format, which held Keras weights; this fsat reads version {VERSION}. "
+            "Make it anew from data/models: `dvc repro bundle`."
+        )
     if values.get("version") != VERSION:
         raise FsatError(
             f"{path}: has version {values.get('version')!r} of the format, this fsat reads version {VERSION}. "

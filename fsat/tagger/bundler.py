@@ -1,14 +1,13 @@
 """Write a model bundle from what a run has trained."""
 
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
-from fsat.tagger.bundle import FORMAT, PROJECTION, STAGES, VERSION, Bundle, file_facts, file_names, read, weights_name
+from fsat.tagger.bundle import FORMAT, PROJECTION, STAGES, VERSION, Bundle, file_facts, file_names, network_name, read
 from fsat.tagger.card import model_card
 
 
@@ -16,6 +15,7 @@ def write(
     out: str | Path,
     *,
     models: str | Path,
+    convert: Callable[[Path, Path], int],
     folds: Sequence[int],
     projection: str | Path,
     labels: Sequence[str],
@@ -33,6 +33,9 @@ def write(
         Folder; one that is there is replaced as a whole.
     models : path
         Holds ``<stage>/fold<k>/`` as training writes them; what lengths and which networks is read from there.
+    convert : callable
+        Writes the network of such a folder as an ONNX file and returns the length of its embedding
+        (`networks.onnx_export.convert`).
     projection : path
         The npz of `pca.save`.
     labels : sequence of str
@@ -40,7 +43,7 @@ def write(
     preprocessing : mapping
         Fields of `Preprocessing`: sections audio, trim, mel and spectral of the parameters.
     passes : mapping
-        seed, step, lengths and tries of `Prediction`.
+        seed, step, lengths and tries of `RandomPasses`.
     dataset : mapping
         Fields of `Dataset`.
     scores : mapping
@@ -56,26 +59,48 @@ def write(
         for stage in STAGES
         for fold in folds
     }
-    alike = [_common(summaries, stage) for stage in STAGES]
-    if alike[0]["bounds"] != alike[1]["bounds"]:
+    alike = {stage: _common(summaries, stage) for stage in STAGES}
+    if alike["stage1"]["bounds"] != alike["stage2"]["bounds"]:
         raise FsatError(f"{models}: stage 1 and stage 2 were trained at other lengths. Run `dvc repro`.")
+    for stage, summary in alike.items():
+        network = summary["network"]
+        if network["n_classes"] != len(labels):
+            raise FsatError(
+                f"{models}: {stage} tells {network['n_classes']} labels apart, not {len(labels)}. Run `dvc repro`."
+            )
+    has_components = any(summary["network"]["n_components"] for summary in alike.values())
     with files.atomic_folder(out) as part:
-        files.write_npz(part / PROJECTION, **files.read_npz(projection))  # arrays and nothing else
+        if has_components:
+            files.write_npz(part / PROJECTION, **files.read_npz(projection))  # arrays and nothing else
+        n_embedding = {}
         for stage, fold in summaries:
             (part / stage).mkdir(exist_ok=True)
-            shutil.copyfile(Path(models) / stage / f"fold{fold}" / "model.weights.h5", part / weights_name(stage, fold))
+            n_embedding[stage] = convert(Path(models) / stage / f"fold{fold}", part / network_name(stage, fold))
         values = {
             "format": FORMAT,
             "version": VERSION,
             "labels": list(labels),
+            "activation": "softmax",
             "preprocessing": {name: section.model_dump() for name, section in preprocessing.items()},
-            "prediction": {**passes, "bounds": alike[0]["bounds"], "folds": list(folds)},
-            "networks": {stage: summary["network"] for stage, summary in zip(STAGES, alike, strict=True)},
-            "parameters": {stage: summary["parameters"] for stage, summary in zip(STAGES, alike, strict=True)},
+            "passes": {**passes, "bounds": alike["stage1"]["bounds"]},
+            "folds": list(folds),
+            "networks": {
+                stage: {
+                    "n_components": summary["network"]["n_components"],
+                    "n_embedding": n_embedding[stage],
+                    "parameters": summary["parameters"],
+                    "architecture": summary["network"],
+                }
+                for stage, summary in alike.items()
+            },
+            "calibration": None,
             "select": select,
             "dataset": dict(dataset),
             "scores": dict(scores),
-            "files": {name: file_facts(part / name).model_dump() for name in file_names(folds)},
+            "files": {
+                name: file_facts(part / name).model_dump()
+                for name in file_names(STAGES, folds, projection=has_components)
+            },
         }
         files.write_json(part / "bundle.json", values)
         written = read(part)

@@ -24,9 +24,8 @@ Finding and sorting clips by the sound events they hold, one main sound a clip, 
 over."""
 
 _LIMITS = """\
-- Every clip gets some of the labels below, also a clip with none of these sounds; the probabilities of a clip sum to 1
-  and are not calibrated.
-- A long recording is tagged as a whole from random spans; use `--segments` to tag it in windows.
+- A clip with none of these sounds gets some of the labels below as well. {sums}
+- A long recording is tagged as a whole; use `--segments` to tag it in windows.
 - Sounds recorded in other ways than the training clips (distance, noise, codecs) may be tagged worse than the scores
   suggest.
 - Not for decisions about people or about safety, such as an alarm."""
@@ -42,24 +41,42 @@ def model_card(manifest: Manifest) -> str:
         *("## Data", _data_section(manifest.dataset)),
         *("## Scores", _scores_section(manifest.scores, manifest.select)),
         *("## Intended use", _INTENDED),
-        *("## Limits", _LIMITS),
+        *("## Limits", _LIMITS.format(sums=_sums(manifest))),
         *("## Labels", ", ".join(f"`{label}`" for label in manifest.labels)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _networks_section(manifest: Manifest) -> str:
-    p, stage2 = manifest.prediction, manifest.networks["stage2"]
-    shortest, longest = p.bounds
-    return f"""\
-Made by the pipeline `fsat`: {_plural(len(p.folds), "network")} of each stage, {stage2.backbone} of width \
-{stage2.width:g}.
+    lines = []
+    for stage, network in manifest.networks.items():
+        what = "log-mel spectrogram"
+        if network.n_components:
+            what += f" and {network.n_components} principal components of spectral statistics"
+        lines.append(f"- {stage.replace('stage', 'Stage ')}: {what}, {network.parameters:,} parameters.")
+    p, n_folds = manifest.passes, len(manifest.folds)
+    if p is None:
+        lines.append("- A clip is seen once, whole, by each network.")
+    else:
+        lines.append(
+            f"- A clip's prediction is the geometric mean over all passes: {_plural(n_folds, 'fold')} x "
+            f"{_plural(p.lengths, 'length')} from {p.bounds[0]} to {p.bounds[1]} frames (equal ones count once) x "
+            f"{p.tries} random spans."
+        )
+    architecture = next(reversed(manifest.networks.values())).architecture
+    backbone, width = architecture.get("backbone"), architecture.get("width")
+    trunk = f", {backbone} of width {width:g}" if backbone and isinstance(width, float | int) else ""
+    return f"Made for `fsat`: {_plural(n_folds, 'network')} of each stage{trunk}.\n\n" + "\n".join(lines)
 
-- Stage 1: log-mel spectrogram, {manifest.parameters["stage1"]:,} parameters.
-- Stage 2: log-mel spectrogram and {stage2.n_components} principal components of spectral statistics, \
-{manifest.parameters["stage2"]:,} parameters.
-- A clip's prediction is the geometric mean over all passes: {_plural(len(p.folds), "fold")} x \
-{_plural(p.lengths, "length")} from {shortest} to {longest} frames (equal ones count once) x {p.tries} random spans."""
+
+def _sums(manifest: Manifest) -> str:
+    """What the probabilities of a clip are."""
+    text = (
+        "The probabilities of a clip sum to 1"
+        if manifest.activation == "softmax"
+        else "The probabilities of a clip are independent of each other"
+    )
+    return f"{text}{'' if manifest.calibration else ' and are not calibrated'}."
 
 
 def _plural(count: int, thing: str) -> str:
@@ -86,7 +103,7 @@ def _data_section(dataset: Dataset) -> str:
     return "\n".join(lines)
 
 
-def _scores_section(scores: Mapping[str, Any], select: str) -> str:
+def _scores_section(scores: Mapping[str, Any], select: str | None) -> str:
     """Table of MAP@3 with intervals; a part without a score has no row."""
     baseline = scores.get("baseline", {})
     rows = []

@@ -1,314 +1,326 @@
-"""Tag sound files with a model bundle, by the same functions that the pipeline's stages call.
+"""Tag sounds with a model bundle, by the same functions that the pipeline's stages call.
 
 A file is read (`audio`), trimmed (`trim`), turned into log-mel frames (`mel`) and spectral statistics (`spectral`),
-these are projected (`pca`), and the networks see random spans of the frames (`batches`, `prediction`), keyed as those
-of the stage `predict`. So a test clip gets the pipeline's own prediction, but for rounding.
+these are projected (`pca`), and the networks see random spans of the frames (`batches`, `passes`), keyed as those of
+the stage `predict`. So a test clip gets the pipeline's own prediction, but for rounding. Without Keras: the networks
+run in ONNX Runtime.
 """
 
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice, pairwise
+from itertools import chain, islice
 from pathlib import Path
 
-import keras
 import numpy as np
-import pandas as pd
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from fsat.clips import audio
 from fsat.core import parallel
 from fsat.core.errors import FsatError
-from fsat.features import mel, pca, spectral, trim
+from fsat.features import pca, spectral
 from fsat.inputs import batches
 from fsat.inputs.examples import Examples
 from fsat.inputs.frames import FrameStore
-from fsat.inputs.passes import Passes, log_probabilities, outputs_by_pass
-from fsat.networks import backend, model, prediction
+from fsat.inputs.passes import Passes, Predictor, log_probabilities, outputs_by_pass
 from fsat.scoring import ensemble
-from fsat.tagger.bundle import PROJECTION, Bundle, Preprocessing
+from fsat.tagger import bundle as bundles
+from fsat.tagger import sessions
+from fsat.tagger.bundle import PROJECTION, Bundle
+from fsat.tagger.windows import Failed, Features, file_features, one_blas_thread, stream_features, window_features
 
-BATCH_SIZE = 64
+# Larger batches take more memory for the activations of a network's first layers, and are not faster.
+BATCH_SIZE = 16
+# Windows whose features are in memory at a time.
+CHUNK_WINDOWS = 64
 # Files whose features are in memory at a time.
 CHUNK_FILES = 128
 # With fewer files, starting other processes would take longer than the work.
 _FEW_FILES = 16
 # A shorter window holds less than a few frames of a spectrogram.
 MIN_SEGMENT_S = 0.05
+# Name of samples that come without a file; the random spans hang on it.
+ARRAY = "array"
 
 
 @dataclass(frozen=True)
 class Tagged:
-    """What the networks say about a file, or about a window of it.
+    """What the networks say about a sound, or about a window of it.
 
     Attributes
     ----------
     path : str
     start_s, end_s : float
         The window, in seconds of the file.
+    labels : sequence of str, length C
+        The bundle's labels.
     probabilities : np.ndarray [shape=(C,), dtype=float64]
-        In the order of the bundle's labels; their sum is 1.
+        In the order of the labels; the sum is 1 where the bundle's activation is softmax.
     embedding : np.ndarray [shape=(E,), dtype=float32] or None
-        The trunk's features after pooling (1280 at width 1.0), mean over all passes and folds.
+        The trunk's features after pooling (1280 for MobileNetV2 at width 1.0), mean over all passes and folds.
     """
 
     path: str
     start_s: float
     end_s: float
+    labels: Sequence[str]
     probabilities: np.ndarray
     embedding: np.ndarray | None
 
-
-@dataclass(frozen=True)
-class Failed:
-    """A file that could not be tagged, and why."""
-
-    path: str
-    reason: str
-
-
-# Features ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Features:
-    """One window: frames (n_frames, M) in dB, and statistics (d,) unless only the mel network is asked."""
-
-    path: str
-    start_s: float
-    end_s: float
-    frames: np.ndarray
-    statistics: np.ndarray | None
-
-
-def windows(n_samples: int, sample_rate: int, segment_s: float | None) -> list[tuple[int, int]]:
-    """First sample and end of each window of a file; the whole file if `segment_s` is None.
-
-    What is left at the end is a window of its own if it is at least half as long as the others, else part of the last.
-
-    >>> windows(50, 10, 2.0), windows(45, 10, 2.0), windows(5, 10, 2.0)
-    ([(0, 20), (20, 40), (40, 50)], [(0, 20), (20, 45)], [(0, 5)])
-    """
-    if segment_s is None:
-        return [(0, n_samples)]
-    step = max(1, round(segment_s * sample_rate))
-    count = max(1, (n_samples + (step + 1) // 2) // step)
-    edges = [number * step for number in range(count)] + [n_samples]
-    return list(pairwise(edges))
-
-
-def file_features(
-    path: str, *, preprocessing: Preprocessing, segment_s: float | None, statistics: bool, folder: str = ""
-) -> list[Features] | Failed:
-    """Features of all windows of a file; a relative path is one below `folder`, whatever folder the worker is in."""
-    p = preprocessing
-    try:
-        x = audio.load(Path(folder, path), p.audio.sample_rate)
-    except audio.AudioError as error:
-        return Failed(path, error.reason)
-    features = []
-    for start, end in windows(len(x), p.audio.sample_rate, segment_s):
-        window = x[start:end]
-        first, last = trim.trim_interval(window, top_db=p.trim.top_db)
-        sound = window[first:last]
-        frames = mel.log_mel(sound, sample_rate=p.audio.sample_rate, settings=p.mel)
-        numbers = (
-            spectral.spectral_statistics(
-                sound,
-                sample_rate=p.audio.sample_rate,
-                n_fft=p.spectral.n_fft,
-                hop_length=p.spectral.hop_length,
-                n_mfcc=p.spectral.n_mfcc,
-            )
-            if statistics
-            else None
-        )
-        features.append(Features(path, start / p.audio.sample_rate, end / p.audio.sample_rate, frames, numbers))
-    return features
-
-
-# Networks ----------------------------------------------------------------------------------------------------------
-
-
-def load_networks(bundle: Bundle, stage: str, folds: Sequence[int]) -> Iterator[tuple[int, keras.Model]]:
-    """Yield each fold and one network, always the same object, filled with that fold's weights.
-
-    Raises
-    ------
-    FsatError
-        If weights are missing, changed or do not fit.
-    """
-    network = model.build_network(**bundle.manifest.networks[stage].model_dump())  # type: ignore[index]
-    for fold in folds:
-        path = bundle.weights(stage, fold)
-        try:
-            network.load_weights(str(path))
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise FsatError(f"{path}: does not fit the network of bundle.json ({reason}).") from error
-        yield fold, network
-
-
-def _load_projection(bundle: Bundle) -> pca.Projection:
-    """The projection, if it takes this version's statistics and gives what the networks need."""
-    path = bundle.verified(PROJECTION)
-    projection = pca.load(path)
-    names = spectral.feature_names(n_mfcc=bundle.manifest.preprocessing.spectral.n_mfcc)
-    needed = bundle.manifest.networks["stage2"].n_components
-    if len(projection.components) != needed or projection.columns != names:
-        raise FsatError(
-            f"{path}: does not fit: it makes {len(projection.components)} components of {len(projection.columns)} "
-            f"statistics, the networks need {needed} of {len(names)}. Make the bundle anew: `dvc repro bundle`."
-        )
-    return projection
+    def top(self, k: int = 3) -> list[tuple[str, float]]:
+        """The `k` most probable labels with their probabilities, best first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        return [(self.labels[number], float(self.probabilities[number])) for number in order]
 
 
 class Tagger:
-    """The networks of a bundle, ready to be asked.
+    """The networks of a bundle, ready to be asked. One tagger may be used by several threads at the same time.
 
     Parameters
     ----------
-    bundle : Bundle
-    stage : {"stage2", "stage1"}
-        The mel + PCA networks, or the mel networks, which need no statistics and so are faster.
+    bundle : path or Bundle
+        A bundle's folder, such as ``data/bundle``.
+    stage : {"stage2", "stage1"} or None
+        The mel + PCA networks, or the mel networks, which need no statistics and so are faster; None is the last
+        stage that the bundle holds.
     lengths, tries, n_folds : int or None
         Lengths a fold, passes a length, and how many of the bundle's folds; None is what the pipeline did. Less is
         faster and less accurate.
     embeddings : bool
         Also give the trunk's features.
+    threads : int or None
+        Threads of ONNX Runtime; None: one a core. The number does not change a result.
 
     Raises
     ------
     FsatError
         If a number is out of range, or the bundle's files are damaged.
+
+    Examples
+    --------
+    >>> tagger = Tagger("data/bundle")  # doctest: +SKIP
+    >>> tagger("clip.wav").top(1)  # doctest: +SKIP
+    [('Bark', 0.93)]
     """
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: str | Path | Bundle,
         *,
-        stage: str = "stage2",
+        stage: str | None = None,
         lengths: int | None = None,
         tries: int | None = None,
         n_folds: int | None = None,
         embeddings: bool = False,
+        threads: int | None = None,
     ) -> None:
-        """Load the weights; the network is compiled when the first clip comes."""
-        manifest = bundle.manifest
-        usual = manifest.prediction
-        if n_folds is not None and not 1 <= n_folds <= len(usual.folds):
+        """Check and open the networks."""
+        opened = bundle if isinstance(bundle, Bundle) else bundles.read(bundle)
+        manifest = opened.manifest
+        self.manifest, self.stage = manifest, stage or manifest.best_stage
+        if self.stage not in manifest.networks:
+            raise FsatError(f"--stage must be {' or '.join(manifest.networks)} in this bundle. Got {self.stage}.")
+        if n_folds is not None and not 1 <= n_folds <= len(manifest.folds):
             raise FsatError(
-                f"--folds must be between 1 and {len(usual.folds)}, the folds of this bundle. Got {n_folds}."
+                f"--folds must be between 1 and {len(manifest.folds)}, the folds of this bundle. Got {n_folds}."
             )
+        self.passes = self._passes(lengths, tries)
+        has_components = manifest.networks[self.stage].n_components > 0
+        self._projection = _load_projection(opened, self.stage) if has_components else None
+        self._predictors: dict[int, Predictor] = {}
+        for fold in manifest.folds[:n_folds]:
+            session = sessions.open_network(opened, self.stage, fold, threads=threads)
+            name = str(opened.folder / bundles.network_name(self.stage, fold))
+            self._predictors[fold] = sessions.predictor(session, embeddings=embeddings, name=name)
+        n_embedding = manifest.networks[self.stage].n_embedding
+        self._n_outputs = len(manifest.labels) + (n_embedding if embeddings else 0)
+        self._workers = threading.Lock()  # joblib's pool of processes is one for the whole process
+
+    def _passes(self, lengths: int | None, tries: int | None) -> Passes | None:
+        """The passes asked for; None if the bundle's networks see a clip once, whole."""
+        usual = self.manifest.passes
         for name, value in (("--lengths", lengths), ("--tries", tries)):
             if value is not None and value < 1:
                 raise FsatError(f"{name} must be at least 1. Got {value}.")
-        self.manifest, self.stage = manifest, stage
-        self.passes = Passes(
+            if value is not None and usual is None:
+                raise FsatError(f"{name} cannot be chosen: this bundle's networks see a clip once, whole.")
+        if usual is None:
+            return None
+        return Passes(
             batches.fixed_lengths(usual.bounds, lengths or usual.lengths, step=usual.step), tries or usual.tries
         )
-        has_components = manifest.networks[stage].n_components > 0  # type: ignore[index]
-        self._projection = _load_projection(bundle) if has_components else None
-        backend.prepare(usual.seed)
-        # One network that is compiled once and filled with each fold's weights in turn.
-        self._weights = {}
-        for fold, network in load_networks(bundle, stage, usual.folds[:n_folds]):
-            self._weights[fold] = network.get_weights()
-            self._network = network
-        outputs = [self._network.output]
-        if embeddings:
-            outputs.append(
-                keras.layers.Activation("linear", dtype="float32")(self._network.get_layer("embedding").output)
-            )
-        asked = keras.Model(self._network.inputs, keras.layers.Concatenate()(outputs)) if embeddings else self._network
-        self._predict = prediction.predictor(asked)
-        self._n_outputs = asked.output_shape[-1]
 
     @property
     def n_passes(self) -> int:
         """Passes over a clip, of all folds."""
-        return len(self._weights) * len(self.passes)
+        return len(self._predictors) * (1 if self.passes is None else len(self.passes))
+
+    def __call__(self, sound: str | Path | np.ndarray, sample_rate: int | None = None) -> Tagged:
+        """Tag one sound as a whole.
+
+        Parameters
+        ----------
+        sound : path, or np.ndarray [shape=(n,) or (n, channels)]
+            A file, or samples as floats between about -1 and 1.
+        sample_rate : int
+            Rate of the samples in Hz; only with an array.
+
+        Raises
+        ------
+        AudioError
+            If the file cannot be read.
+        FsatError
+            If the array is no sound.
+        """
+        if isinstance(sound, np.ndarray):
+            features = self._array_features(sound, sample_rate)
+        else:
+            if sample_rate is not None:
+                raise FsatError(f"{sound}: a file has a sample rate of its own; give one with an array only.")
+            found = self._features([os.fspath(sound)], "")[0]
+            if isinstance(found, Failed):
+                raise audio.AudioError(found.path, found.reason)
+            features = found
+        return self.tag_features([features])[0]
 
     def tag_files(
         self,
         paths: Iterable[str | Path],
         *,
         segment_s: float | None = None,
+        hop_s: float | None = None,
         progress: bool = False,
     ) -> Iterator[Tagged | Failed]:
         """Yield what the networks say about each file (or window), in order; a file that fails stops no other.
+
+        Files are read in chunks, whole ones by several processes (``FSAT_JOBS``); windows are read as a stream, so
+        that memory does not grow with the length of a file. A file that breaks off gives the windows before, then
+        `Failed`.
 
         Parameters
         ----------
         paths : iterable of path
         segment_s : float or None
             Tag windows of this many seconds instead of whole files.
+        hop_s : float or None
+            Seconds from the start of a window to that of the next; None: `segment_s`, windows without overlap.
         progress : bool
             Show bars on stderr.
         """
-        if segment_s is not None and not MIN_SEGMENT_S <= segment_s <= audio.MAX_SECONDS:
-            limits = f"between {MIN_SEGMENT_S} and {audio.MAX_SECONDS} seconds"
-            raise FsatError(f"--segments must be {limits}. Got {segment_s}.")
-        remaining, done = iter(paths), 0
-        while chunk := [os.fspath(path) for path in islice(remaining, CHUNK_FILES)]:
+        if segment_s is not None:
+            hop_s = _checked_hop(segment_s, hop_s)
+            return self._tag_windows((os.fspath(path) for path in paths), segment_s, hop_s)
+        if hop_s is not None:
+            raise FsatError("--hop needs --segments.")
+        return self._tag_whole((os.fspath(path) for path in paths), progress=progress)
+
+    def _tag_windows(self, paths: Iterable[str], segment_s: float, hop_s: float) -> Iterator[Tagged | Failed]:
+        options = {"preprocessing": self.manifest.preprocessing, "statistics": self._projection is not None}
+        found = chain.from_iterable(
+            stream_features(path, segment_s=segment_s, hop_s=hop_s, **options)  # type: ignore[arg-type]
+            for path in paths
+        )
+        while chunk := list(islice(found, CHUNK_WINDOWS)):
+            yield from self._in_order(chunk, name="")
+
+    def _tag_whole(self, paths: Iterator[str], *, progress: bool) -> Iterator[Tagged | Failed]:
+        done = 0
+        while chunk := list(islice(paths, CHUNK_FILES)):
             files = f"files {done + 1} to {done + len(chunk)}"
             done += len(chunk)
-            found = self._features(chunk, segment_s, f"reading {files}")
-            clips = [clip for result in found if not isinstance(result, Failed) for clip in result]
-            tagged = iter(self.tag_features(clips, name=f"tagging {files}" if progress else ""))
-            for result in found:
-                if isinstance(result, Failed):
-                    yield result
-                else:
-                    yield from islice(tagged, len(result))
+            found = self._features(chunk, f"reading {files}")
+            yield from self._in_order(found, name=f"tagging {files}" if progress else "")
 
-    def _features(self, paths: list[str], segment_s: float | None, name: str) -> list[list[Features] | Failed]:
+    def _in_order(self, found: Sequence[Features | Failed], *, name: str) -> Iterator[Tagged | Failed]:
+        clips = [clip for clip in found if not isinstance(clip, Failed)]
+        tagged = iter(self.tag_features(clips, name=name))
+        return iter([clip if isinstance(clip, Failed) else next(tagged) for clip in found])
+
+    def _features(self, paths: list[str], name: str) -> list[Features | Failed]:
         work = partial(
-            file_features,
-            preprocessing=self.manifest.preprocessing,
-            segment_s=segment_s,
-            statistics=self._projection is not None,
-            folder=str(Path.cwd()),
+            file_features, preprocessing=self.manifest.preprocessing, statistics=self._projection is not None
         )
         if len(paths) < _FEW_FILES:
-            # As in a worker process: with more threads, sums would be rounded in another way.
-            with threadpool_limits(limits=1):
-                return [work(path) for path in paths]
-        return list(parallel.map_clips(work, paths, desc=name))
+            return [work(path) for path in paths]
+        with self._workers:
+            return list(parallel.map_clips(work, paths, desc=name))
+
+    def _array_features(self, x: np.ndarray, sample_rate: int | None) -> Features:
+        if sample_rate is None or not audio.MIN_RATE <= sample_rate <= audio.MAX_RATE:
+            raise FsatError(
+                f"sample_rate must be {audio.MIN_RATE} to {audio.MAX_RATE} Hz with an array. Got {sample_rate}."
+            )
+        if x.ndim not in (1, 2) or x.size == 0 or not np.issubdtype(x.dtype, np.floating):
+            raise FsatError(f"an array must hold floats (n,) or (n, channels), n >= 1. Got {x.dtype} {x.shape}.")
+        mono = (x if x.ndim == 1 else x.mean(axis=1)).astype(np.float32)
+        if not np.abs(mono).max() <= audio.MAX_SAMPLE:
+            raise FsatError(f"an array must hold finite samples of at most {audio.MAX_SAMPLE:g}.")
+        p = self.manifest.preprocessing
+        mono = audio.resample(mono, sample_rate, p.audio.sample_rate)
+        return window_features(ARRAY, mono, 0, preprocessing=p, statistics=self._projection is not None)
 
     def tag_features(self, clips: Sequence[Features], *, name: str = "") -> list[Tagged]:
         """Ask the networks about clips; see `tag_files`."""
         if not clips:
             return []
         examples = self._examples(clips)
-        key = (self.manifest.prediction.seed, "predict")
-        n_labels = len(self.manifest.labels)
-        logs, features = [], np.zeros((len(clips), self._n_outputs - n_labels))
+        labels = self.manifest.labels
+        logs, features = [], np.zeros((len(clips), self._n_outputs - len(labels)))
         bar = tqdm(total=self.n_passes, desc=name, unit="pass", leave=False, disable=not name)
-        for fold, weights in self._weights.items():
-            self._network.set_weights(weights)
-            total = np.zeros((len(clips), n_labels))
-            for output in outputs_by_pass(
-                {self.stage: self._predict},
-                examples,
-                self.passes,
-                batch_size=BATCH_SIZE,
-                key=(*key, fold, "test"),
-                name="",
-            ):
+        for fold, predict in self._predictors.items():
+            total, n_passes = np.zeros((len(clips), len(labels))), 0
+            for output in self._outputs(predict, examples, fold):
                 bar.update()
-                total += log_probabilities(output[self.stage][:, :n_labels])
-                features += output[self.stage][:, n_labels:]
-            logs.append(total / len(self.passes))
+                n_passes += 1
+                total += log_probabilities(output[:, : len(labels)])
+                features += output[:, len(labels) :]
+            logs.append(total / n_passes)
         bar.close()
-        probabilities = ensemble.geometric_mean(logs)
+        probabilities = self._combined(logs)
         embeddings = (features / self.n_passes).astype(np.float32)
         return [
-            Tagged(clip.path, clip.start_s, clip.end_s, probability, embedding if len(embedding) else None)
+            Tagged(clip.path, clip.start_s, clip.end_s, labels, probability, embedding if len(embedding) else None)
             for clip, probability, embedding in zip(clips, probabilities, embeddings, strict=True)
         ]
+
+    def _outputs(self, predict: Predictor, examples: Examples, fold: int) -> Iterator[np.ndarray]:
+        """Yield what a network gives in each pass, (n, C) or (n, C + E)."""
+        usual = self.manifest.passes
+        if usual is None or self.passes is None:
+            yield self._whole_clips(predict, examples)
+            return
+        key = (usual.seed, "predict", fold, "test")
+        for output in outputs_by_pass(
+            {self.stage: predict}, examples, self.passes, batch_size=BATCH_SIZE, key=key, name=""
+        ):
+            yield output[self.stage]
+
+    def _whole_clips(self, predict: Predictor, examples: Examples) -> np.ndarray:
+        """Outputs for all frames of each clip; one too short for the network is mirrored to the shortest length."""
+        lengths = np.maximum(examples.store.lengths[examples.rows], batches.STRIDE)
+        output = np.empty((len(examples), self._n_outputs), dtype=np.float32)
+        for n_frames in np.unique(lengths):
+            alike = np.flatnonzero(lengths == n_frames)
+            for start in range(0, len(alike), BATCH_SIZE):
+                which = alike[start : start + BATCH_SIZE]
+                spans = np.zeros(len(which), dtype=np.int64)
+                output[which] = predict(batches.cropped(examples, which, spans, int(n_frames)).inputs)
+        return output
+
+    def _combined(self, logs: Sequence[np.ndarray]) -> np.ndarray:
+        """Probabilities (n, C) of all folds' mean log p, calibrated where the bundle says how."""
+        manifest = self.manifest
+        temperatures = {} if manifest.calibration is None else manifest.calibration.temperature
+        temperature = temperatures.get(self.stage, 1.0)  # type: ignore[call-overload]
+        if manifest.activation == "softmax":
+            return ensemble.geometric_mean([log / temperature for log in logs])
+        log_p = np.minimum(np.mean(logs, axis=0), 0)
+        if temperature == 1:
+            return np.exp(log_p)
+        logits = log_p - np.log(np.maximum(-np.expm1(log_p), np.finfo(np.float64).tiny))
+        return 1 / (1 + np.exp(-logits / temperature))
 
     def _examples(self, clips: Sequence[Features]) -> Examples:
         lengths = np.array([len(clip.frames) for clip in clips], dtype=np.int64)
@@ -317,9 +329,36 @@ class Tagger:
         names = [Path(clip.path).name + (f"@{clip.start_s:.3f}" if clip.start_s else "") for clip in clips]
         components = None
         if self._projection is not None:
-            rows = np.array([clip.statistics for clip in clips])
-            components = pca.project(pd.DataFrame(rows, names, self._projection.columns), self._projection)
-        limits = self.manifest.preprocessing.mel.limits
-        store = FrameStore(np.concatenate([clip.frames for clip in clips]), names, starts, lengths, limits)
+            rows = np.array([clip.statistics for clip in clips], dtype=np.float64)
+            with one_blas_thread():
+                components = pca.project_rows(rows, self._projection)
+        frames, limits = np.concatenate([clip.frames for clip in clips]), self.manifest.preprocessing.mel.limits
+        store = FrameStore(frames, names, starts, lengths, limits)
         targets = np.zeros((len(clips), len(self.manifest.labels)), dtype=np.float32)
         return Examples(names, store, np.arange(len(clips)), components, targets)
+
+
+def _checked_hop(segment_s: float, hop_s: float | None) -> float:
+    if not MIN_SEGMENT_S <= segment_s <= audio.MAX_SECONDS:
+        limits = f"between {MIN_SEGMENT_S} and {audio.MAX_SECONDS} seconds"
+        raise FsatError(f"--segments must be {limits}. Got {segment_s}.")
+    if hop_s is None:
+        return segment_s
+    if not MIN_SEGMENT_S <= hop_s <= segment_s:
+        raise FsatError(f"--hop must be between {MIN_SEGMENT_S} and {segment_s}, the length of a window. Got {hop_s}.")
+    return hop_s
+
+
+def _load_projection(bundle: Bundle, stage: str) -> pca.Projection:
+    """The projection, if it takes this version's statistics and gives what the networks need."""
+    path = bundle.verified(PROJECTION)
+    projection = pca.load(path)
+    section = bundle.manifest.preprocessing.spectral
+    names = spectral.feature_names(n_mfcc=section.n_mfcc) if section is not None else []
+    needed = bundle.manifest.networks[stage].n_components  # type: ignore[index]
+    if len(projection.components) != needed or projection.columns != names:
+        raise FsatError(
+            f"{path}: does not fit: it makes {len(projection.components)} components of {len(projection.columns)} "
+            f"statistics, the networks need {needed} of {len(names)}. Make the bundle anew: `dvc repro bundle`."
+        )
+    return projection

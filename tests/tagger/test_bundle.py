@@ -43,6 +43,12 @@ def summary(stage: str, **changes: Any) -> dict[str, Any]:
     return {"stage": stage, "network": network, "parameters": 1234, "bounds": [40, 90]} | changes
 
 
+def as_it_is(folder: Path, path: Path) -> int:
+    """Stands in for the converter: the weights as they are, and the length of an embedding."""
+    path.write_bytes((folder / "model.weights.h5").read_bytes())
+    return 7
+
+
 @pytest.fixture
 def inputs(tmp_path: Path) -> dict[str, Any]:
     """Arguments of `bundle.write` but for the folder; weights are a few bytes that no one opens here."""
@@ -57,6 +63,7 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
     p = params.read("audio", "trim", "mel", "spectral", path=Path(__file__).parents[2] / "params.yaml")
     return {
         "models": tmp_path / "models",
+        "convert": as_it_is,
         "folds": [0, 2],
         "projection": tmp_path / "projection.npz",
         "labels": LABELS,
@@ -83,14 +90,17 @@ def edit(folder: Path, change: Any) -> None:
 def test_what_is_written_is_read(written: Path) -> None:
     manifest = bundle.read(written).manifest
     assert manifest.labels == LABELS
-    assert manifest.prediction.folds == [0, 2]
-    assert manifest.prediction.bounds == (40, 90)
+    assert manifest.folds == [0, 2]
+    assert manifest.passes is not None and manifest.passes.bounds == (40, 90)
     assert manifest.networks["stage2"].n_components == 3
+    assert manifest.networks["stage2"].n_embedding == 7
+    assert manifest.networks["stage2"].architecture == summary("stage2")["network"]
+    assert manifest.activation == "softmax"
     assert manifest.scores == SCORES
     found = sorted(path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file())
-    weights = [f"{stage}/fold{fold}.weights.h5" for stage in ("stage1", "stage2") for fold in (0, 2)]
-    assert found == ["README.md", "bundle.json", "projection.npz", *weights]
-    assert bundle.read(written).weights("stage1", 2).read_bytes() == b"stage1 2"
+    networks = [f"{stage}/fold{fold}.onnx" for stage in ("stage1", "stage2") for fold in (0, 2)]
+    assert found == ["README.md", "bundle.json", "projection.npz", *networks]
+    assert bundle.read(written).content("stage1/fold2.onnx") == b"stage1 2"
 
 
 def test_equal_models_give_equal_bytes(inputs: dict[str, Any], written: Path, tmp_path: Path) -> None:
@@ -103,10 +113,10 @@ def test_equal_models_give_equal_bytes(inputs: dict[str, Any], written: Path, tm
 def test_a_folds_own_folder_gives_no_file_twice(inputs: dict[str, Any], written: Path) -> None:
     """A bundle of fewer folds leaves nothing of the larger one behind."""
     bundler.write(written, **(inputs | {"folds": [2]}))
-    assert sorted(path.name for path in (written / "stage2").iterdir()) == ["fold2.weights.h5"]
+    assert sorted(path.name for path in (written / "stage2").iterdir()) == ["fold2.onnx"]
 
 
-@pytest.mark.parametrize("name", ["projection.npz", "stage2/fold0.weights.h5"])
+@pytest.mark.parametrize("name", ["projection.npz", "stage2/fold0.onnx"])
 def test_a_changed_or_missing_file_is_named(name: str, written: Path) -> None:
     opened = bundle.read(written)
     path = written / name
@@ -118,8 +128,8 @@ def test_a_changed_or_missing_file_is_named(name: str, written: Path) -> None:
         opened.verified(name)
 
 
-def drop_label(values: dict[str, Any]) -> None:
-    values["labels"].pop()
+def repeat_label(values: dict[str, Any]) -> None:
+    values["labels"][1] = values["labels"][0]
 
 
 def leave_folder(values: dict[str, Any]) -> None:
@@ -127,21 +137,27 @@ def leave_folder(values: dict[str, Any]) -> None:
 
 
 def turn_bounds(values: dict[str, Any]) -> None:
-    values["prediction"]["bounds"] = [90, 40]
+    values["passes"]["bounds"] = [90, 40]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda values: values.update(version=2), r"has version 2 .* reads version 1"),
+        (lambda values: values.update(version=1), r"has version 1 .* reads version 2. Make it anew .*dvc repro bundle"),
+        (lambda values: values.update(version=3), r"has version 3 .* reads version 2. Install the fsat"),
         (lambda values: values.update(format="x"), r"no fsat model bundle"),
         (lambda values: values.update(more=1), r"more: Extra inputs"),
         (lambda values: values.pop("scores"), r"scores: Field required"),
-        (lambda values: values["preprocessing"]["mel"].update(n_mels=32), r"another number of mel bands"),
+        (lambda values: values["preprocessing"].pop("spectral"), r"reads components, but no section spectral"),
+        (lambda values: values.update(activation="relu"), r"activation: .* 'softmax' or 'sigmoid'"),
+        (lambda values: values["networks"].pop("stage2"), r"other files than its networks and folds need"),
+        (lambda values: values["networks"].clear(), r"networks: .* at least 1"),
+        (lambda values: values.update(folds=[0, 0]), r"names a fold twice"),
+        (lambda values: values.update(calibration={"temperature": {"stage1": 0}}), r"calibration.* greater than 0"),
         (lambda values: values["preprocessing"]["mel"].update(n_fft="8"), r"preprocessing\.mel\.n_fft: .* integer"),
-        (lambda values: values["prediction"].update(folds=[0, 1]), r"other files than its folds need"),
-        (drop_label, r"1 labels, which is not what its networks tell apart"),
-        (leave_folder, r"other files than its folds need"),
+        (lambda values: values.update(folds=[0, 1]), r"other files than its networks and folds need"),
+        (repeat_label, r"names a label twice"),
+        (leave_folder, r"other files than its networks and folds need"),
         (turn_bounds, r"bounds the wrong way round"),
     ],
 )
@@ -173,6 +189,19 @@ def test_folds_of_different_networks_are_refused(inputs: dict[str, Any], tmp_pat
     with pytest.raises(FsatError, match=r"stage2: folds 0 and 2 differ in bounds: \[40, 90\] and \[40, 91\]"):
         bundler.write(tmp_path / "bundle", **inputs)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_labels_that_the_networks_do_not_tell_apart_are_refused(inputs: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(FsatError, match="stage1 tells 2 labels apart, not 3"):
+        bundler.write(tmp_path / "bundle", **(inputs | {"labels": [*LABELS, "Oboe"]}))
+
+
+def test_a_file_that_grew_is_refused_without_reading_all_of_it(written: Path) -> None:
+    opened = bundle.read(written)
+    with (written / "stage1/fold0.onnx").open("ab") as stream:
+        stream.truncate(1 << 40)  # a sparse terabyte
+    with pytest.raises(FsatError, match=r"fold0\.onnx: is not the file .* \(larger, expected 8 bytes"):
+        opened.content("stage1/fold0.onnx")
 
 
 def test_the_card_gives_scores_licences_and_the_caveat(written: Path) -> None:

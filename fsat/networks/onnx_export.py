@@ -1,0 +1,126 @@
+"""A trained network as an ONNX file whose bytes depend on the network alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from fsat.core.errors import FsatError
+from fsat.networks import backend, model
+
+# The newest operator set that tf2onnx 1.17 writes; ONNX Runtime reads it since version 1.14.
+OPSET = 18
+OUTPUTS = ("probabilities", "embedding")
+
+
+def convert(folder: str | Path, path: str | Path) -> int:
+    """Write the trained network of a folder (see `model.load_network`) as an ONNX file.
+
+    Returns
+    -------
+    int
+        Length E of the embedding.
+
+    Raises
+    ------
+    FsatError
+        If the network cannot be loaded, or Keras does not run on TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise FsatError(
+            f"conversion to ONNX needs Keras on TensorFlow, not {keras.backend.backend()}: unset KERAS_BACKEND."
+        )
+    backend.prepare(0)
+    network = model.load_network(folder)
+    Path(path).write_bytes(to_onnx(network))
+    return int(network.get_layer("embedding").output.shape[-1])
+
+
+def to_onnx(network: keras.Model) -> bytes:
+    """Bytes of an ONNX model of a network in inference mode; equal networks give equal bytes.
+
+    Inputs "mel" (B, M, T, 1) and, for a network with components, "pca" (B, P); outputs "probabilities" (B, C) and
+    "embedding" (B, E). All are float32; B and T are free.
+    """
+    import tensorflow as tf
+    import tf2onnx
+
+    asked = keras.Model(network.inputs, [network.output, network.get_layer("embedding").output])
+    names = [tensor.name for tensor in network.inputs]
+    signature = [tf.TensorSpec(tensor.shape, tf.float32, name=tensor.name) for tensor in network.inputs]
+    function = tf.function(lambda *inputs: asked(dict(zip(names, inputs, strict=True)), training=False))
+    proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    return canonical(proto).SerializeToString(deterministic=True)
+
+
+def canonical(proto: Any) -> Any:
+    """The same model with names and order of its nodes that follow from its graph alone.
+
+    The converter names nodes by counters and orders them by hashes, so that two exports of one network differ. Here
+    nodes are ordered by a walk from the outputs to the inputs, and tensors are numbered in that order.
+    """
+    import onnx
+
+    graph = proto.graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    names = {tensor.name: tensor.name.partition(":")[0] for tensor in graph.input}
+    names |= {tensor.name: name for tensor, name in zip(graph.output, OUTPUTS, strict=True)}
+    nodes: list[Any] = []
+    initializers: list[Any] = []
+    for thing in _from_outputs([tensor.name for tensor in graph.output], made_by, constants):
+        fresh = type(thing)()
+        fresh.CopyFrom(thing)
+        fresh.ClearField("doc_string")
+        if isinstance(thing, onnx.TensorProto):
+            fresh.name = names[thing.name] = f"weights{len(initializers)}"
+            initializers.append(fresh)
+            continue
+        fresh.name = f"node{len(nodes)}"
+        for position, name in enumerate(thing.output):
+            names.setdefault(name, f"{fresh.name}_{position}" if name else "")
+        fresh.input[:] = [names.get(name, name) for name in thing.input]
+        fresh.output[:] = [names[name] for name in thing.output]
+        attributes = sorted(fresh.attribute, key=lambda attribute: attribute.name)
+        del fresh.attribute[:]
+        fresh.attribute.extend(attributes)
+        nodes.append(fresh)
+    helper = onnx.helper
+    inputs = [_described(tensor, names) for tensor in sorted(graph.input, key=lambda tensor: names[tensor.name])]
+    outputs = [_described(tensor, names) for tensor in graph.output]
+    fixed = helper.make_graph(nodes, "network", inputs, outputs, initializers)
+    opsets = [helper.make_opsetid("", next(entry.version for entry in proto.opset_import if not entry.domain))]
+    made = helper.make_model(fixed, opset_imports=opsets, ir_version=proto.ir_version, producer_name="fsat")
+    onnx.checker.check_model(made)
+    return made
+
+
+def _from_outputs(outputs: list[str], made_by: dict[str, Any], constants: dict[str, Any]) -> Iterator[Any]:
+    """Yield nodes and constants, each once and after all that it reads: depth first from the outputs."""
+    done: set[str] = set()
+    waiting = [(name, False) for name in reversed(outputs)]
+    while waiting:
+        name, inputs_done = waiting.pop()
+        node = made_by.get(name)
+        if name in done or (node is None and name not in constants):  # seen, or an input of the graph
+            continue
+        if node is None:
+            done.add(name)
+            yield constants[name]
+        elif inputs_done:
+            done.update(node.output)
+            yield node
+        else:
+            waiting.append((name, True))
+            waiting += [(parent, False) for parent in reversed(node.input)]
+
+
+def _described(tensor: Any, names: dict[str, str]) -> Any:
+    """Name and shape of an input or output; only the batch and the frames are free."""
+    dims = tensor.type.tensor_type.shape.dim
+    free = {0: "B", 2: "T"}
+    shape = [free.get(axis, "") if not dim.dim_value else dim.dim_value for axis, dim in enumerate(dims)]
+    import onnx
+
+    return onnx.helper.make_tensor_value_info(names[tensor.name], onnx.TensorProto.FLOAT, shape)

@@ -1,0 +1,81 @@
+"""A bundle's networks in ONNX Runtime: opened from checked bytes, and checked themselves before they are asked."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+from fsat.core.errors import FsatError
+from fsat.inputs.passes import Predictor
+from fsat.tagger.bundle import Bundle, network_name
+
+# What ONNX Runtime raises for a file that is damaged or asks for what it does not have.
+_REFUSED = (
+    errors.Fail,
+    errors.InvalidArgument,
+    errors.InvalidGraph,
+    errors.InvalidProtobuf,
+    errors.NoSuchFile,
+    errors.NotFound,
+    errors.NotImplemented,
+    errors.RuntimeException,
+)
+# Rounding of a softmax may pass 1 by a little.
+_ROUNDING = 1e-3
+
+
+def open_network(bundle: Bundle, stage: str, fold: int, *, threads: int | None) -> onnxruntime.InferenceSession:
+    """Open one network; `FsatError` if its file was changed, is damaged or is another network than bundle.json says."""
+    name = network_name(stage, fold)
+    content = bundle.content(name)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 4  # what is wrong is raised; nothing is printed as well
+    # Each length T would leave a block of its own in the arena.
+    options.enable_cpu_mem_arena = False
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except _REFUSED as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FsatError(f"{bundle.folder / name}: is no network that ONNX Runtime opens ({reason}).") from error
+    network, n_mels = bundle.manifest.networks[stage], bundle.manifest.preprocessing.mel.n_mels  # type: ignore[index]
+    inputs = {"mel": [None, n_mels, None, 1]} | ({"pca": [None, network.n_components]} if network.n_components else {})
+    outputs = {"probabilities": [None, len(bundle.manifest.labels)], "embedding": [None, network.n_embedding]}
+    for what, found, expected in (
+        ("input", _shapes(session.get_inputs()), inputs),
+        ("output", _shapes(session.get_outputs()), outputs),
+    ):
+        if found != expected:
+            raise FsatError(
+                f"{bundle.folder / name}: does not fit bundle.json: its {what}s are {found}, expected {expected}."
+            )
+    return session
+
+
+def _shapes(tensors: Sequence[Any]) -> dict[str, list[int | None]]:
+    """Name -> shape; a free dimension is None, and so is every one of a tensor that is not float32."""
+    shapes = {}
+    for tensor in tensors:
+        is_float = tensor.type == "tensor(float)"
+        shapes[tensor.name] = [size if is_float and isinstance(size, int) else None for size in tensor.shape]
+    return shapes
+
+
+def predictor(session: onnxruntime.InferenceSession, *, embeddings: bool, name: str) -> Predictor:
+    """Function of a batch's inputs that gives probabilities (B, C), followed by the embedding (B, C + E) if asked.
+
+    It raises `FsatError` if the network gives what are no probabilities.
+    """
+    wanted = [tensor.name for tensor in session.get_inputs()]
+    outputs = ["probabilities", "embedding"] if embeddings else ["probabilities"]
+
+    def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        found = session.run(outputs, {key: inputs[key] for key in wanted})
+        # One comparison: NaN fails it too.
+        if not (found[0].min() >= 0 and found[0].max() <= 1 + _ROUNDING):
+            raise FsatError(f"{name}: gives outputs that are no probabilities. Make the bundle anew.")
+        return np.concatenate(found, axis=1)
+
+    return predict

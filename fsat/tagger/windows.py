@@ -1,0 +1,110 @@
+"""Sound files to what networks read of them: whole files, or windows of a file that is read as a stream."""
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from fsat.clips import audio
+from fsat.features import mel, spectral, trim
+from fsat.tagger.bundle import Preprocessing
+
+# The number of BLAS threads belongs to the process: two threads of it must not set and restore it at the same time.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Compute with one BLAS thread: with more, sums would be rounded in an order that depends on the cores."""
+    with _ONE_AT_A_TIME, threadpool_limits(limits=1):
+        yield
+
+
+@dataclass(frozen=True)
+class Features:
+    """One window: frames (n_frames, M) in dB, and statistics (d,) unless only the mel network is asked."""
+
+    path: str
+    start_s: float
+    end_s: float
+    frames: np.ndarray
+    statistics: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A file that could not be tagged, and why."""
+
+    path: str
+    reason: str
+
+
+def file_features(path: str, *, preprocessing: Preprocessing, statistics: bool) -> Features | Failed:
+    """Features of a whole file."""
+    try:
+        x = audio.load(path, preprocessing.audio.sample_rate)
+    except audio.AudioError as error:
+        return Failed(path, error.reason)
+    return window_features(path, x, 0, preprocessing=preprocessing, statistics=statistics)
+
+
+def stream_features(
+    path: str, *, preprocessing: Preprocessing, statistics: bool, segment_s: float, hop_s: float
+) -> Iterator[Features | Failed]:
+    """Yield the features of a file's windows as the file is read; `Failed` at the end if reading broke off."""
+    rate = preprocessing.audio.sample_rate
+    try:
+        for start, x in windows(audio.stream(path, rate), rate, segment_s=segment_s, hop_s=hop_s):
+            yield window_features(path, x, start, preprocessing=preprocessing, statistics=statistics)
+    except audio.AudioError as error:
+        yield Failed(path, error.reason)
+
+
+def windows(
+    blocks: Iterable[np.ndarray], sample_rate: int, *, segment_s: float, hop_s: float
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield first sample and samples of each window of a stream: every `hop_s` one of `segment_s` seconds.
+
+    What is left at the end is a window of its own if it is at least half a hop, else part of the last one; a stream
+    that is shorter than a window is one window.
+
+    >>> [(start, start + len(x)) for start, x in windows([np.zeros(45)], 10, segment_s=2, hop_s=2)]
+    [(0, 20), (20, 45)]
+    >>> [(start, start + len(x)) for start, x in windows([np.zeros(35)], 10, segment_s=2, hop_s=1)]
+    [(0, 20), (10, 30), (20, 35)]
+    """
+    length, hop = max(1, round(segment_s * sample_rate)), max(1, round(hop_s * sample_rate))
+    held, start = np.zeros(0, dtype=np.float32), 0
+    for block in blocks:
+        held = np.concatenate([held, block])
+        # A window is given out when it is known that another one follows.
+        while len(held) >= length + (hop + 1) // 2:
+            yield start, held[:length]
+            held = held[hop:]
+            start += hop
+    yield start, held
+
+
+def window_features(
+    path: str, x: np.ndarray, start: int, *, preprocessing: Preprocessing, statistics: bool
+) -> Features:
+    """Features of samples that begin at sample `start` of a file."""
+    p = preprocessing
+    with one_blas_thread():
+        first, last = (0, len(x)) if p.trim is None else trim.trim_interval(x, top_db=p.trim.top_db)
+        sound = x[first:last]
+        frames = mel.log_mel(sound, sample_rate=p.audio.sample_rate, settings=p.mel)
+        numbers = None
+        if statistics and p.spectral is not None:
+            numbers = spectral.spectral_statistics(
+                sound,
+                sample_rate=p.audio.sample_rate,
+                n_fft=p.spectral.n_fft,
+                hop_length=p.spectral.hop_length,
+                n_mfcc=p.spectral.n_mfcc,
+            )
+    rate = p.audio.sample_rate
+    return Features(path, start / rate, (start + len(x)) / rate, frames, numbers)

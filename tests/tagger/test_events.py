@@ -1,0 +1,86 @@
+"""Windows become events, and label files hold what was printed."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from fsat.core.errors import FsatError
+from fsat.tagger.events import Event, events_of, file_events
+from fsat.tagger.output import RAVEN_HEADS, Printer
+from fsat.tagger.tagger import Tagged
+from fsat.tagger.windows import Failed
+
+LABELS = ["Bark", "Gong\t\\\nHi-hat"]
+
+
+def windows(rows: Sequence[tuple[float, float]], *, hop: float = 1.0, path: str = "x.wav") -> list[Tagged]:
+    return [
+        Tagged(path, number * hop, number * hop + 2.0, LABELS, np.array(row), None) for number, row in enumerate(rows)
+    ]
+
+
+def test_neighbours_with_a_label_are_one_event_with_their_mean() -> None:
+    found = file_events(windows([(0.9, 0.1), (0.7, 0.6), (0.1, 0.8), (0.2, 0.2), (0.5, 0.0)]), 0.5)
+    assert found == [
+        Event("x.wav", 0.0, 3.0, LABELS[0], pytest.approx(0.8)),  # type: ignore[arg-type]
+        Event("x.wav", 1.0, 4.0, LABELS[1], pytest.approx(0.7)),  # type: ignore[arg-type]
+        Event("x.wav", 4.0, 6.0, LABELS[0], 0.5),
+    ]
+
+
+def test_events_end_with_their_file_and_failures_follow() -> None:
+    results = [*windows([(0.9, 0.0)]), *windows([(0.8, 0.0)], path="y.wav"), Failed("y.wav", "truncated")]
+    found = list(events_of(results, 0.5))
+    assert [(event.path, type(event)) for event in found] == [("x.wav", Event), ("y.wav", Event), ("y.wav", Failed)]
+
+
+def test_a_file_that_is_named_twice_in_a_row_has_its_events_twice() -> None:
+    found = list(events_of([*windows([(0.9, 0.0), (0.9, 0.0)])] * 2, 0.5))
+    assert found == [Event("x.wav", 0.0, 3.0, LABELS[0], 0.9)] * 2
+
+
+@pytest.mark.parametrize("threshold", [0, -1, 1.1, float("nan")])
+def test_a_threshold_is_a_probability(threshold: float) -> None:
+    with pytest.raises(FsatError, match="--threshold must be above 0 and at most 1"):
+        list(events_of([], threshold))
+
+
+def printed(form: str, events: list[Event]) -> str:
+    stream = io.StringIO()
+    printer = Printer(stream, form=form, top=1, with_times=True, events=True, highest_hz=11_025.0)
+    for event in events:
+        printer.add(event)
+    printer.end()
+    return stream.getvalue()
+
+
+EVENTS = [Event("a.wav", 0.0, 1.25, LABELS[0], 0.75), Event("a.wav", 3600.000001, 3602.5, LABELS[1], 0.5)]
+# What would end a field or a line is spelt out.
+NAMES = ["Bark", "Gong\\t\\\\nHi-hat"]
+
+
+def test_audacity_reads_what_was_written() -> None:
+    """Audacity's manual, "Importing and Exporting Labels": a line a label, start, end and text, tab between them."""
+    lines = printed("audacity", EVENTS).split("\n")
+    assert lines.pop() == ""
+    found = []
+    for line in lines:
+        start, end, text = line.split("\t")
+        found.append((float(start), float(end), text))
+    assert found == [(0.0, 1.25, f"{NAMES[0]} 0.75"), (3600.000001, 3602.5, f"{NAMES[1]} 0.50")]
+    assert not any(line.startswith("\\") for line in lines)  # such a line would be a range of frequencies
+
+
+def test_raven_reads_what_was_written() -> None:
+    """Raven's manual, "Selection Tables": tabs, a line of heads with the seven of a selection, one line a selection."""
+    head, *lines = printed("raven", EVENTS).splitlines()
+    assert tuple(head.split("\t")) == RAVEN_HEADS
+    rows = [dict(zip(RAVEN_HEADS, line.split("\t"), strict=True)) for line in lines]
+    assert [row["Selection"] for row in rows] == ["1", "2"]
+    for row, event, name in zip(rows, EVENTS, NAMES, strict=True):
+        assert row["View"] == "Spectrogram 1" and row["Channel"] == "1"
+        assert float(row["Begin Time (s)"]) == event.start_s and float(row["End Time (s)"]) == event.end_s
+        assert (float(row["Low Freq (Hz)"]), float(row["High Freq (Hz)"])) == (0.0, 11_025.0)
+        assert (row["Label"], float(row["Probability"])) == (name, event.probability)
