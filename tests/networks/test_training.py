@@ -26,7 +26,9 @@ def finetune(epochs: int, lr: float) -> params.Finetune:
 
 def recipe(augment: params.Augment, *, epochs: tuple[int, int, int] = (2, 1, 2), **changes: object) -> training.Recipe:
     settings = {
+        "backend": "tensorflow",
         "batch_size": 4,
+        "trunk_rate": 1.0,
         "precision": "float32",
         "deterministic": True,
         "class_weight": "none",

@@ -21,7 +21,7 @@ from tiny_bundle import LABELS, RATE, ROOT, project, tone
 from fsat.core import files
 from fsat.core.errors import FsatError
 from fsat.features import pca
-from fsat.inputs.frames import scale_db
+from fsat.inputs.frames import LIMITS, FrameStore
 from fsat.tagger import bundle, windows
 from fsat.tagger.card import model_card
 from fsat.tagger.tagger import Tagged, Tagger
@@ -336,7 +336,8 @@ def test_a_ready_bundle_of_one_sigmoid_network(project: Path, tmp_path: Path) ->
     for path, result in zip(paths, results, strict=True):
         features = windows.file_features(str(path), preprocessing=tagger.manifest.preprocessing, statistics=False)
         assert isinstance(features, windows.Features)
-        x = scale_db(features.frames.T)[None, :, :, None]  # all frames, in order
+        store = FrameStore(features.frames, ["x"], np.array([0]), np.array([len(features.frames)]), LIMITS)
+        x = store.scale(features.frames.T)[None, :, :, None]  # all frames, in order
         [expected] = tagger._predictors[0]({"mel": x})
         np.testing.assert_allclose(result.probabilities, expected[:3], rtol=1e-6)
         np.testing.assert_allclose(result.embedding, expected[3:], rtol=1e-6)  # type: ignore[arg-type]
