@@ -154,6 +154,15 @@ def test_what_cannot_be_meant_is_a_message_without_traceback(
     assert errors.startswith("fsat: ") and message in errors
 
 
+@pytest.mark.parametrize("n_folds", [0, -1, 3])
+def test_only_folds_that_a_bundle_has_are_exported(n_folds: int, run: Run, project: Path, tmp_path: Path) -> None:
+    out = tmp_path / "networks"
+    code, output, errors = run("export", "--onnx", out, "--model", project / "data" / "bundle", "--folds", n_folds)
+    assert (code, output) == (1, "")
+    assert errors.strip() == f"fsat: --folds must be between 1 and 2, the folds of this bundle. Got {n_folds}."
+    assert not out.exists()
+
+
 def test_options_reach_the_tagger(run: Run, parrot: type[Parrot]) -> None:
     run("tag", "a.wav", "--folds", 1, "--lengths", 2, "--tries", 3, "--stage", "stage1")
     assert parrot.made == [{"stage": "stage1", "n_folds": 1, "lengths": 2, "tries": 3, "embeddings": False}]

@@ -55,6 +55,14 @@ class Prediction(params.Section):
     tries: Positive
     folds: Annotated[list[NotNegative], Field(min_length=1)]
 
+    def first_folds(self, n_folds: int | None) -> list[int]:
+        """The first `n_folds` folds, None: all; `FsatError` if there are not that many."""
+        if n_folds is not None and not 1 <= n_folds <= len(self.folds):
+            raise FsatError(
+                f"--folds must be between 1 and {len(self.folds)}, the folds of this bundle. Got {n_folds}."
+            )
+        return self.folds[:n_folds]
+
 
 class Network(params.Section):
     """Arguments of `model.build_network`."""

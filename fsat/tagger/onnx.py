@@ -38,8 +38,10 @@ def export(opened: Bundle, out: str | Path, *, stage: str, n_folds: int | None =
     Raises
     ------
     FsatError
-        If the packages for it are missing, or Keras does not run on TensorFlow.
+        If the bundle has not that many folds, the packages for it are missing, or Keras does not run on TensorFlow.
     """
+    prediction = opened.manifest.prediction
+    folds = prediction.first_folds(n_folds)
     missing = [name for name in ("tf2onnx", "onnx") if importlib.util.find_spec(name) is None]
     if missing:
         raise FsatError(f"export to ONNX needs the package {' and '.join(missing)}: run `pip install -e '.[onnx]'`.")
@@ -47,8 +49,6 @@ def export(opened: Bundle, out: str | Path, *, stage: str, n_folds: int | None =
         raise FsatError(
             f"export to ONNX needs Keras on TensorFlow, not {keras.backend.backend()}: unset KERAS_BACKEND."
         )
-    prediction = opened.manifest.prediction
-    folds = prediction.folds[:n_folds]
     backend.prepare(prediction.seed)
     Path(out).mkdir(parents=True, exist_ok=True)
     written = []

@@ -205,10 +205,7 @@ class Tagger:
         """Load the weights; the network is compiled when the first clip comes."""
         manifest = bundle.manifest
         usual = manifest.prediction
-        if n_folds is not None and not 1 <= n_folds <= len(usual.folds):
-            raise FsatError(
-                f"--folds must be between 1 and {len(usual.folds)}, the folds of this bundle. Got {n_folds}."
-            )
+        folds = usual.first_folds(n_folds)
         for name, value in (("--lengths", lengths), ("--tries", tries)):
             if value is not None and value < 1:
                 raise FsatError(f"{name} must be at least 1. Got {value}.")
@@ -221,7 +218,7 @@ class Tagger:
         backend.prepare(usual.seed)
         # One network that is compiled once and filled with each fold's weights in turn.
         self._weights = {}
-        for fold, network in load_networks(bundle, stage, usual.folds[:n_folds]):
+        for fold, network in load_networks(bundle, stage, folds):
             self._weights[fold] = network.get_weights()
             self._network = network
         outputs = [self._network.output]
