@@ -8,22 +8,31 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import features, networks
-
-PARTS = {"features": features.all_rows, "scaling": features.scaling_rows, "networks": networks.all_rows}
+PARTS = ("features", "scaling", "networks")
 RESULTS = Path("metrics/performance.json")
 PAGE = Path("docs/PERFORMANCE.md")
 HEADER = """# Performance
 
-Made by `make bench`. Every ratio was measured in one run, the two sides taking turns; the machine was shared, so that
-absolute times vary and ratios count. The ratio is how many times faster in rows that say "at least", in those of two
-cores and in that of a batch; elsewhere it is how many times longer or larger. Seconds of `spectral` and `mel` and of
-the growing number of clips are processor time.
-"""
+Written by `make bench` from `metrics/performance.json`. Both sides of a comparison were measured in one run and took
+turns, because other work shared the machine: compare within a row, not between rows. Numbers are medians.
+
+- **Speed-up**: how many times faster than what it is compared with.
+- **Overhead**: how many times as long, or as large, as what it is compared with.
+- **Exponent of time**: 1 is linear. Lists of seconds and of MB are those of 1, 2, 4, 8 and 10 times the clips.
+
+Times of `spectral` and `mel` on one core, and of the growing number of clips, are processor time; the others are wall
+time."""
+SHARES = """
+Where the time of `spectral` goes, one core:
+
+| part | share of the time | ms per s of audio |
+|---|---|---|"""
+CELLS = ("name", "compare_with", "speed_up", "overhead", "share", "target")
 
 
 def machine() -> str:
@@ -33,28 +42,43 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {processor}, Python {platform.python_version()}"
 
 
+def commit() -> str:
+    """The commit that is measured; "-dirty" where the working tree differs from it."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def markdown(results: dict[str, Any]) -> str:
-    """The page: a table for each part."""
+    """The page: for each part a table of claims, and one of shares where there are any."""
     parts = [HEADER]
     for part in (part for part in PARTS if part in results):
         measured = results[part]
-        parts.append(f"\n## {part.capitalize()}\n\n{measured['machine']}, {measured['date']}.\n")
-        parts.append("| what | compared with | ratio | reach | figures |\n|---|---|---|---|---|")
-        for row in measured["rows"]:
-            known = {"name", "compare_with", "ratio", "reach"}
-            figures = "; ".join(
-                f"{key.replace('_', ' ')}: {_short(value)}" for key, value in row.items() if key not in known
-            )
-            cells = (row["name"], row.get("compare_with", "-"), _short(row.get("ratio", "-")), row.get("reach", "-"))
-            parts.append(f"| {' | '.join(str(cell) for cell in (*cells, figures))} |")
-    parts.append("\nThe GPU rows (steps per second, mixed precision, XLA at steps of 32, 300 passes) were not run.\n")
-    return "\n".join(parts)
+        parts.append(f"\n## {part.capitalize()}\n")
+        parts.append(f"{measured['machine']}; {measured['date']}, commit {measured['commit']}.\n")
+        parts.append("| what | compared with | speed-up | overhead | target | figures |\n|---|---|---|---|---|---|")
+        parts += [_claim(row) for row in measured["rows"] if "share" not in row]
+        if shares := [row for row in measured["rows"] if "share" in row]:
+            parts += [SHARES, *map(_share, shares)]
+    return "\n".join(parts) + "\n"
+
+
+def _claim(row: dict[str, Any]) -> str:
+    figures = "; ".join(f"{key.replace('_', ' ')}: {_short(row[key])}" for key in row if key not in CELLS)
+    cells = [_short(row.get(key, "-")) for key in ("name", "compare_with", "speed_up", "overhead", "target")]
+    return f"| {' | '.join([*cells, figures])} |"
+
+
+def _share(row: dict[str, Any]) -> str:
+    part = row["name"].removeprefix("spectral: ")
+    return f"| {part} | {100 * row['share']:.1f} % | {1e3 * row['ours_s_per_s_of_audio']:.2g} |"
 
 
 def _short(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_short, value))
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return str(value)
 
 
 def main() -> None:
@@ -62,10 +86,14 @@ def main() -> None:
     chosen = sys.argv[1:] or list(PARTS)
     if unknown := set(chosen) - set(PARTS):
         sys.exit(f"unknown part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    from benchmarks import features, networks  # TensorFlow: the page is written without it
+
+    measure = {"features": features.all_rows, "scaling": features.scaling_rows, "networks": networks.all_rows}
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     for part in chosen:
-        rows = PARTS[part]()
-        results[part] = {"machine": machine(), "date": datetime.date.today().isoformat(), "rows": rows}
+        rows = measure[part]()
+        date = datetime.date.today().isoformat()
+        results[part] = {"machine": machine(), "date": date, "commit": commit(), "rows": rows}
         print(markdown({part: results[part]}))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

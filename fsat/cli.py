@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fsat.core.errors import FsatError
-from fsat.core.quiet import without_startup_notes
 
 if TYPE_CHECKING:
     from fsat.tagger.tagger import Tagged
@@ -102,12 +101,9 @@ def tag(
         raise FsatError("nothing to tag: name sound files, folders of them, or a list (`fsat tag --help`).")
     if embeddings is not None and embeddings.suffix != ".parquet":
         raise FsatError(f"--embeddings: {embeddings} must end in .parquet.")
-    with without_startup_notes():
-        from fsat.tagger.tagger import Failed, Tagger
+    from fsat.tagger.tagger import Failed, Tagger
 
-        tagger = Tagger(
-            opened, stage=stage, n_folds=folds, lengths=lengths, tries=tries, embeddings=embeddings is not None
-        )
+    tagger = Tagger(opened, stage=stage, n_folds=folds, lengths=lengths, tries=tries, embeddings=embeddings is not None)
     results = tagger.tag_files(names, segment_s=segments, progress=len(names) >= _MANY)
     printer = _Printer(opened.manifest.labels, top=top, with_times=segments is not None, form=form or _usual_format())
     failed: list[Failed] = []
@@ -236,10 +232,9 @@ def export(
     from fsat.tagger import bundle
 
     opened = bundle.read(model)
-    with without_startup_notes():
-        from fsat.tagger import onnx as networks
+    from fsat.tagger import onnx as networks
 
-        written = networks.export(opened, onnx, stage=stage, n_folds=folds)
+    written = networks.export(opened, onnx, stage=stage, n_folds=folds)
     for path in written:
         print(path)
 

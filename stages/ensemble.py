@@ -1,4 +1,4 @@
-"""Folds into one: `data/predictions.parquet` (both stages), `data/submission.csv` (stage 2), mean learning curves."""
+"""Folds and baseline into one: `data/predictions.parquet`, `data/submission.csv` (stage 2), mean learning curves."""
 
 from pathlib import Path
 
@@ -9,13 +9,15 @@ from fsat.scoring import ensemble
 
 def main() -> None:
     """Geometric mean over the folds of `folds.ids`; those of other folds are moved to `state/other_folds/`."""
-    p = params.read("folds.ids")
+    p = params.read("folds.ids", "ensemble.baseline_weight")
     folder = Path("data/predictions")
     for part in ("predictions", "models/stage1", "models/stage2"):
         for line in ensemble.set_aside_other_folds(Path("data", part), p.folds.ids, Path("state/other_folds", part)):
             print(line)
     folders = {fold: folder / f"fold{fold}" for fold in sorted(p.folds.ids)}
     table = ensemble.combine({fold: files.read_parquet(path / "predictions.parquet") for fold, path in folders.items()})
+    baseline = files.read_parquet("data/baseline.parquet")
+    table = ensemble.fuse(table, baseline, weight=p.ensemble.baseline_weight)
     files.write_parquet("data/predictions.parquet", table)
     chosen = table[(table["stage"] == "stage2") & (table["split"] == "test")]
     labels = list(table.columns[4:])

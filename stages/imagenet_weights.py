@@ -2,21 +2,22 @@
 
 import urllib.error
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fsat.core import params
+from fsat.core import keras_backend, params
 from fsat.core.errors import FsatError
-from fsat.core.quiet import without_startup_notes
 from fsat.core.stage import run
-from fsat.networks import model
 
-with without_startup_notes():
+if TYPE_CHECKING:
     import keras
 
 OUT = Path("data/pretrained/imagenet.weights.h5")
 
 
-def download_trunk(backbone: str, width: float) -> keras.Model:
+def download_trunk(backbone: str, width: float) -> "keras.Model":
     """The backbone with ImageNet weights; `FsatError` says what to do where there is no network."""
+    from fsat.networks import model
+
     try:
         return model.build_trunk(backbone, width=width, weights="imagenet")
     except Exception as error:
@@ -32,7 +33,10 @@ def download_trunk(backbone: str, width: float) -> keras.Model:
 
 def main() -> None:
     """Write `data/pretrained/imagenet.weights.h5`."""
-    p = params.read("model.backbone", "model.width")
+    p = params.read("model.backbone", "model.width", "train.backend")
+    keras_backend.use(p.train.backend)
+    from fsat.networks import model
+
     trunk = download_trunk(p.model.backbone, p.model.width)
     model.save_trunk(trunk, OUT)
 

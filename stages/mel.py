@@ -15,14 +15,7 @@ def main() -> None:
     p = params.read("dataset.path", "audio.sample_rate", "mel")
     clips = files.read_csv("data/trim.csv")
     root = Path(p.dataset.path).resolve()  # absolute, for workers elsewhere
-    work = partial(
-        mel.mel_clip,
-        sample_rate=p.audio.sample_rate,
-        mel_sample_rate=p.mel.sample_rate,
-        n_fft=p.mel.n_fft,
-        hop_length=p.mel.hop_length,
-        n_mels=p.mel.n_mels,
-    )
+    work = partial(mel.mel_clip, sample_rate=p.audio.sample_rate, settings=p.mel)
     for split in ("train", "test"):
         part = clips[clips["split"] == split]
         rows = part[["path", "start", "end"]].itertuples(index=False)

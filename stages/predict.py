@@ -2,20 +2,25 @@
 
 import pandas as pd
 
-from fsat.core import files, params
+from fsat.core import files, keras_backend, params
 from fsat.core.stage import run
 from fsat.inputs import batches, examples, frames
 from fsat.inputs.passes import Passes
-from fsat.networks import backend, model, prediction
 
 
 def main(fold: str) -> None:
     """Mean log p over tta.lengths x tta.tries passes; test and held-out clips are seen in the same way."""
-    p = params.read("seed", "crop.step", "tta")
+    p = params.read("seed", "mel.limits", "crop.step", "tta", "train.backend")
+    keras_backend.use(p.train.backend)
+    from fsat.networks import backend, model, prediction
+
     backend.prepare(p.seed)
     folders = {stage: f"data/models/{stage}/fold{fold}" for stage in ("stage1", "stage2")}
     networks = {stage: model.load_network(folder) for stage, folder in folders.items()}
-    train_store, test_store = frames.open_frames("data/mel/train"), frames.open_frames("data/mel/test")
+    train_store, test_store = (
+        frames.open_frames("data/mel/train", limits=p.mel.limits),
+        frames.open_frames("data/mel/test", limits=p.mel.limits),
+    )
     folds, train_pca = files.read_csv("data/folds.csv"), files.read_parquet("data/pca/train.parquet")
     _, heldout, classes = examples.split_fold(train_store, folds, int(fold), components=train_pca)
     test = examples.make_examples(

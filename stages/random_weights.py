@@ -2,20 +2,20 @@
 
 from pathlib import Path
 
-from fsat.core import params
-from fsat.core.quiet import without_startup_notes
+from fsat.core import keras_backend, params
 from fsat.core.stage import run
-from fsat.networks import model
-
-with without_startup_notes():
-    import keras
 
 OUT = Path("data/pretrained/random.weights.h5")
 
 
 def main() -> None:
     """Write `data/pretrained/random.weights.h5`."""
-    p = params.read("seed", "model.backbone", "model.width")
+    p = params.read("seed", "model.backbone", "model.width", "train.backend")
+    keras_backend.use(p.train.backend)
+    import keras
+
+    from fsat.networks import model
+
     keras.utils.set_random_seed(p.seed)
     trunk = model.build_trunk(p.model.backbone, width=p.model.width)
     model.save_trunk(trunk, OUT)

@@ -13,11 +13,12 @@ def main() -> None:
     # All that shapes a run, because the page shows it; `sources` only say where the data came from.
     p = params.read(
         "seed", "dataset", "audio", "trim", "mel", "spectral", "pca", "folds", "crop", "augment", "mixup",
-        "model", "train", "tta", "report",
+        "model", "train", "tta", "ensemble", "report",
     )  # fmt: skip
     sections = {"dataset": p.dataset, "audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral}
     sections |= {"pca": p.pca, "folds": p.folds, "crop": p.crop, "augment": p.augment, "mixup": p.mixup}
-    sections |= {"model": p.model, "train": p.train, "tta": p.tta, "report": p.report}
+    sections |= {"model": p.model, "train": p.train, "tta": p.tta, "ensemble": p.ensemble}
+    sections |= {"report": p.report}
     splits = ("train", "test")
     report = page.build(
         Run(

@@ -2,20 +2,22 @@
 
 from pathlib import Path
 
-from fsat.core import files, params
+from fsat.core import files, keras_backend, params
 from fsat.core.stage import run
 from fsat.inputs import batches, examples, frames
-from fsat.networks import model, training
 
 
 def main(fold: str) -> None:
     """Train on all folds but `fold`, which is held out."""
     p = params.read(
-        "seed", "crop", "augment", "mixup.alpha", "model", "train.batch_size", "train.precision",
-        "train.deterministic", "train.class_weight", "train.select", "train.validate_every",
-        "train.validation_lengths", "train.stage1",
+        "seed", "mel.limits", "crop", "augment", "mixup.alpha", "model", "train.backend", "train.batch_size",
+        "train.precision", "train.deterministic", "train.class_weight", "train.select", "train.validate_every",
+        "train.validation_lengths", "train.trunk_rate", "train.stage1",
     )  # fmt: skip
-    store = frames.open_frames("data/mel/train")
+    keras_backend.use(p.train.backend)
+    from fsat.networks import model, training
+
+    store = frames.open_frames("data/mel/train", limits=p.mel.limits)
     learn, heldout, _ = examples.split_fold(store, files.read_csv("data/folds.csv"), int(fold))
     training.train_fold(
         p.model,

@@ -2,21 +2,27 @@
 
 from pathlib import Path
 
-from fsat.core import files, params
+from fsat.core import files, keras_backend, params
 from fsat.core.stage import run
 from fsat.inputs import examples, frames
-from fsat.networks import model, training
 
 
 def main(fold: str) -> None:
     """Train on all folds but `fold`, which is held out."""
     p = params.read(
-        "seed", "crop.step", "augment", "mixup.alpha", "mixup.stage2_factor", "model.backbone", "model.width",
-        "model.batchnorm_momentum", "train.batch_size", "train.precision", "train.deterministic",
-        "train.class_weight", "train.select", "train.validate_every", "train.validation_lengths", "train.stage2",
+        "seed", "mel.limits", "crop.step", "augment", "mixup.alpha", "mixup.stage2_factor", "model.backbone",
+        "model.width", "model.batchnorm_momentum", "model.freeze_batchnorm", "model.head", "train.backend",
+        "train.batch_size", "train.precision", "train.deterministic", "train.class_weight", "train.select",
+        "train.validate_every", "train.validation_lengths", "train.trunk_rate", "train.stage2",
     )  # fmt: skip
+    keras_backend.use(p.train.backend)
+    from fsat.networks import model, training
+
     stage1 = Path(f"data/models/stage1/fold{fold}")
-    store, components = frames.open_frames("data/mel/train"), files.read_parquet("data/pca/train.parquet")
+    store, components = (
+        frames.open_frames("data/mel/train", limits=p.mel.limits),
+        files.read_parquet("data/pca/train.parquet"),
+    )
     folds = files.read_csv("data/folds.csv")
     learn, heldout, _ = examples.split_fold(store, folds, int(fold), components=components)
     training.train_fold(

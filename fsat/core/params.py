@@ -56,6 +56,12 @@ def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
+def _apart(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] >= pair[1]:
+        raise PydanticCustomError("apart", "must be two different numbers, the smaller one first")
+    return pair
+
+
 # A float may come as text: PyYAML reads the 1e-05 that `dvc exp run -S` writes as a string.
 Float = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
 Int = Annotated[int, Strict()]
@@ -77,6 +83,7 @@ _Percentile = Annotated[Float, Field(ge=0, le=100)]
 _PositiveShare = Annotated[Float, Field(gt=0, le=1)]
 _Ratio = Annotated[Float, Field(gt=0, le=1_000)]
 Percentiles = Annotated[tuple[_Percentile, _Percentile], *_PAIR]
+Limits = Annotated[tuple[Float, Float], *_PAIR, AfterValidator(_apart)]
 Shares = Annotated[tuple[_PositiveShare, _PositiveShare], *_PAIR]
 Ratios = Annotated[tuple[_Ratio, _Ratio], *_PAIR]
 
@@ -146,9 +153,32 @@ class Mel(Section):
     """Log-mel spectrograms."""
 
     sample_rate: Hertz = Field(description="Hz to which a trimmed clip is resampled")
-    n_fft: Annotated[Samples, Field(ge=16)] = Field(description="samples a window")
+    pre_emphasis: Share = Field(description="share of the sample before that is taken off each sample; 0: none")
+    n_fft: Annotated[Samples, Field(ge=16)] = Field(description="samples of a Fourier transform")
+    win_length: Annotated[Samples, Field(ge=16)] = Field(description="samples of the Hann window, at most n_fft")
+    window: Literal["periodic", "symmetric"] = Field(description="kind of the Hann window")
     hop_length: Samples = Field(description="samples between frames")
+    pad_mode: Literal["constant", "reflect"] = Field(description="what lies beyond the signal's ends: zeros, or itself")
     n_mels: Annotated[Int, Field(ge=1, le=1_024)] = Field(description="mel bands, the height of a spectrogram")
+    f_min: NotNegative = Field(description="Hz, lower end of the lowest band")
+    f_max: Annotated[Float, Field(gt=0)] = Field(description="Hz, upper end of the highest band, at most half the rate")
+    formula: Literal["slaney", "htk"] = Field(description="mel formula: Slaney's with bands of equal area, or HTK's")
+    log: Literal["decibel", "natural"] = Field(description="decibels down to 80 under a clip's peak, or ln(x + 1e-5)")
+    limits: Limits = Field(description="values that a network reads as 0 and 1")
+
+    @field_validator("win_length")
+    @classmethod
+    def _window_fits(cls, win_length: int, info: ValidationInfo) -> int:
+        if win_length > info.data.get("n_fft", win_length):
+            raise PydanticCustomError("window", "must be at most n_fft")
+        return win_length
+
+    @field_validator("f_max")
+    @classmethod
+    def _band_fits(cls, f_max: float, info: ValidationInfo) -> float:
+        if not info.data.get("f_min", 0.0) < f_max <= info.data.get("sample_rate", f_max * 2) / 2:
+            raise PydanticCustomError("band", "must be above f_min and at most half of sample_rate")
+        return f_max
 
 
 class Spectral(Section):
@@ -218,18 +248,35 @@ class Mixup(Section):
 class Model(Section):
     """The network."""
 
-    backbone: Text = Field(description="a name in keras.applications that takes images of any size")
-    width: Annotated[Float, Field(gt=0, le=10)] = Field(description="width multiplier of the backbone (MobileNets)")
+    backbone: Text = Field(description="EfficientAT, or a name in keras.applications that takes images of any size")
+    width: Annotated[Float, Field(gt=0, le=10)] = Field(
+        description="width multiplier of the backbone (EfficientAT, MobileNets)"
+    )
     weights: Text = Field(description="file of the backbone's initial weights (*.weights.h5)")
     batchnorm_momentum: Annotated[Float, Field(ge=0, lt=1)] = Field(
         description="upper limit, of every batch normalisation's running averages"
     )
+    freeze_batchnorm: Bool = Field(
+        description="the trunk's batch normalisations keep their initial weights and averages"
+    )
+    head: Annotated[list[Annotated[Int, Field(ge=1, le=65_536)]], Field(max_length=8)] = Field(
+        description="widths of the dense layers between pooling and softmax; none: the softmax alone"
+    )
+
+
+class Frozen(Section):
+    """Phase 0: the head alone learns, from the trunk's features, which are computed once and without augmentation."""
+
+    epochs: CountOrZero = Field(description="passes over the features; 0 leaves the phase out")
+    lr: Rate = Field(description="learning rate at the start; it falls to 0 along a cosine")
+    weight_decay: NotNegative = Field(description="decay of the head's kernels, as a share of the learning rate a step")
 
 
 class Cyclic(Section):
     """Phase 1: triangular cyclic learning rate."""
 
-    epochs: Count = Field(description="epochs; half a cycle is one epoch")
+    epochs: CountOrZero = Field(description="epochs; 0 leaves the phase out")
+    half_cycle: Count = Field(description="epochs in which the rate goes from base_lr to max_lr or back")
     base_lr: Rate = Field(description="lowest learning rate")
     max_lr: Rate = Field(description="highest learning rate, at least base_lr")
 
@@ -255,6 +302,7 @@ class Finetune(Section):
 class TrainStage(Section):
     """Schedule of one stage."""
 
+    frozen: Frozen = Field(description="phase 0: the head alone, on the frozen trunk")
     cyclic: Cyclic = Field(description="phase 1: triangular cyclic rate")
     finetune_low: Finetune = Field(description="phase 2: low rate, falling")
     finetune_high: Finetune = Field(description="phase 3: higher rate, falling")
@@ -263,6 +311,7 @@ class TrainStage(Section):
 class Train(Section):
     """Training."""
 
+    backend: Literal["tensorflow", "jax"] = Field(description="what Keras runs on; another one gives other bytes")
     batch_size: Annotated[Int, Field(ge=1, le=65_536)] = Field(description="clips a batch")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(description="Keras dtype policy")
     deterministic: Bool = Field(description="deterministic TensorFlow ops: the same bytes each run")
@@ -271,6 +320,9 @@ class Train(Section):
     validate_every: Count = Field(description="epochs between validations; a phase's last epoch always has one")
     validation_lengths: Annotated[Int, Field(ge=1, le=1_000)] = Field(
         description="lengths of the validation crops, between the crop percentiles"
+    )
+    trunk_rate: Annotated[Float, Field(ge=0, le=1_000)] = Field(
+        description="learning rate of the trunk as a multiple of the head's"
     )
     stage1: TrainStage = Field(description="schedule of the mel model")
     stage2: TrainStage = Field(description="schedule of the mel + PCA model")
@@ -283,6 +335,14 @@ class Tta(Section):
     tries: Annotated[Int, Field(ge=1, le=1_000)] = Field(description="passes a length")
     batch_size: Annotated[Int, Field(ge=1, le=65_536)] = Field(
         description="clips a batch; changes results by rounding at most"
+    )
+
+
+class Ensemble(Section):
+    """Many predictions of a clip into one."""
+
+    baseline_weight: NotNegative = Field(
+        description="weight of the baseline's log p in stage 2, where that of the networks' mean log p is 1; 0: none"
     )
 
 
@@ -311,6 +371,7 @@ class Params(Section):
     model: Model = Field(description="the network")
     train: Train = Field(description="training")
     tta: Tta = Field(description="test-time augmentation")
+    ensemble: Ensemble = Field(description="the ensemble")
     report: Report = Field(description="the report")
 
 

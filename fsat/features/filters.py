@@ -21,23 +21,49 @@ _LOG_FROM_MEL = _LOG_FROM_HZ / _LINEAR_HZ
 _DOMINANCE_OCTAVE, _DOMINANCE_WIDTH = 5.0, 2.0  # octaves above A0: a Gaussian weights the octaves of the pitch classes
 
 
-def mel_bank(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
-    """Triangular mel filters of equal area, from 0 Hz to half the sample rate.
+def mel_bank(
+    sample_rate: int,
+    n_fft: int,
+    n_mels: int,
+    *,
+    f_min: float = 0.0,
+    f_max: float | None = None,
+    formula: str = "slaney",
+) -> np.ndarray:
+    """Triangular mel filters.
 
-    The scale and the normalisation are those of Slaney's Auditory Toolbox (Interval Technical Report 1998-010).
+    Parameters
+    ----------
+    f_min, f_max : float
+        Ends of the lowest and the highest band in Hz; None is half the sample rate.
+    formula : {"slaney", "htk"}
+        "slaney": scale and bands of equal area of Slaney's Auditory Toolbox (Interval Technical Report 1998-010).
+        "htk": bands of height 1, triangles on the scale ``1127 ln(1 + f / 700)`` of HTK, as Kaldi computes them.
 
     Returns
     -------
     np.ndarray [shape=(n_mels, 1 + n_fft // 2), dtype=float32]
-        `librosa.filters.mel` with its defaults. A band narrower than the distance of two bins may be all zero.
+        "slaney": `librosa.filters.mel` with its defaults. A band narrower than the distance of two bins may be all
+        zero.
     """
-    edges_hz = _mel_to_hz(np.linspace(0.0, _hz_to_mel(sample_rate / 2), n_mels + 2))
+    f_max = sample_rate / 2 if f_max is None else f_max
+    if formula == "htk":
+        edges = np.linspace(_htk_mel(f_min), _htk_mel(f_max), n_mels + 2)
+        distance = edges[:, None] - _htk_mel(np.fft.rfftfreq(n_fft, 1 / sample_rate))  # (n_mels + 2, n_bins)
+        width = np.diff(edges)[:, None]
+        return np.maximum(0, np.minimum(-distance[:-2] / width[:-1], distance[2:] / width[1:])).astype(np.float32)
+    edges_hz = _mel_to_hz(np.linspace(_hz_to_mel(f_min), _hz_to_mel(f_max), n_mels + 2))
     distance_hz = edges_hz[:, None] - np.fft.rfftfreq(n_fft, 1 / sample_rate)  # (n_mels + 2, n_bins)
     width_hz = np.diff(edges_hz)[:, None]
     rising, falling = -distance_hz[:-2] / width_hz[:-1], distance_hz[2:] / width_hz[1:]
     # Rounded to float32 before the normalisation, as librosa does.
     triangles = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
     return (triangles * (2.0 / (edges_hz[2:] - edges_hz[:-2]))[:, None]).astype(np.float32)
+
+
+def _htk_mel(hz: float | np.ndarray) -> np.ndarray:
+    """Mel of frequencies by HTK's formula."""
+    return 1127 * np.log1p(np.asarray(hz) / 700)
 
 
 def _hz_to_mel(hz: float) -> float:

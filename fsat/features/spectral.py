@@ -3,7 +3,7 @@
 This module computes the statistics over time of the rows of a spectrogram and of what is derived from one; `waveform`
 computes those of the envelope, the mean spectrum and the waveform, `harmonic` the tonal centroids.
 Spectrograms are (n_frames, n_bins): time first. They are computed in blocks of frames; only what is kept of each frame
-(about 200 numbers) grows with the signal.
+(about 200 numbers) grows with the signal. Names, order and definitions: docs/RECIPE.md, section 2.
 """
 
 from functools import lru_cache

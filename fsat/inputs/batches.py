@@ -18,7 +18,7 @@ import numpy as np
 from fsat.core import seeds
 from fsat.core.params import Augment
 from fsat.inputs.examples import Examples
-from fsat.inputs.frames import FrameStore, scale_db
+from fsat.inputs.frames import FrameStore
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class Views:
         """Write what is seen of one clip into `spectrogram` (T, M), scaled to about [0, 1]."""
         # The rows are inside the array (`open_frames` checks); the default mode would check them in a second buffer.
         np.take(store.frames, self.frames[clip], axis=0, out=spectrogram, mode="clip")
-        scale_db(spectrogram, out=spectrogram)
+        store.scale(spectrogram, out=spectrogram)
         if self.augmentation is not None:
             shift_frequency(spectrogram, self.augmentation.frequency_shift[clip])
             erase_rectangle(spectrogram, self.augmentation.erase[clip], self.augmentation.fill[clip])

@@ -11,8 +11,8 @@ import pandas as pd
 from fsat.core import files
 from fsat.core.errors import FsatError
 
-# Doc: the recipe scales decibels to about [0, 1] by these two limits, which are those of the full training set.
-DB_MIN, DB_MAX = -90.5, 39.21
+# The recipe's `mel.limits`, in dB: those of the full training set.
+LIMITS = (-90.5, 39.21)
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,24 @@ class FrameStore:
     fnames : list of str, length n
     starts, lengths : np.ndarray [shape=(n,), dtype=int64]
         First frame and number of frames (at least 1) of each clip.
+    limits : (float, float)
+        Values that a network reads as 0 and 1.
     """
 
     frames: np.ndarray
     fnames: list[str]
     starts: np.ndarray
     lengths: np.ndarray
+    limits: tuple[float, float] = LIMITS
+
+    def scale(self, values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Values of frames to about [0, 1], the range a network reads; dtype is kept.
+
+        The result goes to `out` where that is given, which may be `values` itself.
+        """
+        low, high = self.limits
+        shifted = np.subtract(values, np.float32(low), out=out)
+        return np.divide(shifted, np.float32(high - low), out=out)
 
     def rows(self, fnames: Iterable[str]) -> np.ndarray:
         """Positions of the named clips, int64; `FsatError` names the first that is missing."""
@@ -71,8 +83,11 @@ def _write_npy_header(stream: BinaryIO, *, shape: tuple[int, int]) -> None:
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
 
 
-def open_frames(folder: str | Path) -> FrameStore:
-    """Open what `write_frames` wrote; `FsatError` if it is missing, broken or of another kind."""
+def open_frames(folder: str | Path, *, limits: tuple[float, float] = LIMITS) -> FrameStore:
+    """Open what `write_frames` wrote, to be scaled by `limits`.
+
+    Raises `FsatError` if it is missing, broken or of another kind.
+    """
     folder = Path(folder)
     index = files.read_csv(folder / "index.csv")
     try:
@@ -84,13 +99,4 @@ def open_frames(folder: str | Path) -> FrameStore:
     follow_on = (lengths >= 1).all() and np.array_equal(starts, np.cumsum(lengths) - lengths)
     if frames.ndim != 2 or frames.dtype != np.float32 or int(lengths.sum()) != len(frames) or not follow_on:
         raise FsatError(f"{folder}: frames.npy and index.csv do not belong together. Run `dvc repro mel`.")
-    return FrameStore(frames, index["fname"].tolist(), starts, lengths)
-
-
-def scale_db(db: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Decibels to about [0, 1], the range a network reads: ``(x + 90.5) / (39.21 + 90.5)``; dtype is kept.
-
-    The result goes to `out` where that is given, which may be `db` itself.
-    """
-    shifted = np.subtract(db, np.float32(DB_MIN), out=out)
-    return np.divide(shifted, np.float32(DB_MAX - DB_MIN), out=out)
+    return FrameStore(frames, index["fname"].tolist(), starts, lengths, limits)

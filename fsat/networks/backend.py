@@ -4,14 +4,13 @@ A network here sees hundreds of lengths T. Keras' own functions compile anew for
 a signature with free dimensions compiles once. On other backends Keras' functions are used as they are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 from fsat.core import seeds
-from fsat.core.quiet import without_startup_notes
 from fsat.inputs.batches import STRIDE, Batch
 
 
@@ -26,8 +25,6 @@ def prepare(seed: int, *key: int | str, precision: str = "float32", deterministi
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        with without_startup_notes():  # on a machine without CUDA, looking for a GPU is reported as an error
-            _has_gpu()
         if deterministic:
             tf.config.experimental.enable_op_determinism()
 
@@ -38,14 +35,27 @@ def _has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def adam() -> keras.optimizers.Adam:
+def adam(rates: Mapping[int, float] | None = None) -> keras.optimizers.Adam:
     """Adam; on TensorFlow with its kernel for the whole update of a variable.
 
+    Parameters
+    ----------
+    rates : mapping of id of a variable to float, optional
+        Its learning rate as a multiple of the optimiser's; 1 for variables that are not named.
+
+    Notes
+    -----
     Keras spells an update out in some thirty operations a variable, half of all that a training step has: they are
     traced before the first step and, on a GPU, launched one by one in each.
     """
+    factors = dict(rates or {})
+
+    class RatedAdam(keras.optimizers.Adam):  # type: ignore[misc]  # Keras is untyped
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            super().update_step(gradient, variable, learning_rate * factors.get(id(variable), 1.0))
+
     if keras.backend.backend() != "tensorflow":
-        return keras.optimizers.Adam()
+        return RatedAdam()
 
     import tensorflow as tf
 
@@ -59,7 +69,7 @@ def adam() -> keras.optimizers.Adam:
                 v=self._velocities[number].value.handle,
                 beta1_power=tf.pow(tf.cast(self.beta_1, variable.dtype), steps),
                 beta2_power=tf.pow(tf.cast(self.beta_2, variable.dtype), steps),
-                lr=tf.cast(learning_rate, variable.dtype),
+                lr=tf.cast(learning_rate, variable.dtype) * factors.get(id(variable), 1.0),
                 beta1=self.beta_1,
                 beta2=self.beta_2,
                 epsilon=self.epsilon,

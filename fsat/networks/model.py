@@ -5,20 +5,22 @@ Shapes: B clips in a batch, M mel bins, T frames (free), P principal components,
 
 import inspect
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
+from keras import layers
 
 from fsat.core import files
 from fsat.core.errors import FsatError
-from fsat.core.quiet import without_startup_notes
-
-with without_startup_notes():
-    import keras
-    from keras import layers
+from fsat.networks import efficientat
 
 # The total stride of the backbones: a lower image vanishes before it is pooled.
 MIN_MELS = 32
+
+# Trunks that read a spectrogram of one channel: name -> function of the width. All others read images.
+AUDIO_TRUNKS = {"EfficientAT": efficientat.build_trunk}
 
 # Spectrogram (1 channel) -> image (3 channels).
 CONVOLUTIONS = ("mel_conv1", "mel_conv2")
@@ -28,31 +30,37 @@ TRANSFERRED = ("mel_norm", *CONVOLUTIONS, "trunk")
 
 
 def build_trunk(backbone: str, *, width: float = 1.0, weights: str | None = None) -> keras.Model:
-    """A `keras.applications` network without its top, for images of any size.
+    """A network without its head, for inputs of any size: one of `AUDIO_TRUNKS` or of `keras.applications`.
 
     Parameters
     ----------
     backbone : str
-        Name of a function in `keras.applications`, such as "MobileNetV2".
+        A key of `AUDIO_TRUNKS`, or the name of a function in `keras.applications`, such as "MobileNetV2".
     width : float
-        Passed on as `alpha` where the backbone has that argument (MobileNet family); otherwise it must be 1.
+        Of an audio trunk; else passed on as `alpha` where the backbone has that argument (MobileNet family), and 1
+        where it has not.
     weights : {None, "imagenet"}
-        Random or downloaded initial weights.
+        Random or downloaded initial weights; an audio trunk has random ones.
 
     Returns
     -------
     keras.Model
-        (B, H, W, 3) -> (B, h, w, channels), named "trunk".
+        (B, H, W, 1 or 3) -> (B, h, w, channels), named "trunk".
 
     Raises
     ------
     FsatError
         If there is no such backbone, it has no width to set, or it needs images of a fixed size.
     """
+    if backbone in AUDIO_TRUNKS:
+        return AUDIO_TRUNKS[backbone](width)
     function = getattr(keras.applications, backbone, None)
     if not inspect.isfunction(function):
         known = sorted(name for name, value in vars(keras.applications).items() if inspect.isfunction(value))
-        raise FsatError(f"model.backbone: keras.applications has no '{backbone}'. Choose one of: {', '.join(known)}.")
+        raise FsatError(
+            f"model.backbone: keras.applications has no '{backbone}'. Choose one of: "
+            f"{', '.join([*AUDIO_TRUNKS, *known])}."
+        )
     arguments = inspect.signature(function).parameters
     options: dict[str, object] = {"name": "trunk"} if "name" in arguments else {}
     if "include_preprocessing" in arguments:
@@ -91,21 +99,31 @@ def build_network(
     n_mels: int,
     n_classes: int,
     n_components: int = 0,
+    head: Sequence[int] = (1536, 384),
+    freeze_batchnorm: bool = False,
 ) -> keras.Model:
     """Network of stage 1 (`n_components` 0) or stage 2, with fresh weights.
 
     Inputs "mel" (B, M, T, 1), scaled to about [0, 1], and for stage 2 "pca" (B, P); output (B, C) probabilities.
     `batchnorm_momentum` is an upper limit for every batch normalisation: at 0.999 each keeps Keras' own momentum
     (0.999 in MobileNetV2, 0.99 elsewhere); less is for small data, where running averages that slow would need
-    thousands of steps before they serve at inference.
+    thousands of steps before they serve at inference. `freeze_batchnorm`: those of the trunk learn nothing and
+    normalise with their initial averages, in training too. `head` holds the widths of the dense layers (ReLU, then
+    batch normalisation) between pooling and softmax.
+
+    A trunk with one input channel reads the spectrogram itself; one with three reads an image that two convolutions
+    make of it.
     Source: write-up of the 8th place, Freesound General-Purpose Audio Tagging Challenge 2018.
     """
     if n_mels < MIN_MELS:
         raise FsatError(f"mel.n_mels: the networks need at least {MIN_MELS} mel bands. Got {n_mels}.")
     mel = layers.Input((n_mels, None, 1), name="mel")
-    x = layers.BatchNormalization(name="mel_norm")(mel)
-    x = layers.Conv2D(10, 1, activation="relu", name="mel_conv1")(x)
-    x = layers.Conv2D(3, 1, activation="relu", name="mel_conv2")(x)  # (B, M, T, 3): an image
+    reads_images = backbone not in AUDIO_TRUNKS
+    x = mel
+    if reads_images:
+        x = layers.BatchNormalization(name="mel_norm")(x)
+        x = layers.Conv2D(10, 1, activation="relu", name="mel_conv1")(x)
+        x = layers.Conv2D(3, 1, activation="relu", name="mel_conv2")(x)  # (B, M, T, 3): an image
     trunk = build_trunk(backbone, width=width)
     try:
         x = trunk(x)
@@ -117,7 +135,7 @@ def build_network(
         pca = layers.Input((n_components,), name="pca")
         x = layers.Concatenate(name="mel_and_pca")([x, layers.BatchNormalization(name="pca_norm")(pca)])
         inputs["pca"] = pca
-    for number, units in enumerate((1536, 384), start=1):
+    for number, units in enumerate(head, start=1):
         x = layers.Dense(units, activation="relu", name=f"head_dense{number}")(x)
         x = layers.BatchNormalization(name=f"head_norm{number}")(x)
     # Probabilities stay float32 under mixed precision.
@@ -126,7 +144,11 @@ def build_network(
     for layer in model._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = min(layer.momentum, batchnorm_momentum)
-    while _is_dead(model):
+    if freeze_batchnorm:
+        for layer in trunk._flatten_layers():
+            if isinstance(layer, layers.BatchNormalization):
+                layer.trainable = False  # which makes Keras normalise with the averages in training too
+    while reads_images and _is_dead(model):
         for name in CONVOLUTIONS:
             kernel = model.get_layer(name).kernel
             kernel.assign(keras.initializers.GlorotUniform()(kernel.shape))
@@ -147,9 +169,27 @@ def _is_dead(network: keras.Model) -> bool:
 
 
 def transfer(stage1: keras.Model, stage2: keras.Model) -> None:
-    """Copy input normalisation, both convolutions and the trunk of a stage-1 network into a stage-2 network."""
-    for name in TRANSFERRED:
+    """Start a stage-2 network from a stage-1 network: all but the head, and the head where it is the softmax alone.
+
+    A head without hidden layers then predicts what stage 1 does: its weights of the components are 0. One with hidden
+    layers starts fresh.
+    """
+    names = {layer.name for layer in stage1.layers}
+    for name in (name for name in TRANSFERRED if name in names):
         stage2.get_layer(name).set_weights(stage1.get_layer(name).get_weights())
+    if not any(name.startswith("head_dense") for name in names):
+        kernel, bias = stage1.get_layer("probabilities").get_weights()
+        rows = stage2.get_layer("probabilities").kernel.shape[0]
+        components = np.zeros((rows - len(kernel), kernel.shape[1]), kernel.dtype)
+        stage2.get_layer("probabilities").set_weights([np.concatenate([kernel, components]), bias])
+
+
+def trunk_variables(network: keras.Model) -> list[keras.Variable]:
+    """Trainable variables of what stage 2 takes over from stage 1: all but the head."""
+    names = {layer.name for layer in network.layers}
+    return [
+        variable for name in TRANSFERRED if name in names for variable in network.get_layer(name).trainable_variables
+    ]
 
 
 def save_trunk(trunk: keras.Model, path: str | Path) -> None:

@@ -8,11 +8,43 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from fsat.core.params import Cyclic, Finetune, TrainStage
+from fsat.core.params import Cyclic, Finetune, Frozen, TrainStage
+
+
+@dataclass
+class FrozenPhase:
+    """Phase 0: the head alone, on features computed once; it counts as one epoch. See `head.fit`."""
+
+    parameters: Frozen
+    name: str = "frozen"
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs after which the phase is over in any case."""
+        return 1 if self.parameters.epochs else 0
+
+    def rate(self, epoch: int, batch: int, n_batches: int) -> float:
+        """Learning rate at the start of the phase."""
+        return self.parameters.lr
+
+    def validated(self, loss: float) -> None:
+        """Take note of a validation loss; the rate does not depend on it."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the phase is over before its last epoch."""
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """What has to be kept to resume this phase."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned."""
 
 
 def triangular_rate(batch: float, n_batches: int, base_lr: float, max_lr: float) -> float:
-    """Rate that rises from `base_lr` to `max_lr` in one epoch of `n_batches` and falls back in the next.
+    """Rate that rises from `base_lr` to `max_lr` within `n_batches` and falls back in as many.
 
     >>> [round(triangular_rate(batch, 2, 0.0, 1.0), 2) for batch in range(5)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
@@ -35,7 +67,8 @@ class CyclicPhase:
 
     def rate(self, epoch: int, batch: int, n_batches: int) -> float:
         """Learning rate of a batch; `epoch` counts from 0 within the phase."""
-        return triangular_rate(epoch * n_batches + batch, n_batches, self.parameters.base_lr, self.parameters.max_lr)
+        p = self.parameters
+        return triangular_rate(epoch * n_batches + batch, p.half_cycle * n_batches, p.base_lr, p.max_lr)
 
     def validated(self, loss: float) -> None:
         """Take note of a validation loss; the cyclic rate does not depend on it."""
@@ -116,12 +149,13 @@ class PlateauPhase:
             setattr(self, name, value)
 
 
-Phase = CyclicPhase | PlateauPhase
+Phase = FrozenPhase | CyclicPhase | PlateauPhase
 
 
 def phases(schedule: TrainStage) -> list[Phase]:
     """The phases that have any epochs, in order."""
     every: list[Phase] = [
+        FrozenPhase(schedule.frozen),
         CyclicPhase(schedule.cyclic),
         PlateauPhase(schedule.finetune_low, "finetune_low"),
         PlateauPhase(schedule.finetune_high, "finetune_high"),

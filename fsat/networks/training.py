@@ -17,8 +17,8 @@ from fsat.inputs import batches
 from fsat.inputs.batches import Batch
 from fsat.inputs.examples import Examples
 from fsat.inputs.passes import log_probabilities
-from fsat.networks import backend, checkpoint, schedule
-from fsat.networks.model import build_network, save_network
+from fsat.networks import backend, checkpoint, head, schedule
+from fsat.networks.model import build_network, save_network, trunk_variables
 from fsat.scoring import metrics
 
 
@@ -70,7 +70,8 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
     FsatError
         If the loss is no longer a number.
     """
-    model.compile(optimizer=backend.adam(), loss=keras.losses.CategoricalCrossentropy())
+    trunk_rates = {id(variable): recipe.settings.trunk_rate for variable in trunk_variables(model)}
+    model.compile(optimizer=backend.adam(trunk_rates), loss=keras.losses.CategoricalCrossentropy())
     model.optimizer.build(model.trainable_variables)
     step = backend.training_step(model, crop_step=recipe.crop.step)
     predict = backend.predictor(model)
@@ -89,7 +90,10 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
         phase = phases[progress.phase]
         phase.restore(progress.phase_state)
         while progress.epoch < phase.max_epochs and not phase.ended:
-            loss, rate = _run_epoch(model, step, training, clip_weights, recipe, phase, progress)
+            if isinstance(phase, schedule.FrozenPhase):
+                loss, rate = _fit_head(model, training, clip_weights, recipe, phase.parameters), phase.parameters.lr
+            else:
+                loss, rate = _run_epoch(model, step, training, clip_weights, recipe, phase, progress)
             row: dict[str, Any] = {
                 "epoch": len(progress.history) + 1,
                 "phase": phase.name,
@@ -120,6 +124,21 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
         checkpoint.keep(state, model, best, progress)
     columns = ["epoch", "phase", "learning_rate", "loss", "val_loss", "val_map3", "val_accuracy"]
     return pd.DataFrame(progress.history, columns=columns)
+
+
+def _fit_head(
+    model: keras.Model, training: Examples, clip_weights: np.ndarray, recipe: Recipe, phase: params.Frozen
+) -> float:
+    """Phase 0: the head learns from embeddings of the frozen trunk; returns its last loss."""
+    trunk, top = head.split_at_embedding(model)
+    size = recipe.settings.batch_size
+    key = (recipe.stage, recipe.fold)
+    lengths = batches.fixed_lengths(recipe.bounds, recipe.settings.validation_lengths, step=recipe.crop.step)
+    embeddings = head.features(
+        backend.predictor(trunk), training, lengths, batch_size=size, seed=recipe.seed, key=(*key, "embedding")
+    )  # (L, n, E)
+    weights = training.targets @ clip_weights
+    return head.fit(top, embeddings, training, weights, phase, batch_size=size, seed=recipe.seed, key=key)
 
 
 def _run_epoch(
@@ -228,6 +247,8 @@ def train_fold(
         "backbone": backbone.backbone,
         "width": backbone.width,
         "batchnorm_momentum": backbone.batchnorm_momentum,
+        "freeze_batchnorm": backbone.freeze_batchnorm,
+        "head": backbone.head,
         "n_mels": training.store.frames.shape[1],
         "n_classes": training.targets.shape[1],
         "n_components": training.n_components,

@@ -9,7 +9,11 @@ import numpy as np
 import pandas as pd
 
 from fsat.core import files
+from fsat.core.errors import FsatError
 from fsat.scoring.names import STAGES
+
+# Smallest probability of the baseline that a logarithm is taken of.
+EPSILON = 1e-7
 
 
 def geometric_mean(log_probabilities: Sequence[np.ndarray]) -> np.ndarray:
@@ -65,6 +69,42 @@ def combine(folds: dict[int, pd.DataFrame]) -> pd.DataFrame:
             heldout = table[table["split"] == "heldout"]
             parts.append(_part(heldout, geometric_mean([heldout[labels].to_numpy()]), labels, fold=fold))
     return pd.concat(parts, ignore_index=True)
+
+
+def fuse(predictions: pd.DataFrame, baseline: pd.DataFrame, *, weight: float) -> pd.DataFrame:
+    """Late fusion: stage 2 times the baseline's probabilities to the power of `weight`, scaled to a sum of 1 a clip.
+
+    Parameters
+    ----------
+    predictions, baseline : pd.DataFrame
+        Columns of `combine`; the baseline's held-out clips are out of fold too, so that a cross-validated score of the
+        result is an honest one. Baseline probabilities under `EPSILON` count as that.
+
+    Returns
+    -------
+    pd.DataFrame
+        `predictions`, those of stage 2 fused; `predictions` itself where `weight` is 0.
+
+    Raises
+    ------
+    FsatError
+        If a clip has no prediction by the baseline.
+    """
+    if weight == 0:
+        return predictions
+    keys, labels = ["split", "fold", "fname"], list(predictions.columns[4:])
+    is_stage2 = predictions["stage"] == "stage2"
+    networks = predictions.loc[is_stage2]
+    wanted = pd.MultiIndex.from_frame(networks[keys])
+    others = baseline.set_index(keys)[labels].reindex(wanted)
+    if others.isna().any(axis=None):
+        clip = others.index[others.isna().any(axis=1)][0][-1]
+        raise FsatError(f"data/baseline.parquet has no prediction of clip {clip}. Run `dvc repro`.")
+    # A probability of 0 in float64 has no logarithm.
+    logs = [np.log(np.maximum(table.to_numpy(np.float64), EPSILON)) for table in (networks[labels], others)]
+    result = predictions.copy()
+    result.loc[is_stage2, labels] = geometric_mean([logs[0] + weight * logs[1]])
+    return result
 
 
 def _part(rows: pd.DataFrame, probabilities: np.ndarray, labels: list[str], *, fold: int) -> pd.DataFrame:

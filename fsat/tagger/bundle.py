@@ -73,6 +73,8 @@ class Network(params.Section):
     n_mels: Positive
     n_classes: Positive
     n_components: NotNegative
+    head: list[Positive]
+    freeze_batchnorm: bool
 
 
 class Dataset(params.Section):

@@ -9,7 +9,7 @@ import numpy as np
 
 from fsat.core import files
 from fsat.core.errors import FsatError
-from fsat.inputs import batches, frames
+from fsat.inputs import batches
 from fsat.networks import backend
 from fsat.tagger import bundle, tagger
 from fsat.tagger.bundle import Bundle
@@ -80,9 +80,10 @@ def _write(network: keras.Model, path: Path) -> None:
 
 
 def _instructions(manifest: bundle.Manifest, stage: str, names: list[str]) -> dict[str, Any]:
+    low, high = manifest.preprocessing.mel.limits
     inputs = {
-        "mel": f"(B, {manifest.preprocessing.mel.n_mels}, T, 1): (dB - {frames.DB_MIN}) / "
-        f"({frames.DB_MAX} - {frames.DB_MIN}) of a trimmed clip's log-mel spectrogram"
+        "mel": f"(B, {manifest.preprocessing.mel.n_mels}, T, 1): (x - {low}) / ({high} - {low}) of a "
+        "trimmed clip's log-mel spectrogram"
     }
     if manifest.networks[stage].n_components:  # type: ignore[index]
         inputs["pca"] = f"(B, {manifest.networks[stage].n_components}): principal components, by projection.npz"  # type: ignore[index]

@@ -113,14 +113,7 @@ def file_features(
         window = x[start:end]
         first, last = trim.trim_interval(window, top_db=p.trim.top_db)
         sound = window[first:last]
-        frames = mel.log_mel(
-            sound,
-            sample_rate=p.audio.sample_rate,
-            mel_sample_rate=p.mel.sample_rate,
-            n_fft=p.mel.n_fft,
-            hop_length=p.mel.hop_length,
-            n_mels=p.mel.n_mels,
-        )
+        frames = mel.log_mel(sound, sample_rate=p.audio.sample_rate, settings=p.mel)
         numbers = (
             spectral.spectral_statistics(
                 sound,
@@ -323,6 +316,7 @@ class Tagger:
         if self._projection is not None:
             rows = np.array([clip.statistics for clip in clips])
             components = pca.project(pd.DataFrame(rows, names, self._projection.columns), self._projection)
-        store = FrameStore(np.concatenate([clip.frames for clip in clips]), names, starts, lengths)
+        limits = self.manifest.preprocessing.mel.limits
+        store = FrameStore(np.concatenate([clip.frames for clip in clips]), names, starts, lengths, limits)
         targets = np.zeros((len(clips), len(self.manifest.labels)), dtype=np.float32)
         return Examples(names, store, np.arange(len(clips)), components, targets)

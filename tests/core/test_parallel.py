@@ -13,11 +13,15 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from fsat.clips import audio
-from fsat.core import parallel
+from fsat.core import parallel, params
 from fsat.core.errors import FsatError
 from fsat.features import mel
 
-MEL: dict[str, Any] = {"sample_rate": 44100, "mel_sample_rate": 22050, "n_fft": 1764, "hop_length": 220, "n_mels": 64}
+ROOT = Path(__file__).parents[2]
+MEL: dict[str, Any] = {
+    "sample_rate": 44100,
+    "settings": params.read("mel", path=ROOT / "presets" / "fsdkaggle2018.yaml").mel,
+}
 
 
 def slow_square(number: int) -> int:

@@ -1,7 +1,6 @@
 """Log-mel spectrograms."""
 
 from pathlib import Path
-from typing import Any
 
 import librosa
 import numpy as np
@@ -9,22 +8,38 @@ import pandas as pd
 import pytest
 import soundfile
 
+from fsat.core import params
 from fsat.features import mel
 from shared_data import SHARED, needs
 
-RECIPE: dict[str, Any] = {
-    "sample_rate": 44100,
-    "mel_sample_rate": 22050,
-    "n_fft": 1764,
-    "hop_length": 220,
-    "n_mels": 64,
-}
+ROOT = Path(__file__).parents[2]
+RATE = 44_100
+RECIPE = params.read("mel", path=ROOT / "presets" / "fsdkaggle2018.yaml").mel
+AUDIOSET = params.Mel(
+    sample_rate=32_000,
+    pre_emphasis=0.97,
+    n_fft=1024,
+    win_length=800,
+    window="symmetric",
+    hop_length=320,
+    pad_mode="reflect",
+    n_mels=128,
+    f_min=0.0,
+    f_max=15_000.0,
+    formula="htk",
+    log="natural",
+    limits=(-4.5, 0.5),
+)
 
 
-def librosa_log_mel(x: np.ndarray, p: dict[str, Any]) -> np.ndarray:
-    y = librosa.resample(x, orig_sr=p["sample_rate"], target_sr=p["mel_sample_rate"])
+def recipe(**changes: object) -> params.Mel:
+    return params.Mel.model_validate(RECIPE.model_dump() | changes)
+
+
+def librosa_log_mel(x: np.ndarray, p: params.Mel) -> np.ndarray:
+    y = librosa.resample(x, orig_sr=RATE, target_sr=p.sample_rate)
     power = librosa.feature.melspectrogram(
-        y=y, sr=p["mel_sample_rate"], n_fft=p["n_fft"], hop_length=p["hop_length"], n_mels=p["n_mels"]
+        y=y, sr=p.sample_rate, n_fft=p.n_fft, hop_length=p.hop_length, n_mels=p.n_mels
     )
     return librosa.power_to_db(power)
 
@@ -35,10 +50,17 @@ def noise(n: int) -> np.ndarray:
 
 @pytest.mark.filterwarnings("ignore:n_fft=.* is too large")
 @pytest.mark.parametrize("n", [1, 2, 439, 440, 441, 3527, 3528, 3529, 50_000])
-@pytest.mark.parametrize("changed", [{}, {"n_fft": 1024, "hop_length": 300, "n_mels": 40}, {"mel_sample_rate": 44100}])
-def test_equals_librosa(n: int, changed: dict[str, int]) -> None:
-    p = RECIPE | changed
-    ours = mel.log_mel(noise(n), **p)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"n_fft": 1024, "win_length": 1024, "hop_length": 300, "n_mels": 40},
+        {"sample_rate": 44100, "f_max": 22050.0},
+    ],
+)
+def test_equals_librosa(n: int, changed: dict[str, float]) -> None:
+    p = recipe(**changed)
+    ours = mel.log_mel(noise(n), sample_rate=RATE, settings=p)
     expected = librosa_log_mel(noise(n), p)
     assert ours.dtype == np.float32
     assert ours.shape == expected.T.shape
@@ -50,32 +72,36 @@ def test_weak_bands_beside_a_loud_tone_are_resolved() -> None:
     time_s = np.arange(88200) / 44100
     hiss = 1e-5 * np.random.default_rng(0).normal(size=88200)
     x = (np.sin(2 * np.pi * 200 * time_s) + hiss).astype(np.float32)
-    np.testing.assert_allclose(mel.log_mel(x, **RECIPE), librosa_log_mel(x, RECIPE).T, atol=1e-4)
+    np.testing.assert_allclose(
+        mel.log_mel(x, sample_rate=RATE, settings=RECIPE), librosa_log_mel(x, RECIPE).T, atol=1e-4
+    )
 
 
 def test_empty_and_silent_signals_are_the_floor() -> None:
     for n, n_frames in ((0, 1), (1, 1), (44100, 101)):
-        db = mel.log_mel(np.zeros(n, dtype=np.float32), **RECIPE)
+        db = mel.log_mel(np.zeros(n, dtype=np.float32), sample_rate=RATE, settings=RECIPE)
         assert db.shape == (n_frames, 64)
         np.testing.assert_allclose(db, -100, atol=1e-4)
 
 
 def test_range_is_top_db() -> None:
     x = np.concatenate([noise(20_000), np.zeros(20_000, dtype=np.float32)])
-    db = mel.log_mel(x, **RECIPE)
+    db = mel.log_mel(x, sample_rate=RATE, settings=RECIPE)
     assert db.max() - db.min() == pytest.approx(80, abs=1e-4)
 
 
 def test_louder_by_a_factor_is_higher_by_its_decibels() -> None:
-    difference = mel.log_mel(10 * noise(30_000), **RECIPE) - mel.log_mel(noise(30_000), **RECIPE)
+    difference = mel.log_mel(10 * noise(30_000), sample_rate=RATE, settings=RECIPE) - mel.log_mel(
+        noise(30_000), sample_rate=RATE, settings=RECIPE
+    )
     np.testing.assert_allclose(difference, 20, atol=1e-3)
 
 
 def test_a_clip_is_cut_before_it_is_resampled(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "clip.wav", noise(30_000), 44100, subtype="FLOAT")
-    ours = mel.mel_clip((tmp_path / "clip.wav", 5000, 20_000), **RECIPE)
-    np.testing.assert_array_equal(ours, mel.log_mel(noise(30_000)[5000:20_000], **RECIPE))
-    assert mel.mel_clip((tmp_path / "missing.wav", 0, 0), **RECIPE).shape == (1, 64)
+    ours = mel.mel_clip((tmp_path / "clip.wav", 5000, 20_000), sample_rate=RATE, settings=RECIPE)
+    np.testing.assert_array_equal(ours, mel.log_mel(noise(30_000)[5000:20_000], sample_rate=RATE, settings=RECIPE))
+    assert mel.mel_clip((tmp_path / "missing.wav", 0, 0), sample_rate=RATE, settings=RECIPE).shape == (1, 64)
 
 
 @needs("reference/mels.npz")
@@ -85,6 +111,26 @@ def test_real_clips_equal_the_reference() -> None:
     trimmed = pd.read_csv(SHARED / "reference/trim.csv").set_index("fname")
     reference = np.load(SHARED / "reference/mels.npz", allow_pickle=False)
     for fname in reference.files:
-        ours = mel.mel_clip((paths[fname], trimmed.loc[fname, "start"], trimmed.loc[fname, "end"]), **RECIPE)
+        ours = mel.mel_clip(
+            (paths[fname], trimmed.loc[fname, "start"], trimmed.loc[fname, "end"]), sample_rate=RATE, settings=RECIPE
+        )
         np.testing.assert_allclose(ours.T, reference[fname], atol=1e-3, err_msg=fname)
     assert len(reference.files) == 25
+
+
+@needs("reference/efficientat_mn04_as.npz")
+def test_the_front_end_of_efficientat_equals_the_published_one() -> None:
+    reference = np.load(SHARED / "reference" / "efficientat_mn04_as.npz")
+    names = [name.removesuffix("/wave_32k") for name in reference.files if name.endswith("/wave_32k")]
+    assert len(names) == 6
+    low, high = AUDIOSET.limits
+    for name in names:
+        found = mel.log_mel(reference[f"{name}/wave_32k"], sample_rate=32_000, settings=AUDIOSET)
+        scaled = (found - low) / (high - low)
+        np.testing.assert_allclose(scaled.T, reference[f"{name}/log_mel"], atol=2e-4)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 700, 1025])
+def test_short_signals_have_frames_in_the_front_end_of_efficientat(n: int) -> None:
+    found = mel.log_mel(noise(n), sample_rate=32_000, settings=AUDIOSET)
+    assert found.shape[1] == 128 and len(found) >= 1 and np.isfinite(found).all()

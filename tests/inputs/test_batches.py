@@ -6,7 +6,6 @@ import pytest
 from conftest import make_examples, make_store
 from fsat.core import params
 from fsat.inputs import batches
-from fsat.inputs.frames import scale_db
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -209,9 +208,9 @@ def test_a_crop_holds_the_clips_own_frames_scaled() -> None:
     clips = make_examples([30, 5, 12], ["a", "b", "a"])
     batch = batches.cropped(clips, np.array([0, 1]), np.array([7, -2]), 9)
     assert batch.mel.shape == (2, 8, 9, 1) and batch.mel.dtype == np.float32
-    np.testing.assert_array_equal(batch.mel[0, 0, :, 0], scale_db(np.arange(7, 16, dtype=np.float32)))
+    np.testing.assert_array_equal(batch.mel[0, 0, :, 0], make_store([1]).scale(np.arange(7, 16, dtype=np.float32)))
     mirrored = 1000 + np.array([1, 0, 0, 1, 2, 3, 4, 4, 3], dtype=np.float32)
-    np.testing.assert_array_equal(batch.mel[1, 0, :, 0], scale_db(mirrored))
+    np.testing.assert_array_equal(batch.mel[1, 0, :, 0], make_store([1]).scale(mirrored))
     np.testing.assert_array_equal(batch.targets, [[1, 0], [0, 1]])
 
 
@@ -273,7 +272,7 @@ def test_pictures_are_shifted_in_frequency_then_erased_then_mixed() -> None:
         assert drawn is not None and drawn.frequency_shift.any() and drawn.erase.any(axis=1).all()
         result = []
         for clip in range(n_clips):
-            picture = scale_db(clips.store.frames[views.frames[clip]])
+            picture = clips.store.scale(clips.store.frames[views.frames[clip]])
             picture = picture[:, np.clip(np.arange(n_mels) - drawn.frequency_shift[clip], 0, n_mels - 1)]
             top, height, left, width = drawn.erase[clip]
             picture[left : left + width, top : top + height] = drawn.fill[clip]
@@ -298,7 +297,9 @@ def test_without_augmentation_a_training_batch_is_the_clips(no_augmentation: par
     batch = batches.training_batch(
         clips, np.array([1, 0]), np.array([0, 1]), bounds=(25, 25), step=1, augment=no_augmentation, alpha=0, rng=rng()
     )
-    expected = scale_db(make_store([25, 25]).frames.reshape(2, 25, 8))[[1, 0]].transpose(0, 2, 1)[..., None]
+    expected = (
+        make_store([1]).scale(make_store([25, 25]).frames.reshape(2, 25, 8))[[1, 0]].transpose(0, 2, 1)[..., None]
+    )
     np.testing.assert_array_equal(batch.mel, expected)
 
 

@@ -36,7 +36,8 @@ network.load_weights(weights)
 some = make_examples([90 + 10 * clip for clip in range(16)], ["a", "b"] * 8, n_components=3, n_mels=32)
 tune = params.Finetune(epochs=1, lr=1e-5, reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10)
 plan = params.TrainStage(
-    cyclic=params.Cyclic(epochs=1, base_lr=1e-4, max_lr=1e-3), finetune_low=tune, finetune_high=tune
+    frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
+    cyclic=params.Cyclic(epochs=1, half_cycle=1, base_lr=1e-4, max_lr=1e-3), finetune_low=tune, finetune_high=tune
 )
 settings = {
     "batch_size": 16, "precision": "float32", "deterministic": True, "class_weight": "none", "select": "last",

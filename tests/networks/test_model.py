@@ -141,3 +141,19 @@ def test_bounds_of_a_training_are_those_of_its_summary(tmp_path: Path) -> None:
         (tmp_path / "summary.json").write_text(damaged, encoding="utf-8")
         with pytest.raises(FsatError, match="Run `dvc repro`"):
             model.trained_bounds(tmp_path)
+
+
+def test_a_head_of_the_softmax_alone_starts_stage_2_as_stage_1() -> None:
+    small = SMALL | {"head": []}
+    stage1, stage2 = model.build_network(**small), model.build_network(**small, n_components=3)
+    model.transfer(stage1, stage2)
+    rng = np.random.default_rng(0)
+    mel, pca = rng.random((2, 32, 40, 1), np.float32), rng.normal(size=(2, 3)).astype(np.float32)
+    expected = stage1({"mel": mel}).numpy()
+    np.testing.assert_allclose(stage2({"mel": mel, "pca": pca}).numpy(), expected, atol=1e-6)
+    # With hidden layers the head is another one.
+    others = [model.build_network(**SMALL), model.build_network(**SMALL, n_components=3)]
+    before = [array.copy() for array in others[1].get_layer("probabilities").get_weights()]
+    model.transfer(*others)
+    for old, new in zip(before, others[1].get_layer("probabilities").get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

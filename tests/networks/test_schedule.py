@@ -20,7 +20,7 @@ def finetune(**changes: float) -> params.Finetune:
 
 
 def test_the_cyclic_rate_rises_one_epoch_and_falls_the_next() -> None:
-    phase = CyclicPhase(params.Cyclic(epochs=4, base_lr=1e-4, max_lr=1e-3))
+    phase = CyclicPhase(params.Cyclic(epochs=4, half_cycle=1, base_lr=1e-4, max_lr=1e-3))
     rates = [phase.rate(epoch, batch, 4) for epoch in range(4) for batch in range(4)]
     rising = [1e-4 + 9e-4 * share for share in (0, 0.25, 0.5, 0.75)]
     falling = [1e-3 - 9e-4 * share for share in (0, 0.25, 0.5, 0.75)]
@@ -63,7 +63,8 @@ def test_a_restored_phase_goes_on_as_if_nothing_had_happened() -> None:
 
 def test_a_phase_without_epochs_is_left_out() -> None:
     plan = params.TrainStage(
-        cyclic=params.Cyclic(epochs=2, base_lr=1e-4, max_lr=1e-3),
+        frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
+        cyclic=params.Cyclic(epochs=2, half_cycle=1, base_lr=1e-4, max_lr=1e-3),
         finetune_low=finetune(epochs=0),
         finetune_high=finetune(epochs=5),
     )

@@ -35,7 +35,8 @@ def recipe(augment: params.Augment, *, epochs: tuple[int, int, int] = (2, 1, 2),
         "validation_lengths": 2,
     } | {name: value for name, value in changes.items() if name != "max_lr"}
     plan = params.TrainStage(
-        cyclic=params.Cyclic(epochs=epochs[0], base_lr=1e-4, max_lr=changes.get("max_lr", 1e-3)),
+        frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
+        cyclic=params.Cyclic(epochs=epochs[0], half_cycle=1, base_lr=1e-4, max_lr=changes.get("max_lr", 1e-3)),
         finetune_low=finetune(epochs[1], 1e-5),
         finetune_high=finetune(epochs[2], 1e-4),
     )
@@ -306,7 +307,14 @@ def test_a_network_learns_what_can_be_learned(no_augmentation: params.Augment, t
 
 def test_train_fold_writes_its_folder_and_clears_its_state(recipe_augmentation: params.Augment, tmp_path: Path) -> None:
     plan = recipe(recipe_augmentation, epochs=(1, 0, 0))
-    backbone = params.Model(backbone="MobileNetV2", width=0.35, weights="any", batchnorm_momentum=0.9)
+    backbone = params.Model(
+        backbone="MobileNetV2",
+        width=0.35,
+        weights="any",
+        batchnorm_momentum=0.9,
+        freeze_batchnorm=False,
+        head=[1536, 384],
+    )
     digests = []
     plan = training.Recipe(**(vars(plan) | {"bounds": (33, 40)}))
     for name in ("first", "second"):

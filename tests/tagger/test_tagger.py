@@ -3,8 +3,10 @@
 import json
 import pickle
 import shutil
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,3 +171,17 @@ def test_a_projection_of_other_statistics_is_refused(project: Path, tmp_path: Pa
     (folder / "bundle.json").write_text(json.dumps(values))
     with pytest.raises(FsatError, match=r"projection\.npz: does not fit: it makes 5 components of 1133 statistics"):
         Tagger(bundle.read(folder))
+
+
+def test_workers_in_another_folder_find_files_named_relative_to_this_one(
+    project: Path, mel_tagger: Tagger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def elsewhere(work: Callable[[str], Any], paths: list[str], **_: str) -> list[Any]:
+        monkeypatch.chdir(tmp_path)
+        return [work(path) for path in paths]
+
+    monkeypatch.setattr(tagging, "_FEW_FILES", 0)
+    monkeypatch.setattr(tagging.parallel, "map_clips", elsewhere)
+    monkeypatch.chdir(project / "sounds" / "test")
+    [result] = tagged(mel_tagger, Path("short.wav"))
+    assert result.path == "short.wav"

@@ -1,0 +1,151 @@
+"""EfficientAT "MN": a MobileNetV3-Large for log-mel spectrograms of one channel, which AudioSet weights exist for.
+
+Source: F. Schmid, K. Koutini, G. Widmer, "Efficient Large-Scale Audio Tagging via Transformer-to-CNN Knowledge
+Distillation", ICASSP 2023, and its published code (fschmid56/EfficientAT, MIT licence). Layers are named as the tensors
+of the published checkpoints, so that `fsat.sources.audioset` fills them by name.
+
+Shapes: B clips in a batch, M mel bands, T frames, C channels.
+"""
+
+from dataclasses import dataclass
+
+import keras
+from keras import layers, ops
+
+from fsat.core.errors import FsatError
+
+MIN_WIDTH, MAX_WIDTH = 0.4, 4.0
+# Outputs of the published head: the labels of AudioSet.
+N_AUDIOSET_LABELS = 527
+_HIDDEN = 1280  # of the published head, at width 1
+_DROPOUT = 0.2
+_EPSILON, _MOMENTUM = 0.001, 0.99
+
+
+@dataclass(frozen=True)
+class Block:
+    """An inverted residual: 1x1 convolution to `expanded` channels, depthwise `kernel`, 1x1 to `out` channels."""
+
+    kernel: int
+    expanded: int
+    out: int
+    squeeze: bool
+    activation: str
+    stride: int
+
+
+# Channels at width 1.
+BLOCKS = (
+    Block(3, 16, 16, False, "relu", 1),
+    Block(3, 64, 24, False, "relu", 2),
+    Block(3, 72, 24, False, "relu", 1),
+    Block(5, 72, 40, True, "relu", 2),
+    Block(5, 120, 40, True, "relu", 1),
+    Block(5, 120, 40, True, "relu", 1),
+    Block(3, 240, 80, False, "hard_swish", 2),
+    Block(3, 200, 80, False, "hard_swish", 1),
+    Block(3, 184, 80, False, "hard_swish", 1),
+    Block(3, 184, 80, False, "hard_swish", 1),
+    Block(3, 480, 112, True, "hard_swish", 1),
+    Block(3, 672, 112, True, "hard_swish", 1),
+    Block(5, 672, 160, True, "hard_swish", 2),
+    Block(5, 960, 160, True, "hard_swish", 1),
+    Block(5, 960, 160, True, "hard_swish", 1),
+)
+_STEM = 16
+
+
+def build_trunk(width: float) -> keras.Model:
+    """The network up to its last convolution: (B, M, T, 1) -> (B, m, t, C), named "trunk"; any M and T from 32 on.
+
+    Parameters
+    ----------
+    width : float
+        Multiplier of all channel counts, 0.4 (mn04, C = 384) to 4 (mn40, C = 3840).
+
+    Raises
+    ------
+    FsatError
+        If the width is out of range.
+    """
+    if not MIN_WIDTH <= width <= MAX_WIDTH:
+        raise FsatError(f"model.width: EfficientAT has widths from {MIN_WIDTH} to {MAX_WIDTH}. Got {width}.")
+    spectrogram = layers.Input((None, None, 1), name="spectrogram")
+    channels = _channels(_STEM, width)
+    x = _convolution(spectrogram, channels, kernel=3, stride=2, name="features.0.0")
+    x = _activation("hard_swish")(_norm("features.0.1")(x))
+    for number, block in enumerate(BLOCKS, start=1):
+        x = _residual(x, block, width, name=f"features.{number}")
+    channels = 6 * _channels(BLOCKS[-1].out, width)
+    last = f"features.{len(BLOCKS) + 1}"
+    x = _convolution(x, channels, kernel=1, stride=1, name=f"{last}.0")
+    x = _activation("hard_swish")(_norm(f"{last}.1")(x))
+    return keras.Model(spectrogram, x, name="trunk")
+
+
+def build_tagger(width: float, n_mels: int) -> keras.Model:
+    """The published network: log-mel "mel" (B, M, T, 1) -> "embedding" (B, C) and AudioSet "logits" (B, 527)."""
+    mel = layers.Input((n_mels, None, 1), name="mel")
+    embedding = layers.GlobalAveragePooling2D(name="embedding")(build_trunk(width)(mel))
+    x = _activation("hard_swish")(layers.Dense(_channels(_HIDDEN, width), name="classifier.2")(embedding))
+    x = layers.Dropout(_DROPOUT)(x)
+    logits = layers.Dense(N_AUDIOSET_LABELS, name="classifier.5")(x)
+    return keras.Model(mel, {"embedding": embedding, "logits": logits}, name="efficientat")
+
+
+def _residual(x: keras.KerasTensor, block: Block, width: float, *, name: str) -> keras.KerasTensor:
+    given = x
+    expanded, out = _channels(block.expanded, width), _channels(block.out, width)
+    # The published layers are numbered in the order in which they occur.
+    step = 0
+    if expanded != given.shape[-1]:
+        x = _convolution(x, expanded, kernel=1, stride=1, name=f"{name}.block.{step}.0")
+        x = _activation(block.activation)(_norm(f"{name}.block.{step}.1")(x))
+        step += 1
+    x = layers.DepthwiseConv2D(
+        block.kernel, block.stride, padding="valid", use_bias=False, name=f"{name}.block.{step}.0"
+    )(_padded(x, block.kernel))
+    x = _activation(block.activation)(_norm(f"{name}.block.{step}.1")(x))
+    step += 1
+    if block.squeeze:
+        x = _squeeze_and_excite(x, name=f"{name}.block.{step}.conc_se_layers.0")
+        step += 1
+    x = _convolution(x, out, kernel=1, stride=1, name=f"{name}.block.{step}.0")
+    x = _norm(f"{name}.block.{step}.1")(x)
+    return layers.Add()([x, given]) if block.stride == 1 and out == given.shape[-1] else x
+
+
+def _squeeze_and_excite(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
+    """Scale each channel by a number in (0, 1) that depends on the means of all channels."""
+    channels = x.shape[-1]
+    scale = layers.GlobalAveragePooling2D()(x)  # (B, C)
+    scale = layers.Dense(_divisible(channels // 4), activation="relu", name=f"{name}.fc1")(scale)
+    scale = layers.Dense(channels, activation="sigmoid", name=f"{name}.fc2")(scale)
+    return layers.Multiply()([x, layers.Reshape((1, 1, channels))(scale)])
+
+
+def _convolution(x: keras.KerasTensor, channels: int, *, kernel: int, stride: int, name: str) -> keras.KerasTensor:
+    return layers.Conv2D(channels, kernel, stride, padding="valid", use_bias=False, name=name)(_padded(x, kernel))
+
+
+def _padded(x: keras.KerasTensor, kernel: int) -> keras.KerasTensor:
+    """Zeros on all sides, equally many: Keras' own "same" pads less at the start where the stride is 2."""
+    return layers.ZeroPadding2D((kernel - 1) // 2)(x) if kernel > 1 else x
+
+
+def _norm(name: str) -> keras.layers.Layer:
+    return layers.BatchNormalization(epsilon=_EPSILON, momentum=_MOMENTUM, name=name)
+
+
+def _activation(name: str) -> keras.layers.Layer:
+    return layers.Activation(ops.hard_swish if name == "hard_swish" else name)
+
+
+def _channels(at_width_1: int, width: float) -> int:
+    return _divisible(at_width_1 * width)
+
+
+def _divisible(value: float, by: int = 8) -> int:
+    """The nearest multiple of `by`, but no more than a tenth below `value`."""
+    nearest = max(by, int(value + by / 2) // by * by)
+    return nearest + by if nearest < 0.9 * value else nearest

@@ -1,0 +1,112 @@
+"""Phase 0 of a training: the head alone learns, on features of the frozen trunk that are computed once.
+
+The features are those of fixed crops, without augmentation or mixup: the spans of validation, at the validation
+lengths. So the phase takes seconds where an epoch of the whole network takes minutes, and fine-tuning starts from a
+head that already fits the trunk (Kumar et al., Fine-Tuning can Distort Pretrained Features, 2022).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+
+from fsat.core import params, seeds
+from fsat.core.errors import FsatError
+from fsat.inputs import batches
+from fsat.inputs.examples import Examples
+
+
+def split_at_embedding(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """A network as two that share its layers: inputs -> embedding (B, E), and (embedding, pca) -> probabilities.
+
+    The second has the inputs "embedding" and, for a network of stage 2, "pca".
+    """
+    pooled = model.get_layer("embedding").output
+    trunk = keras.Model(model.get_layer("mel").output, keras.layers.Activation("linear", dtype="float32")(pooled))
+    embedding = keras.Input(pooled.shape[1:], name="embedding")
+    inputs = {"embedding": embedding}
+    replaced = {id(pooled): embedding}
+    if "pca" in {tensor.name for tensor in model.inputs}:
+        inputs["pca"] = keras.Input(model.get_layer("pca").output.shape[1:], name="pca")
+        replaced[id(model.get_layer("pca").output)] = inputs["pca"]
+    first = [layer.name for layer in model.layers].index("embedding") + 1
+    for layer in model.layers[first:]:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        given = layer.input if isinstance(layer.input, list) else [layer.input]
+        arguments = [replaced[id(tensor)] for tensor in given]
+        replaced[id(layer.output)] = layer(arguments if isinstance(layer.input, list) else arguments[0])
+    return trunk, keras.Model(inputs, replaced[id(model.output)])
+
+
+def features(
+    predict: Callable[[dict[str, np.ndarray]], np.ndarray],
+    examples: Examples,
+    lengths: Sequence[int],
+    *,
+    batch_size: int,
+    seed: int,
+    key: tuple[int | str, ...],
+) -> np.ndarray:
+    """Embeddings of one fixed crop a clip and length, float32 (len(lengths), n, E)."""
+    found = []
+    for n_frames in lengths:
+        crops = batches.crop_pass(examples, n_frames, batch_size, (seed, *key, n_frames))
+        found.append(np.concatenate([predict({"mel": batch.mel}) for batch in batches.prefetched(crops)]))
+    return np.stack(found)
+
+
+def fit(
+    head: keras.Model,
+    embeddings: np.ndarray,
+    examples: Examples,
+    clip_weights: np.ndarray,
+    phase: params.Frozen,
+    *,
+    batch_size: int,
+    seed: int,
+    key: tuple[int | str, ...],
+) -> float:
+    """Train the head on the embeddings of all clips and lengths; returns the mean loss of the last epoch.
+
+    AdamW with a rate that falls from ``phase.lr`` to 0 along a cosine. Each epoch depends on `seed`, `key` and its
+    number alone.
+
+    Parameters
+    ----------
+    embeddings : np.ndarray [shape=(L, n, E), dtype=float32]
+        See `features`.
+    clip_weights : np.ndarray [shape=(n,), dtype=float32]
+        Weight of each clip in the loss.
+
+    Raises
+    ------
+    FsatError
+        If the loss is no longer a number.
+    """
+    n_lengths, n_clips = embeddings.shape[:2]
+    rows = embeddings.reshape(n_lengths * n_clips, -1)
+    size = min(batch_size, len(rows))
+    n_batches = math.ceil(len(rows) / size)
+    optimizer = keras.optimizers.AdamW(phase.lr, weight_decay=phase.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    head.compile(optimizer=optimizer, loss=keras.losses.CategoricalCrossentropy())
+    loss = math.nan
+    for epoch in range(phase.epochs):
+        order = np.resize(seeds.generator(seed, *key, "frozen", epoch).permutation(len(rows)), n_batches * size)
+        head.reset_metrics()
+        for number in range(n_batches):
+            which = order[number * size : (number + 1) * size]
+            clips = which % n_clips
+            inputs = {"embedding": rows[which]}
+            if examples.components is not None:
+                inputs["pca"] = examples.components[clips]
+            progress = (epoch + number / n_batches) / phase.epochs
+            optimizer.learning_rate = phase.lr * 0.5 * (1 + math.cos(math.pi * progress))
+            loss = float(
+                head.train_on_batch(inputs, examples.targets[clips], clip_weights[clips], return_dict=True)["loss"]
+            )
+    if not math.isfinite(loss):
+        raise FsatError(f"The head diverged on the frozen trunk: the loss is {loss}. Lower the phase's learning rate.")
+    return loss
