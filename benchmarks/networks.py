@@ -15,8 +15,10 @@ from typing import Any
 
 import keras
 import numpy as np
+import yaml
 from scipy import ndimage
 
+from fsat.core import params
 from fsat.inputs import batches, examples
 from fsat.inputs.frames import FrameStore
 from fsat.inputs.passes import Passes, log_probabilities, outputs_by_pass
@@ -27,6 +29,7 @@ Row = dict[str, Any]
 ERASE = SimpleNamespace(probability=0.5, area=(0.02, 0.4), aspect=(0.3, 3.33))
 AUGMENT = SimpleNamespace(time_shift=0.6, frequency_shift=0.0, flip_probability=0.5, erase=ERASE)
 BOUNDS = (263, 763)
+PRESET = Path(__file__).parents[1] / "presets" / "fsdkaggle2018.yaml"
 
 
 def clips(count: int, *, n_mels: int = 64, seed: int = 0) -> examples.Examples:
@@ -79,9 +82,10 @@ def _affine(some: examples.Examples, row: int, n_frames: int, rng: np.random.Gen
 
 
 def _recipe(batch_size: int) -> training.Recipe:
-    settings = SimpleNamespace(batch_size=batch_size, class_weight="none", validation_lengths=6)
-    crop = SimpleNamespace(percentiles=(25, 75), step=1)
-    return training.Recipe(1, "stage1", 0, BOUNDS, crop, 1.0, AUGMENT, settings, SimpleNamespace())
+    p = params.validate(yaml.safe_load(PRESET.read_text(encoding="utf-8")))
+    settings = p.train.model_copy(update={"batch_size": batch_size, "class_weight": "none", "validation_lengths": 6})
+    crop = params.Crop(percentiles=(25, 75), step=1)
+    return training.Recipe(1, "stage1", 0, BOUNDS, crop, 1.0, p.augment, settings, p.train.stage1)
 
 
 def _network() -> keras.Model:

@@ -3,6 +3,8 @@
 Nothing here is fast: it is what `fsat.features.spectral` is compared with, for its numbers and for its time.
 """
 
+from typing import Any
+
 import librosa
 import numpy as np
 import scipy.stats
@@ -13,7 +15,7 @@ LEVELS = (0.1, 0.2, 0.5, 0.9, 0.99)
 
 def spectral_statistics(x: np.ndarray, *, sample_rate: int = 44100, n_mfcc: int = 40) -> np.ndarray:
     """Return the statistics of a clip of at least 2100 samples, float64 (1133,), n_fft 2048 and hop_length 512."""
-    groups = [*_row_statistics(x, sample_rate, n_mfcc), _envelope(x), _mean_spectrum(x), _waveform(x)]
+    groups: list[Any] = [*_row_statistics(x, sample_rate, n_mfcc), _envelope(x), _mean_spectrum(x), _waveform(x)]
     return np.concatenate([np.ravel(group) for group in groups])
 
 

@@ -5,40 +5,58 @@
     python -m scripts.shared_run --folds 0,1,2            this machine's folds only
 
 Fetched are the files of dvc.lock and the run cache: what any machine ever computed from the same inputs. So `dvc repro`
-runs only what nobody has run; what it ran goes to the remote before the table of metrics is written.
+runs only what nobody has run. Results go to the remote after each fold: a run that is killed loses at most one fold.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import yaml
 
 from scripts.folds import MATRIX
 
 
 def dvc(*arguments: str, check: bool = True) -> str:
-    """Run DVC and show what it says; returns its standard output. Ends the script if it fails and `check` is set."""
+    """Run DVC, show each line when it comes, return all. Ends the script if DVC fails and `check` is set."""
     command = ["dvc", *arguments]
     print(f"$ {' '.join(command)}", flush=True)
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    print(result.stdout, end="", flush=True)
-    if check and result.returncode != 0:
+    # Python keeps lines for a pipe back until it has 8 KiB of them.
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line)
+    if check and process.returncode != 0:
         sys.exit(f"failed: {' '.join(command)}")
-    return result.stdout
+    return "".join(lines)
+
+
+def push() -> None:
+    """Give the remote all results that it does not have."""
+    dvc("push", "--quiet", "--run-cache")
 
 
 def main() -> None:
-    """Fetch, run, give back, compare."""
+    """Fetch, run fold by fold, give back, compare."""
     parser = argparse.ArgumentParser(description="Run the pipeline and share its results through the DVC remote.")
     parser.add_argument("--folds", help="folds to train and predict here, such as 0,1,2; default: the whole pipeline")
     parser.add_argument("--against", metavar="REVISION", help="git revision to compare metrics with")
     parser.add_argument("--table", type=Path, default=Path("metrics_diff.md"), help="where the comparison is written")
     arguments = parser.parse_args()
+    parameters = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    folds = arguments.folds.split(",") if arguments.folds else parameters["folds"]["ids"]
     # Stages that never ran here, and sources not in use, have nothing to fetch.
     dvc("pull", "--quiet", "--run-cache", "--allow-missing", check=False)
-    targets = [f"{stage}@{fold}" for fold in arguments.folds.split(",") for stage in MATRIX] if arguments.folds else []
-    dvc("repro", "--pull", *targets)
-    dvc("push", "--quiet", "--run-cache")
+    for fold in folds:
+        if "Running stage '" in dvc("repro", "--pull", *(f"{stage}@{fold}" for stage in MATRIX)):
+            push()
+    if not arguments.folds:
+        dvc("repro", "--pull")
+    push()
     if arguments.against:
         table = dvc("metrics", "diff", "--md", arguments.against)
         title = f"Metrics against `{arguments.against}`"

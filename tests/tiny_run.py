@@ -72,21 +72,22 @@ def make_run(
         index.loc[index.index[is_test][:2], "label"] = ""
     trim = index[["split", "fname", "path"]].assign(start=0, end=(seconds * RATE).astype(int))
     spectrograms: dict[str, list[tuple[str, np.ndarray]]] = {"train": [], "test": []}
-    for clip, end in zip(index.itertuples(), trim["end"], strict=True):
+    columns = (index[name].tolist() for name in ("split", "fname", "path", "kind"))
+    for split, fname, path_below, kind, end in zip(*columns, trim["end"].tolist(), strict=True):
         n_frames = 3 + end // 441
         shape = rng.normal(-40, 5, (n_frames, 16))
-        shape[:, 3 * clip.kind % 16] += 30
-        spectrograms[clip.split].append((clip.fname, shape.astype(np.float32)))
-        (folder / clip.split).mkdir(parents=True, exist_ok=True)
-        wave = 0.2 * np.sin(2 * np.pi * 220 * 2**clip.kind * np.arange(end) / RATE)
-        soundfile.write(folder / clip.path, wave.astype(np.float32), RATE)
+        shape[:, 3 * kind % 16] += 30
+        spectrograms[split].append((fname, shape.astype(np.float32)))
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        wave = 0.2 * np.sin(2 * np.pi * 220 * 2**kind * np.arange(end) / RATE)
+        soundfile.write(folder / path_below, wave.astype(np.float32), RATE)
     if test == "labelled":
         broken = index.index[is_test][-1]
-        index.loc[broken, ["seconds", "problem"]] = [np.nan, "0 bytes <i>"]
+        index.loc[broken, "seconds"], index.loc[broken, "problem"] = np.nan, "0 bytes <i>"
         trim.loc[broken, "end"] = 0
     mel = {}
-    for split, clips in spectrograms.items():
-        frames.write_frames(folder / "mel" / split, clips, n_mels=16)
+    for split, named in spectrograms.items():
+        frames.write_frames(folder / "mel" / split, named, n_mels=16)
         mel[split] = frames.open_frames(folder / "mel" / split)
     folds = index.loc[~is_test, ["fname", "label"]].assign(fold=index["number"] // len(labels) % 3)
     components = {
@@ -101,8 +102,8 @@ def make_run(
     predictions = _predictions(index, folds, classes, ids, rng, noise)
     index = index.drop(columns=["kind", "number"])
     logistic = baseline.predict(components, folds, ids)
-    clips = [outcomes.outcome(logistic, index, split=split, stage="baseline").clips for split in ("heldout", "test")]
-    baseline_scores = baseline.table({"statistics": summary.scores(*clips)})
+    scored = [outcomes.outcome(logistic, index, split=split, stage="baseline").clips for split in ("heldout", "test")]
+    baseline_scores = baseline.table({"statistics": summary.scores(*scored)})
     scores = summary.summarise(predictions, index).headline
     parameters = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     parameters["dataset"]["path"] = path or str(folder)

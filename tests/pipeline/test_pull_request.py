@@ -54,7 +54,7 @@ def test_a_lock_is_checked_without_data(finished_project: Path, tmp_path: Path) 
     code, text = check_lock(folder)
     assert code == 1 and "stage1@0" in text
     project.set_parameters(folder, **{"mixup.alpha": project.parameter(finished_project, "mixup.alpha")})
-    with (folder / "fsat" / "mel.py").open("a") as stream:
+    with (folder / "fsat" / "features" / "mel.py").open("a") as stream:
         stream.write("# a remark\n")
     code, text = check_lock(folder)
     assert code == 1 and "mel" in text
