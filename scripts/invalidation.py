@@ -14,18 +14,18 @@ import yaml
 
 from fsat.core import params
 
-ORDER = ("demo", "fsdkaggle2018", "random", "imagenet", "index", "trim", "mel", "spectral", "pca", "folds", "baseline",
-         "stage1", "stage2", "predict", "ensemble", "evaluate", "report", "bundle")  # fmt: skip
+ORDER = ("demo", "fsdkaggle2018", "random", "imagenet", "audioset", "index", "trim", "mel", "spectral", "pca", "folds",
+         "baseline", "stage1", "stage2", "predict", "ensemble", "evaluate", "report", "bundle")  # fmt: skip
 # Which of these a run uses depends on dataset.path and model.weights.
-SOURCES = ORDER[:4]
+SOURCES = ORDER[:5]
 
 HEADER = """# What runs again when something changes
 
 Made by `python -m scripts.invalidation` from dvc.yaml and sources/dvc.yaml. **Directly**: the stages that name what
 changed. **Then, at most**: the stages after them; each runs only if an output before it really changed, so a comment
 in a module reruns the stages that import it, finds the same bytes, and stops there. The stages of a fold (stage1,
-stage2, predict) stand for all folds of `folds.ids`. A source (demo, fsdkaggle2018, random, imagenet) runs only if
-`dataset.path` or `model.weights` names what it makes.
+stage2, predict) stand for all folds of `folds.ids`. A source (demo, fsdkaggle2018, random, imagenet, audioset) runs
+only if `dataset.path` or `model.weights` names what it makes.
 
 `tests/pipeline/test_invalidation.py` changes every parameter and every module below in a finished run and compares
 what DVC says with this page.
@@ -87,7 +87,11 @@ def _sources_resolved(deps: list[str]) -> list[str]:
     """Dependencies with `${dataset.path}` and `${model.weights}` as any of the sources may fill them."""
     choices = {
         "${dataset.path}": ["data/demo", "data/fsdkaggle2018"],
-        "${model.weights}": ["data/pretrained/random.weights.h5", "data/pretrained/imagenet.weights.h5"],
+        "${model.weights}": [
+            "data/pretrained/random.weights.h5",
+            "data/pretrained/imagenet.weights.h5",
+            "data/pretrained/audioset.weights.h5",
+        ],
     }
     return [choice for dep in deps for choice in choices.get(dep, [dep])]
 

@@ -128,11 +128,19 @@ class Fsdkaggle2018Source(Section):
     md5: ArchiveSums = Field(description="checksums of the zips")
 
 
+class AudiosetSource(Section):
+    """The EfficientAT checkpoint, trained on AudioSet."""
+
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] = Field(description="address of the checkpoint")
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="its checksum")
+
+
 class Sources(Section):
     """Where datasets come from."""
 
     demo: DemoSource = Field(description="the synthetic demo dataset")
     fsdkaggle2018: Fsdkaggle2018Source = Field(description="the FSDKaggle2018 download")
+    audioset: AudiosetSource = Field(description="the EfficientAT checkpoint, trained on AudioSet")
 
 
 class Audio(Section):

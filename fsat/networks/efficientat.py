@@ -2,14 +2,16 @@
 
 Source: F. Schmid, K. Koutini, G. Widmer, "Efficient Large-Scale Audio Tagging via Transformer-to-CNN Knowledge
 Distillation", ICASSP 2023, and its published code (fschmid56/EfficientAT, MIT licence). Layers are named as the tensors
-of the published checkpoints, so that `fsat.sources.audioset` fills them by name.
+of the published checkpoints, so that `fill` finds them by name.
 
 Shapes: B clips in a batch, M mel bands, T frames, C channels.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from fsat.core.errors import FsatError
@@ -149,3 +151,56 @@ def _divisible(value: float, by: int = 8) -> int:
     """The nearest multiple of `by`, but no more than a tenth below `value`."""
     nearest = max(by, int(value + by / 2) // by * by)
     return nearest + by if nearest < 0.9 * value else nearest
+
+
+def fill(network: keras.Model, tensors: Mapping[str, np.ndarray], *, width: float) -> None:
+    """Give a network of `build_tagger` the weights of a published checkpoint.
+
+    Parameters
+    ----------
+    tensors : mapping of name to np.ndarray
+        The checkpoint's, in PyTorch's layout.
+    width : float
+        For the message.
+
+    Raises
+    ------
+    FsatError
+        If a tensor is missing, not known, or of another shape.
+    """
+    expected: dict[str, tuple[keras.layers.Layer, int]] = {}
+    for layer in [*network.layers, *network.get_layer("trunk").layers]:
+        if layer.weights and layer.name != "trunk":
+            expected |= {f"{layer.name}.{name}": (layer, place) for place, name in enumerate(_tensor_names(layer))}
+    given = {name for name in tensors if not name.endswith(".num_batches_tracked")}
+    for names, what in ((expected.keys() - given, "lacks"), (given - expected.keys(), "has besides")):
+        if names:
+            raise FsatError(f"the checkpoint {what} {len(names)} tensors that EfficientAT has not, first {min(names)}.")
+    values: dict[str, list[np.ndarray]] = {}
+    for name, (layer, place) in expected.items():
+        value, wanted = _keras_layout(layer, tensors[name]), tuple(layer.weights[place].shape)
+        if value.shape != wanted:
+            raise FsatError(
+                f"the checkpoint's {name} has the shape {tensors[name].shape}, which does not fit model.width {width}."
+            )
+        if not np.isfinite(value).all():
+            raise FsatError(f"the checkpoint's {name} holds values that are no numbers.")
+        values.setdefault(layer.name, []).append(value)
+    layers_by_name = {layer.name: layer for layer, _ in expected.values()}
+    for name, arrays in values.items():
+        layers_by_name[name].set_weights(arrays)
+
+
+def _tensor_names(layer: keras.layers.Layer) -> tuple[str, ...]:
+    """PyTorch's names of a layer's weights, in Keras' order."""
+    if isinstance(layer, layers.BatchNormalization):
+        return ("weight", "bias", "running_mean", "running_var")
+    return ("weight", "bias") if isinstance(layer, layers.Dense) else ("weight",)
+
+
+def _keras_layout(layer: keras.layers.Layer, tensor: np.ndarray) -> np.ndarray:
+    """PyTorch keeps (out, in, height, width) and (out, in); Keras has the outputs last."""
+    if tensor.ndim == 4:
+        axes = (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0)
+        return tensor.transpose(axes)
+    return tensor.T

@@ -117,7 +117,16 @@ def _hint(part: str) -> str:
 # --- download --------------------------------------------------------------------------------------------------------
 
 
-def fetch(url: str, path: Path, *, md5: str, parameter_hint: str = "", attempts: int = 5, wait_s: float = 5.0) -> Path:
+def fetch(
+    url: str,
+    path: Path,
+    *,
+    md5: str = "",
+    sha256: str = "",
+    parameter_hint: str = "",
+    attempts: int = 5,
+    wait_s: float = 5.0,
+) -> Path:
     """Make sure that `path` is the file at `url`, with this checksum, and return it.
 
     A finished file with the right checksum is kept; one with another is downloaded again. A partial download is
@@ -125,6 +134,8 @@ def fetch(url: str, path: Path, *, md5: str, parameter_hint: str = "", attempts:
 
     Parameters
     ----------
+    md5, sha256 : str
+        The checksum, one of the two.
     attempts : int
         So many in a row that bring nothing new are the end.
 
@@ -135,27 +146,28 @@ def fetch(url: str, path: Path, *, md5: str, parameter_hint: str = "", attempts:
         differs. In the last case the file stays, so that a corrected checksum needs no second download.
     """
     _check_address(url)
+    kind, expected = ("sha256", sha256) if sha256 else ("md5", md5)
     if path.is_file():
-        if md5_of(path) == md5:
+        if checksum(path, kind) == expected:
             _say(f"{path.name}: already here")
             return path
         path.unlink()
     part = path.with_name(f"{path.name}.part")
     _download(url, part, attempts=attempts, wait_s=wait_s)
     part.replace(path)
-    found = md5_of(path)
-    if found != md5:
+    found = checksum(path, kind)
+    if found != expected:
         raise FsatError(
-            f"{path}: its md5 is {found}, expected was {md5}. It was downloaded from {url}. Nothing was unpacked. "
-            f"Run again to download it again. {parameter_hint}".rstrip()
+            f"{path}: its {kind} is {found}, expected was {expected}. It was downloaded from {url}. "
+            f"Nothing was unpacked. Run again to download it again. {parameter_hint}".rstrip()
         )
     return path
 
 
-def md5_of(path: Path) -> str:
-    """MD5 of a file, as 32 hexadecimal digits."""
+def checksum(path: Path, kind: str) -> str:
+    """Checksum of a file in hexadecimal digits; `kind` is "md5" or "sha256"."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(stream, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
 
 
 def _check_address(url: str) -> None:

@@ -322,5 +322,5 @@ def test_mypy_knows_the_types_of_what_a_stage_reads(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), str(script)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     for number, expected in enumerate(lines.values(), start=len(header) + 1):
-        said = [line for line in result.stdout.splitlines() if line.startswith(f"{script}:{number}:")]
+        said = [line for line in result.stdout.splitlines() if f"{script.name}:{number}:" in line]
         assert (expected in said[0]) if expected else not said, result.stdout + result.stderr

@@ -1,5 +1,6 @@
 """The scripts behind sources/dvc.yaml: initial weights; the demo and the download have test files of their own."""
 
+import hashlib
 import http.server
 import re
 import threading
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from fsat.core.errors import FsatError
+from shared_data import SHARED, needs
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "sources/dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -23,6 +25,7 @@ def test_every_source_runs_at_the_root_and_writes_below_data() -> None:
         "fsdkaggle2018": ["data/fsdkaggle2018"],
         "random": ["data/pretrained/random.weights.h5"],
         "imagenet": ["data/pretrained/imagenet.weights.h5"],
+        "audioset": ["data/pretrained/audioset.weights.h5"],
     }
     assert {stage["wdir"] for stage in STAGES.values()} == {".."}
     assert all((ROOT / dep).is_file() for stage in STAGES.values() for dep in stage["deps"])
@@ -153,3 +156,69 @@ def test_imagenet_weights_do_not_exist_for_every_width(project: Path) -> None:
     write_params(project, width=0.4)
     with pytest.raises(FsatError, match=r"MobileNetV2 .*alpha"):
         imagenet_weights.main()
+
+
+# --- AudioSet weights ------------------------------------------------------------------------------------------------
+
+CHECKPOINT = SHARED / "pretrained" / "mn04_as_mAP_432.pt"
+
+
+@pytest.fixture
+def checkpoint_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
+    """Address of a folder on this machine that stands in for the published release, and the folder."""
+    folder = tmp_path / "release"
+    folder.mkdir()
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    monkeypatch.setenv("no_proxy", "*")
+    yield f"http://127.0.0.1:{httpd.server_port}", folder
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+def write_audioset_params(folder: Path, url: str, sha256: str, **model: object) -> None:
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values["model"] |= {"backbone": "EfficientAT", "width": 0.4} | model
+    values["mel"]["n_mels"] = 128
+    values["sources"]["audioset"] = {"url": url, "sha256": sha256}
+    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+
+
+@needs("pretrained/mn04_as_mAP_432.pt")
+def test_audioset_weights_come_from_the_published_checkpoint(
+    project: Path, checkpoint_server: tuple[str, Path]
+) -> None:
+    from fsat.networks import model
+    from fsat.sources import torch_checkpoint
+    from stages import audioset_weights
+
+    address, release = checkpoint_server
+    data = CHECKPOINT.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    (release / "mn04.pt").write_bytes(data)
+    out = project / "data/pretrained/audioset.weights.h5"
+
+    write_audioset_params(project, f"{address}/mn04.pt", "0" * 64)
+    with pytest.raises(FsatError, match=f"its sha256 is {digest}, expected was 000"):
+        audioset_weights.main()
+    write_audioset_params(project, f"{address}/mn04.pt", digest, width=0.5)
+    with pytest.raises(FsatError, match=r"does not fit model\.width 0\.5"):
+        audioset_weights.main()
+    assert not out.exists()
+
+    write_audioset_params(project, f"{address}/mn04.pt", digest)
+    audioset_weights.main()
+    trunk = model.build_trunk("EfficientAT", width=0.4)
+    model.load_trunk_weights(trunk, out)
+    tensors = torch_checkpoint.read(CHECKPOINT)
+    kernel = trunk.get_layer("features.16.0").get_weights()[0]
+    np.testing.assert_array_equal(kernel.transpose(3, 2, 0, 1), tensors["features.16.0.weight"])
+
+
+def test_audioset_weights_of_another_backbone_are_refused(project: Path) -> None:
+    from stages import audioset_weights
+
+    with pytest.raises(FsatError, match="AudioSet weights are those of"):
+        audioset_weights.main()
