@@ -254,7 +254,7 @@ def test_no_machine_path_gets_into_a_bundle(written: Path, tmp_path: Path) -> No
         assert str(tmp_path) not in (written / name).read_text()
 
 
-def test_late_fusion_brings_its_regression_along_and_is_checked(project: Path, tmp_path: Path) -> None:
+def test_late_fusion_travels_and_is_checked(project: Path, tmp_path: Path) -> None:  # noqa: F811
     from fsat.tagger.tagger import Tagger
 
     folder = tmp_path / "bundle"
