@@ -1,4 +1,4 @@
-"""Principal components -> `data/baseline.parquet`, `metrics/baseline.json`: what a run reaches without a network."""
+"""Components -> `data/baseline.{parquet,npz}`, `metrics/baseline.json`: what a run reaches without a network."""
 
 from fsat.core import files, params
 from fsat.core.stage import run
@@ -20,6 +20,7 @@ def main() -> None:
         scores[name] = summary.scores(heldout, test)
     found = baseline.table(scores)
     files.write_parquet("data/baseline.parquet", predictions[found["best"]])
+    files.write_npz("data/baseline.npz", **baseline.coefficients(features["statistics"]["train"], folds))
     files.write_json("metrics/baseline.json", found)
     print(f"MAP@3 of the baseline ({found['best']}): held-out clips {found['cv']:.4f}", end="")
     print(f", test clips {found['test']['all']:.4f}" if found["test"] else "")

@@ -13,7 +13,7 @@ def main() -> None:
     """Bundle the folds of `folds.ids`; those of other folds are moved to `state/other_folds/`."""
     p = params.read(
         "seed", "dataset.path", "audio", "trim", "mel", "spectral", "folds.ids", "crop.step", "train.select",
-        "tta.lengths", "tta.tries",
+        "tta.lengths", "tta.tries", "ensemble.baseline_weight",
     )  # fmt: skip
     from fsat.networks import onnx_export
 
@@ -29,6 +29,8 @@ def main() -> None:
         convert=onnx_export.convert,
         folds=sorted(p.folds.ids),
         projection="data/pca/projection.npz",
+        baseline="data/baseline.npz",
+        baseline_weight=p.ensemble.baseline_weight,
         labels=sorted(files.read_csv("data/folds.csv")["label"].unique()),
         preprocessing={"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
         passes={"seed": p.seed, "step": p.crop.step, "lengths": p.tta.lengths, "tries": p.tta.tries},

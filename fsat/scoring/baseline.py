@@ -50,6 +50,34 @@ def fit_predict(features: np.ndarray, labels: Sequence[str], others: np.ndarray,
     return result
 
 
+def coefficients(features: pd.DataFrame, folds: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The regression that predicts the test clips, as arrays for whoever has no scikit-learn (`ensemble.linear`).
+
+    Parameters
+    ----------
+    features : pd.DataFrame
+        Column fname, then k features: a row a training clip.
+    folds : pd.DataFrame
+        Columns fname, label: the training clips, of at least two labels.
+
+    Returns
+    -------
+    dict of str to np.ndarray
+        "weights" [shape=(n_labels, k), dtype=float64] and "bias" [shape=(n_labels,), dtype=float64], labels in
+        alphabetical order.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    known = features.set_index("fname").loc[folds["fname"]].to_numpy(np.float64)
+    with threadpool_limits(limits=1, user_api="blas"):
+        model = LogisticRegression(C=C, max_iter=1000).fit(known, folds["label"].tolist())
+    weights, bias = model.coef_, model.intercept_
+    if len(weights) == 1:  # of two labels scikit-learn keeps the second one's alone
+        weights, bias = np.concatenate([0 * weights, weights]), np.concatenate([0 * bias, bias])
+    return {"weights": weights, "bias": bias}
+
+
 def predict(features: Mapping[str, pd.DataFrame], folds: pd.DataFrame, ids: Sequence[int]) -> pd.DataFrame:
     """Out-of-fold predictions of the held-out clips, and predictions of the test clips by a fit on all training clips.
 

@@ -109,11 +109,33 @@ def fuse(predictions: "pd.DataFrame", baseline: "pd.DataFrame", *, weight: float
     if others.isna().any(axis=None):
         clip = others.index[others.isna().any(axis=1)][0][-1]
         raise FsatError(f"data/baseline.parquet has no prediction of clip {clip}. Run `dvc repro`.")
-    # A probability of 0 in float64 has no logarithm.
-    logs = [np.log(np.maximum(table.to_numpy(np.float64), EPSILON)) for table in (networks[labels], others)]
     result = predictions.copy()
-    result.loc[is_stage2, labels] = geometric_mean([logs[0] + weight * logs[1]])
+    tables = (table.to_numpy(np.float64) for table in (networks[labels], others))
+    result.loc[is_stage2, labels] = fuse_probabilities(*tables, weight=weight)
     return result
+
+
+def fuse_probabilities(networks: np.ndarray, baseline: np.ndarray, *, weight: float) -> np.ndarray:
+    """Late fusion of probabilities (n, C); see `fuse`.
+
+    >>> fuse_probabilities(np.array([[0.5, 0.5]]), np.array([[0.9, 0.1]]), weight=0.5).round(2)
+    array([[0.75, 0.25]])
+    """
+    # A probability of 0 has no logarithm.
+    logs = [np.log(np.maximum(probabilities, EPSILON)) for probabilities in (networks, baseline)]
+    return geometric_mean([logs[0] + weight * logs[1]])
+
+
+def linear(features: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Probabilities (n, C) by a multinomial logistic regression: softmax of ``features @ weights.T + bias``.
+
+    Parameters
+    ----------
+    features : np.ndarray [shape=(n, k)]
+    weights : np.ndarray [shape=(C, k)]
+    bias : np.ndarray [shape=(C,)]
+    """
+    return geometric_mean([features.astype(np.float64) @ weights.T + bias])
 
 
 def _part(rows: "pd.DataFrame", probabilities: np.ndarray, labels: list[str], *, fold: int) -> "pd.DataFrame":

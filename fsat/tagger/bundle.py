@@ -5,11 +5,12 @@
     bundle.json               labels, preprocessing, networks, scores, data; sha256 of every file below
     README.md                 model card, made from the same numbers
     projection.npz            statistics -> principal components; only where a network reads components
+    baseline.npz              logistic regression on the components; only where stage 2 is fused with it
     stage1/fold<k>.onnx       the mel networks
     stage2/fold<k>.onnx       the mel + PCA networks
 
 It holds arrays and text, no code and no clock: equal models give equal bytes. A bundle has at least one network;
-stage 2, further folds, the projection, several passes over a clip and calibration are optional.
+stage 2, further folds, the projection, late fusion, several passes over a clip and calibration are optional.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from fsat.core.errors import FsatError
 
 FORMAT, VERSION = "fsat-bundle", 2
 STAGES = ("stage1", "stage2")
-PROJECTION = "projection.npz"
+PROJECTION, BASELINE = "projection.npz", "baseline.npz"
 Stage = Literal["stage1", "stage2"]
 NotNegative = Annotated[StrictInt, Field(ge=0)]
 Positive = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
@@ -79,6 +80,12 @@ class Calibration(params.Section):
     temperature: dict[Stage, Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]]
 
 
+class Fusion(params.Section):
+    """Late fusion of stage 2: its probabilities times the baseline's to the power of `baseline_weight`."""
+
+    baseline_weight: Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
+
+
 class Dataset(params.Section):
     """What the networks learned from."""
 
@@ -110,6 +117,7 @@ class Manifest(params.Section):
     passes: RandomPasses | None = None
     folds: Annotated[list[NotNegative], Field(min_length=1)]
     networks: Annotated[dict[Stage, Network], Field(min_length=1)]
+    fusion: Fusion | None = None
     calibration: Calibration | None = None
     select: Annotated[str | None, Field(description="train.select: which weights a training handed on")] = None
     dataset: Dataset
@@ -126,7 +134,10 @@ class Manifest(params.Section):
             raise ValueError("has its bounds the wrong way round")
         if self.reads_components and self.preprocessing.spectral is None:
             raise ValueError("has a network that reads components, but no section spectral to compute them from")
-        if set(self.files) != set(file_names(self.networks, self.folds, projection=self.reads_components)):
+        if self.fusion is not None and not ("stage2" in self.networks and self.networks["stage2"].n_components):
+            raise ValueError("fuses stage 2 with a regression on components that it does not read")
+        fused = self.fusion is not None
+        if set(self.files) != set(file_names(self.networks, self.folds, projection=self.reads_components, fused=fused)):
             raise ValueError("lists other files than its networks and folds need")
         return self
 
@@ -146,9 +157,12 @@ def network_name(stage: str, fold: int) -> str:
     return f"{stage}/fold{fold}.onnx"
 
 
-def file_names(stages: Mapping[Any, Any] | Sequence[str], folds: Sequence[int], *, projection: bool) -> list[str]:
+def file_names(
+    stages: Mapping[Any, Any] | Sequence[str], folds: Sequence[int], *, projection: bool, fused: bool = False
+) -> list[str]:
     """Names of the files that such a bundle holds besides `bundle.json` and the card."""
-    return [*([PROJECTION] if projection else []), *(network_name(stage, fold) for stage in stages for fold in folds)]
+    arrays = [*([PROJECTION] if projection else []), *([BASELINE] if fused else [])]
+    return [*arrays, *(network_name(stage, fold) for stage in stages for fold in folds)]
 
 
 # Reading -----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,18 @@ from typing import Any
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
-from fsat.tagger.bundle import FORMAT, PROJECTION, STAGES, VERSION, Bundle, file_facts, file_names, network_name, read
+from fsat.tagger.bundle import (
+    BASELINE,
+    FORMAT,
+    PROJECTION,
+    STAGES,
+    VERSION,
+    Bundle,
+    file_facts,
+    file_names,
+    network_name,
+    read,
+)
 from fsat.tagger.card import model_card
 
 
@@ -18,6 +29,8 @@ def write(
     convert: Callable[[Path, Path], int],
     folds: Sequence[int],
     projection: str | Path,
+    baseline: str | Path,
+    baseline_weight: float,
     labels: Sequence[str],
     preprocessing: Mapping[str, params.Section],
     passes: Mapping[str, int],
@@ -38,6 +51,8 @@ def write(
         (`networks.onnx_export.convert`).
     projection : path
         The npz of `pca.save`.
+    baseline, baseline_weight
+        The npz of `baseline.coefficients`, and its weight in stage 2; without weight it is left out.
     labels : sequence of str
         In the order of the networks' outputs.
     preprocessing : mapping
@@ -72,6 +87,8 @@ def write(
     with files.atomic_folder(out) as part:
         if has_components:
             files.write_npz(part / PROJECTION, **files.read_npz(projection))  # arrays and nothing else
+        if baseline_weight:
+            files.write_npz(part / BASELINE, **files.read_npz(baseline))
         n_embedding = {}
         for stage, fold in summaries:
             (part / stage).mkdir(exist_ok=True)
@@ -93,13 +110,14 @@ def write(
                 }
                 for stage, summary in alike.items()
             },
+            "fusion": {"baseline_weight": baseline_weight} if baseline_weight else None,
             "calibration": None,
             "select": select,
             "dataset": dict(dataset),
             "scores": dict(scores),
             "files": {
                 name: file_facts(part / name).model_dump()
-                for name in file_names(STAGES, folds, projection=has_components)
+                for name in file_names(STAGES, folds, projection=has_components, fused=bool(baseline_weight))
             },
         }
         files.write_json(part / "bundle.json", values)

@@ -576,3 +576,12 @@ def test_a_dask_worker_in_another_folder_finds_the_clips(
             client.run(os.chdir, tmp_path / "elsewhere")
         monkeypatch.setenv("FSAT_DASK", cluster.scheduler_address)
         assert set(scan("sounds").table["problem"]) == {""}
+
+
+def test_equal_clips_of_different_labels_are_a_note_where_bad_clips_are_skipped(kaggle: Callable[..., Path]) -> None:
+    folder = kaggle()
+    (folder / "audio_train" / "c.wav").write_bytes((folder / "audio_train" / "a.wav").read_bytes())
+    assert "same bytes and different labels" in problems(folder)
+    found = scan(folder, bad_clips="skip")
+    assert len(found.table) == 4
+    assert any("same bytes and different labels" in note and "skip lets pass" in note for note in found.notes)

@@ -51,11 +51,14 @@ def copy(finished_project: Path, tmp_path: Path) -> Path:
 
 
 def test_an_experiment_runs_what_it_changes_and_its_table_fits_a_screen(copy: Path) -> None:
-    """Another `mixup.alpha`, for one of the folds: no feature is computed, nothing of the other fold."""
+    """Another `mixup.alpha`, for one of the folds: no feature is computed, nothing of the other fold.
+
+    The baseline follows the choice of folds.
+    """
     changes = ["--set-param", "mixup.alpha=0.4", "--set-param", "folds.ids=[0]"]
     output = project.call(copy, "dvc", "exp", "run", *changes).stdout
     ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
-    assert ran - AFTER_EVALUATION == {"stage1@0", "stage2@0", "predict@0", "ensemble", "evaluate"}
+    assert ran - AFTER_EVALUATION == {"baseline", "stage1@0", "stage2@0", "predict@0", "ensemble", "evaluate"}
     difference = project.call(copy, "dvc", "metrics", "diff").stdout
     assert "cv.stage2" in difference and len(difference.splitlines()) <= 40
 
@@ -72,5 +75,5 @@ def test_a_new_test_clip_trains_nothing(copy: Path) -> None:
     shutil.copy(clip, sounds / "FSDKaggle2018.audio_test" / "ffffffff.wav")
     project.set_parameters(copy, **{"dataset.path": "sounds/demo"})
     ran = set(project.repro(copy)) - AFTER_EVALUATION
-    assert ran == {"index", "trim", "mel", "spectral", "pca", "folds", *AFTER_TRAINING}
+    assert ran == {"index", "trim", "mel", "spectral", "pca", "folds", "baseline", *AFTER_TRAINING}
     assert "ffffffff.wav" in pd.read_csv(copy / "data" / "submission.csv")["fname"].tolist()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fsat.core.errors import FsatError
-from fsat.scoring import baseline, outcomes, summary
+from fsat.scoring import baseline, ensemble, outcomes, summary
 from shared_data import SHARED, needs
 
 CLASSES = ["Bark", "Cello", "Gong"]
@@ -165,3 +165,16 @@ def test_real_clips_reach_what_was_measured_on_them() -> None:
     assert scores["test"]["all"] == pytest.approx(0.900, abs=0.015)
     assert scores["accuracy"]["test"]["all"] == pytest.approx(0.84, abs=0.03)
     assert scores["n"]["cv"] == 200 and 0.7 < scores["cv"] < 0.97
+
+
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_the_coefficients_predict_what_the_regression_does(n_labels: int) -> None:
+    rng = np.random.default_rng(0)
+    labels = [f"label{number % n_labels}" for number in range(30)]
+    values, others = rng.normal(size=(30, 4)), rng.normal(size=(5, 4))
+    features = pd.DataFrame(values, columns=list("abcd"))
+    features.insert(0, "fname", [f"{number}.wav" for number in range(30)])
+    folds = pd.DataFrame({"fname": features["fname"], "label": labels}).sample(frac=1, random_state=1)
+    found = baseline.coefficients(features, folds)
+    expected = baseline.fit_predict(values, labels, others, sorted(set(labels)))
+    np.testing.assert_allclose(ensemble.linear(others, **found), expected, atol=1e-4)

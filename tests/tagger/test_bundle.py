@@ -1,11 +1,13 @@
 """What a bundle holds, that its bytes are stable, and that a damaged or hostile one is refused."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tiny_bundle import project  # noqa: F401  # a fixture
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
@@ -65,6 +67,8 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
         "models": tmp_path / "models",
         "convert": as_it_is,
         "folds": [0, 2],
+        "baseline": tmp_path / "baseline.npz",
+        "baseline_weight": 0.0,
         "projection": tmp_path / "projection.npz",
         "labels": LABELS,
         "preprocessing": {"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
@@ -248,3 +252,22 @@ def test_the_card_of_a_dataset_without_test_labels(inputs: dict[str, Any], tmp_p
 def test_no_machine_path_gets_into_a_bundle(written: Path, tmp_path: Path) -> None:
     for name in ("bundle.json", "README.md"):
         assert str(tmp_path) not in (written / name).read_text()
+
+
+def test_late_fusion_travels_and_is_checked(project: Path, tmp_path: Path) -> None:  # noqa: F811
+    from fsat.tagger.tagger import Tagger
+
+    folder = tmp_path / "bundle"
+    shutil.copytree(project / "data" / "bundle", folder)
+    assert (folder / "baseline.npz").is_file()
+    values = json.loads((folder / "bundle.json").read_text())
+    files.write_npz(folder / "baseline.npz", weights=np.zeros((3, 2)), bias=np.zeros(3))
+    values["files"]["baseline.npz"] = bundle.file_facts(folder / "baseline.npz").model_dump()
+    (folder / "bundle.json").write_text(json.dumps(values))
+    with pytest.raises(FsatError, match=r"baseline\.npz: has no weights of shape"):
+        Tagger(folder)
+    assert Tagger(folder, stage="stage1").stage == "stage1"
+    del values["networks"]["stage2"]
+    (folder / "bundle.json").write_text(json.dumps(values))
+    with pytest.raises(FsatError, match="fuses stage 2 with a regression"):
+        bundle.read(folder)

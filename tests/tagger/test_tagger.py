@@ -320,7 +320,8 @@ def sigmoid_bundle(project: Path, folder: Path, **changes: object) -> bundle.Bun
     (folder / "stage1").mkdir(parents=True)
     (folder / "stage1" / "fold0.onnx").write_bytes(made.SerializeToString())
     values = json.loads((source / "bundle.json").read_text())
-    values |= {"activation": "sigmoid", "passes": None, "folds": [0], "calibration": None, "select": None, "scores": {}}
+    values |= {"activation": "sigmoid", "passes": None, "folds": [0], "calibration": None, "fusion": None}
+    values |= {"select": None, "scores": {}}
     values["preprocessing"] |= {"trim": None, "spectral": None}
     del values["networks"]["stage2"]
     values["files"] = {"stage1/fold0.onnx": bundle.file_facts(folder / "stage1" / "fold0.onnx").model_dump()}
