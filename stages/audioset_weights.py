@@ -29,7 +29,7 @@ def main() -> None:
 
     network = efficientat.build_tagger(p.model.width, p.mel.n_mels)
     efficientat.fill(network, tensors, width=p.model.width)
-    model.save_trunk(network.get_layer("trunk"), OUT)
+    model.save_trunk(network.get_layer("trunk"), OUT, pretrained_on="AudioSet")
 
 
 if __name__ == "__main__":

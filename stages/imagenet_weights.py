@@ -38,7 +38,7 @@ def main() -> None:
     from fsat.networks import model
 
     trunk = download_trunk(p.model.backbone, p.model.width)
-    model.save_trunk(trunk, OUT)
+    model.save_trunk(trunk, OUT, pretrained_on="ImageNet")
 
 
 if __name__ == "__main__":

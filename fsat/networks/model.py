@@ -14,7 +14,7 @@ from keras import layers
 
 from fsat.core import files
 from fsat.core.errors import FsatError
-from fsat.networks import efficientat
+from fsat.networks import efficientat, provenance
 
 # The total stride of the backbones: a lower image vanishes before it is pooled.
 MIN_MELS = 32
@@ -192,14 +192,20 @@ def trunk_variables(network: keras.Model) -> list[keras.Variable]:
     ]
 
 
-def save_trunk(trunk: keras.Model, path: str | Path) -> None:
-    """Write a trunk's weights as a `.weights.h5` file that `load_trunk_weights` reads."""
+def save_trunk(trunk: keras.Model, path: str | Path, *, pretrained_on: str = "") -> None:
+    """Write a trunk's weights as a `.weights.h5` file that `load_trunk_weights` reads.
+
+    `pretrained_on` is the dataset they were trained on, which the file then notes (`provenance`).
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Keras insists on the ending .weights.h5, so the file is written under its own name in a folder beside it.
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        trunk.save_weights(Path(folder) / path.name)
-        (Path(folder) / path.name).replace(path)
+        part = Path(folder) / path.name
+        trunk.save_weights(part)
+        if pretrained_on:
+            provenance.record(part, pretrained_on)
+        part.replace(path)
 
 
 def save_network(network: keras.Model, path: str | Path) -> None:

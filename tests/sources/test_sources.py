@@ -53,6 +53,7 @@ def write_params(folder: Path, *, seed: int = 20180629, width: float = 0.35) -> 
 def test_random_weights_are_the_same_bytes_each_time_and_others_for_another_seed(project: Path) -> None:
     import keras
 
+    from fsat.networks import provenance
     from stages import random_weights
 
     out = project / "data/pretrained/random.weights.h5"
@@ -62,6 +63,7 @@ def test_random_weights_are_the_same_bytes_each_time_and_others_for_another_seed
         keras.utils.clear_session()  # layers are numbered through a process; a stage has one of its own
         random_weights.main()
         found.append(out.read_bytes())
+    assert provenance.pretrained_on(out) == ""
     assert found[0] == found[1] != found[2]
     assert list(out.parent.iterdir()) == [out]
 
@@ -117,6 +119,7 @@ def test_imagenet_weights_are_what_keras_downloads(project: Path, weights_server
     import keras
     from keras.src.legacy.saving import legacy_h5_format
 
+    from fsat.networks import provenance
     from stages import imagenet_weights
 
     # The published files are of Keras' older format.
@@ -128,6 +131,7 @@ def test_imagenet_weights_are_what_keras_downloads(project: Path, weights_server
     imagenet_weights.main()
 
     out = project / "data/pretrained/imagenet.weights.h5"
+    assert provenance.pretrained_on(out) == "ImageNet"
     assert list(out.parent.iterdir()) == [out]
     loaded = keras.applications.MobileNetV2(include_top=False, weights=None, alpha=0.35)
     loaded.load_weights(out)
@@ -190,7 +194,7 @@ def write_audioset_params(folder: Path, url: str, sha256: str, **model: object) 
 def test_audioset_weights_come_from_the_published_checkpoint(
     project: Path, checkpoint_server: tuple[str, Path]
 ) -> None:
-    from fsat.networks import model
+    from fsat.networks import model, provenance
     from fsat.sources import torch_checkpoint
     from stages import audioset_weights
 
@@ -210,6 +214,7 @@ def test_audioset_weights_come_from_the_published_checkpoint(
 
     write_audioset_params(project, f"{address}/mn04.pt", digest)
     audioset_weights.main()
+    assert provenance.pretrained_on(out) == "AudioSet"
     trunk = model.build_trunk("EfficientAT", width=0.4)
     model.load_trunk_weights(trunk, out)
     tensors = torch_checkpoint.read(CHECKPOINT)
