@@ -68,6 +68,7 @@ def write_parameters(folder: Path) -> None:
     values["pca"]["n_components"] = 5
     values["folds"] |= {"n_splits": 3, "ids": list(FOLDS)}
     values["ensemble"]["baseline_weight"] = 0.5
+    values["model"]["weights"] = "initial.weights.h5"
     values["tta"] |= {"lengths": 2, "tries": 2}
     (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
 
@@ -101,6 +102,7 @@ def write_networks() -> None:
         inputs = {name: value for name, value in batch.inputs.items() if name in {t.name for t in built.inputs}}
         # Running averages of real clips, or every clip would look alike.
         built(inputs, training=True)
+        model.save_trunk(built.get_layer("trunk"), "initial.weights.h5")
         for fold in FOLDS:
             folder = Path(f"data/models/{stage}/fold{fold}")
             folder.mkdir(parents=True)
@@ -121,7 +123,7 @@ def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
     folder = Path(keeper.name)
     write_clips(folder / "sounds")
     write_parameters(folder)
-    from stages import baseline, bundle, ensemble, evaluate, folds, index, mel, pca, predict, spectral, trim
+    from stages import baseline, bundle, embed, ensemble, evaluate, folds, index, mel, pca, predict, spectral, trim
 
     with inside(folder):
         for stage in (index, trim, mel, spectral, pca, folds):
@@ -129,7 +131,7 @@ def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
         write_networks()
         for fold in FOLDS:
             predict.main(str(fold))
-        for stage in (baseline, ensemble, evaluate, bundle):
+        for stage in (embed, baseline, ensemble, evaluate, bundle):
             stage.main()
     return folder, keeper
 

@@ -1,5 +1,6 @@
 """The baseline: logistic regression on clip-level features, held out by the same folds as the networks."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,19 @@ from fsat.scoring.names import BASELINE
 
 # Inverse strength of the L2 penalty. A weaker penalty overfits a few hundred clips in 350 dimensions.
 C = 0.01
+# For features whose best penalty depends on the data: the one of these with the lowest log loss in a cross-validation
+# inside the clips that are fitted on.
+CANDIDATES, INNER_FOLDS = (0.01, 0.1, 1.0), 3
 
 
-def fit_predict(features: np.ndarray, labels: Sequence[str], others: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+def fit_predict(
+    features: np.ndarray,
+    labels: Sequence[str],
+    others: np.ndarray,
+    classes: Sequence[str],
+    *,
+    choose_penalty: bool = False,
+) -> np.ndarray:
     """Fit multinomial logistic regression on some clips, and predict others.
 
     Parameters
@@ -25,6 +36,9 @@ def fit_predict(features: np.ndarray, labels: Sequence[str], others: np.ndarray,
         Of the clips to predict.
     classes
         Columns of the result; a class without a clip among `labels` gets probability 0.
+    choose_penalty
+        Standardise the features and choose among `CANDIDATES`; else the features are used as they are, with `C`. With
+        fewer than `INNER_FOLDS` clips of a label there is nothing to choose by, and the strongest penalty is used.
 
     Returns
     -------
@@ -45,9 +59,29 @@ def fit_predict(features: np.ndarray, labels: Sequence[str], others: np.ndarray,
         return result
     # With one thread the result does not depend on the number of cores.
     with threadpool_limits(limits=1, user_api="blas"):
-        model = LogisticRegression(C=C, max_iter=1000).fit(features.astype(np.float64), list(labels))
+        model = _with_chosen_penalty(features, labels) if choose_penalty else LogisticRegression(C=C, max_iter=1000)
+        model.fit(features.astype(np.float64), list(labels))
         result[:, columns] = model.predict_proba(others.astype(np.float64))
     return result
+
+
+def _with_chosen_penalty(features: np.ndarray, labels: Sequence[str]) -> Any:
+    """An estimator, not yet fitted: standardised features, and the best penalty of `CANDIDATES`."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    estimators = [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)) for c in CANDIDATES]
+    if min(Counter(labels).values()) < INNER_FOLDS:
+        return estimators[0]
+    inner = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=0)
+    values = features.astype(np.float64)
+    losses = [
+        -cross_val_score(estimator, values, list(labels), cv=inner, scoring="neg_log_loss").mean()
+        for estimator in estimators
+    ]
+    return estimators[int(np.argmin(losses))]
 
 
 def coefficients(features: pd.DataFrame, folds: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -78,7 +112,9 @@ def coefficients(features: pd.DataFrame, folds: pd.DataFrame) -> dict[str, np.nd
     return {"weights": weights, "bias": bias}
 
 
-def predict(features: Mapping[str, pd.DataFrame], folds: pd.DataFrame, ids: Sequence[int]) -> pd.DataFrame:
+def predict(
+    features: Mapping[str, pd.DataFrame], folds: pd.DataFrame, ids: Sequence[int], *, choose_penalty: bool = False
+) -> pd.DataFrame:
     """Out-of-fold predictions of the held-out clips, and predictions of the test clips by a fit on all training clips.
 
     Parameters
@@ -89,6 +125,8 @@ def predict(features: Mapping[str, pd.DataFrame], folds: pd.DataFrame, ids: Sequ
         Columns fname, label, fold: the training clips.
     ids
         Folds whose held-out clips are predicted: `folds.ids`.
+    choose_penalty
+        See `fit_predict`.
 
     Returns
     -------
@@ -109,16 +147,23 @@ def predict(features: Mapping[str, pd.DataFrame], folds: pd.DataFrame, ids: Sequ
     parts = []
     for fold in sorted(ids):
         rest, heldout = folds[folds["fold"] != fold], folds.loc[folds["fold"] == fold, "fname"]
-        parts.append(_predicted(train, rest, train.loc[heldout], "heldout", fold, classes))
-    parts.append(_predicted(train, folds, test, "test", -1, classes))
+        parts.append(_predicted(train, rest, train.loc[heldout], "heldout", fold, classes, choose_penalty))
+    parts.append(_predicted(train, folds, test, "test", -1, classes, choose_penalty))
     return pd.concat(parts, ignore_index=True)
 
 
 def _predicted(
-    train: pd.DataFrame, fit_on: pd.DataFrame, others: pd.DataFrame, split: str, fold: int, classes: list[str]
+    train: pd.DataFrame,
+    fit_on: pd.DataFrame,
+    others: pd.DataFrame,
+    split: str,
+    fold: int,
+    classes: list[str],
+    choose_penalty: bool,
 ) -> pd.DataFrame:
     known = train.loc[fit_on["fname"]].to_numpy()  # (n, k)
-    probabilities = fit_predict(known, fit_on["label"].tolist(), others.to_numpy(), classes)
+    labels = fit_on["label"].tolist()
+    probabilities = fit_predict(known, labels, others.to_numpy(), classes, choose_penalty=choose_penalty)
     keys = pd.DataFrame({"stage": BASELINE, "split": split, "fold": fold, "fname": others.index.to_numpy(object)})
     return pd.concat([keys, pd.DataFrame(probabilities, columns=classes)], axis=1)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 from fsat.core import files
 from fsat.core.errors import FsatError
-from fsat.scoring.names import STAGES
+from fsat.scoring.names import STAGES, STATISTICS
 
 # Smallest probability of the baseline that a logarithm is taken of.
 EPSILON = 1e-7
@@ -84,8 +84,8 @@ def fuse(predictions: "pd.DataFrame", baseline: "pd.DataFrame", *, weight: float
     Parameters
     ----------
     predictions, baseline : pd.DataFrame
-        Columns of `combine`; the baseline's held-out clips are out of fold too, so that a cross-validated score of the
-        result is an honest one. Baseline probabilities under `EPSILON` count as that.
+        Columns of `combine`; of the baseline the stage "statistics" is used. Its held-out clips are out of fold too, so
+        that a cross-validated score of the result is an honest one. Probabilities under `EPSILON` count as that.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def fuse(predictions: "pd.DataFrame", baseline: "pd.DataFrame", *, weight: float
     is_stage2 = predictions["stage"] == "stage2"
     networks = predictions.loc[is_stage2]
     wanted = pd.MultiIndex.from_frame(networks[keys])
-    others = baseline.set_index(keys)[labels].reindex(wanted)
+    others = baseline[baseline["stage"] == STATISTICS].set_index(keys)[labels].reindex(wanted)
     if others.isna().any(axis=None):
         clip = others.index[others.isna().any(axis=1)][0][-1]
         raise FsatError(f"data/baseline.parquet has no prediction of clip {clip}. Run `dvc repro`.")

@@ -178,3 +178,20 @@ def test_the_coefficients_predict_what_the_regression_does(n_labels: int) -> Non
     found = baseline.coefficients(features, folds)
     expected = baseline.fit_predict(values, labels, others, sorted(set(labels)))
     np.testing.assert_allclose(ensemble.linear(others, **found), expected, atol=1e-4)
+
+
+def test_the_penalty_is_chosen_inside_the_clips_that_are_fitted_on() -> None:
+    """Noisy features get a stronger penalty than clean ones, whatever their unit."""
+    rng = np.random.default_rng(1)
+    labels = ["a", "b", "c"] * 20
+    truth = np.array([[label == name for name in "abc"] for label in labels])
+    values = np.hstack([truth + rng.normal(0, 1, (60, 3)), rng.normal(0, 1, (60, 200))])
+    chosen = baseline._with_chosen_penalty(values, labels)
+    assert min(baseline.CANDIDATES) == chosen[-1].C
+    clean = baseline._with_chosen_penalty(1000 * truth + rng.normal(0, 1, (60, 3)), labels)
+    assert max(baseline.CANDIDATES) == clean[-1].C
+    few = baseline._with_chosen_penalty(values[:4], ["a", "a", "b", "b"])
+    assert min(baseline.CANDIDATES) == few[-1].C
+    others = baseline.fit_predict(values, labels, values[:2], ["a", "b", "c", "unseen"], choose_penalty=True)
+    np.testing.assert_allclose(others.sum(axis=1), 1)
+    assert (others[:, 3] == 0).all()

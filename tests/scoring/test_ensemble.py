@@ -112,7 +112,7 @@ def predictions(stage: str, rows: list[tuple[str, int, str, float]]) -> pd.DataF
 def test_late_fusion_multiplies_stage_2_by_the_baseline() -> None:
     both = [predictions(stage, [("test", -1, "x", 0.5), ("heldout", 0, "y", 0.8)]) for stage in ("stage1", "stage2")]
     networks = pd.concat(both, ignore_index=True)
-    baseline = predictions("baseline", [("heldout", 0, "y", 0.5), ("test", -1, "x", 0.9)])
+    baseline = predictions("statistics", [("heldout", 0, "y", 0.5), ("test", -1, "x", 0.9)])
     fused = ensemble.fuse(networks, baseline, weight=0.5)
     pd.testing.assert_frame_equal(fused[fused["stage"] == "stage1"], networks[networks["stage"] == "stage1"])
     np.testing.assert_allclose(fused.loc[fused["stage"] == "stage2", "a"], [0.75, 0.8])  # sqrt(0.9) : sqrt(0.1) = 3 : 1
@@ -120,7 +120,7 @@ def test_late_fusion_multiplies_stage_2_by_the_baseline() -> None:
 
 
 def test_late_fusion_of_a_label_that_the_baseline_never_saw_is_finite() -> None:
-    networks, baseline = (predictions(stage, [("test", -1, "x", 0.0)]) for stage in ("stage2", "baseline"))
+    networks, baseline = (predictions(stage, [("test", -1, "x", 0.0)]) for stage in ("stage2", "statistics"))
     fused = ensemble.fuse(networks, baseline, weight=1.0)
     assert fused["a"].iloc[0] == pytest.approx(0, abs=1e-12) and fused["b"].iloc[0] == pytest.approx(1)
 
@@ -128,4 +128,4 @@ def test_late_fusion_of_a_label_that_the_baseline_never_saw_is_finite() -> None:
 def test_late_fusion_names_a_clip_without_a_baseline() -> None:
     networks = predictions("stage2", [("test", -1, "x", 0.5)])
     with pytest.raises(FsatError, match="clip x"):
-        ensemble.fuse(networks, predictions("baseline", [("test", -1, "y", 0.5)]), weight=0.5)
+        ensemble.fuse(networks, predictions("statistics", [("test", -1, "y", 0.5)]), weight=0.5)
