@@ -1,5 +1,6 @@
 """The graph never lies: what dvc.yaml declares is what the code uses, and a change of either is caught."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,15 @@ def test_a_parameter_that_was_not_asked_for_cannot_be_used() -> None:
     p = params.read("mel.n_fft", path=ROOT / "params.yaml")
     with pytest.raises(AttributeError, match=r"mel\.n_mels was not asked for"):
         _ = p.mel.n_mels
+
+
+def test_the_benchmark_names_functions_that_exist() -> None:
+    """It watches parts of the features by their names."""
+    from fsat.clips import audio
+    from fsat.features import harmonic, spectral, waveform
+
+    modules = {"audio": audio, "harmonic": harmonic, "spectral": spectral, "waveform": waveform}
+    text = (ROOT / "benchmarks" / "features.py").read_text(encoding="utf-8")
+    named = re.findall(r'^ +\("[^"]+", (\w+), "(\w+)"\),$', text, flags=re.MULTILINE)
+    assert len(named) > 10
+    assert [pair for pair in named if not hasattr(modules[pair[0]], pair[1])] == []

@@ -315,6 +315,15 @@ class TrainStage(Section):
     finetune_low: Finetune = Field(description="phase 2: low rate, falling")
     finetune_high: Finetune = Field(description="phase 3: higher rate, falling")
 
+    @field_validator("finetune_high")
+    @classmethod
+    def _some_phase_has_epochs(cls, finetune_high: Finetune, info: ValidationInfo) -> Finetune:
+        phases = [finetune_high, *(info.data.get(name) for name in ("frozen", "cyclic", "finetune_low"))]
+        # One that is not there has a problem of its own.
+        if all(phase is not None and phase.epochs == 0 for phase in phases):
+            raise PydanticCustomError("epochs", "must have epochs, as no other phase has any")
+        return finetune_high
+
 
 class Train(Section):
     """Training."""

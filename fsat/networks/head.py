@@ -24,20 +24,8 @@ def split_at_embedding(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """
     pooled = model.get_layer("embedding").output
     trunk = keras.Model(model.get_layer("mel").output, keras.layers.Activation("linear", dtype="float32")(pooled))
-    embedding = keras.Input(pooled.shape[1:], name="embedding")
-    inputs = {"embedding": embedding}
-    replaced = {id(pooled): embedding}
-    if "pca" in {tensor.name for tensor in model.inputs}:
-        inputs["pca"] = keras.Input(model.get_layer("pca").output.shape[1:], name="pca")
-        replaced[id(model.get_layer("pca").output)] = inputs["pca"]
-    first = [layer.name for layer in model.layers].index("embedding") + 1
-    for layer in model.layers[first:]:
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        given = layer.input if isinstance(layer.input, list) else [layer.input]
-        arguments = [replaced[id(tensor)] for tensor in given]
-        replaced[id(layer.output)] = layer(arguments if isinstance(layer.input, list) else arguments[0])
-    return trunk, keras.Model(inputs, replaced[id(model.output)])
+    others = {tensor.name: tensor for tensor in model.inputs if tensor.name != "mel"}
+    return trunk, keras.Model({"embedding": pooled} | others, model.output)
 
 
 def features(

@@ -1,4 +1,4 @@
-"""Learning rates of the three phases of a training, and when a phase ends. No Keras here: plain numbers.
+"""Learning rates of the phases of a training, and when a phase ends. No Keras here: plain numbers.
 
 Source: write-up of the 8th place, Freesound General-Purpose Audio Tagging Challenge 2018; the cyclic rate is the
 triangular policy of Smith, Cyclical Learning Rates for Training Neural Networks, 2017.
@@ -11,8 +11,27 @@ from typing import Any
 from fsat.core.params import Cyclic, Finetune, Frozen, TrainStage
 
 
+class _FixedPhase:
+    """A phase whose rates and length do not depend on the validation loss."""
+
+    def validated(self, loss: float) -> None:
+        """Take note of a validation loss, which changes nothing."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the phase is over before its last epoch."""
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """What has to be kept to resume this phase."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned."""
+
+
 @dataclass
-class FrozenPhase:
+class FrozenPhase(_FixedPhase):
     """Phase 0: the head alone, on features computed once; it counts as one epoch. See `head.fit`."""
 
     parameters: Frozen
@@ -27,21 +46,6 @@ class FrozenPhase:
         """Learning rate at the start of the phase."""
         return self.parameters.lr
 
-    def validated(self, loss: float) -> None:
-        """Take note of a validation loss; the rate does not depend on it."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether the phase is over before its last epoch."""
-        return False
-
-    def state(self) -> dict[str, Any]:
-        """What has to be kept to resume this phase."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned."""
-
 
 def triangular_rate(batch: float, n_batches: int, base_lr: float, max_lr: float) -> float:
     """Rate that rises from `base_lr` to `max_lr` within `n_batches` and falls back in as many.
@@ -54,7 +58,7 @@ def triangular_rate(batch: float, n_batches: int, base_lr: float, max_lr: float)
 
 
 @dataclass
-class CyclicPhase:
+class CyclicPhase(_FixedPhase):
     """Phase 1: a triangular rate over a fixed number of epochs."""
 
     parameters: Cyclic
@@ -69,21 +73,6 @@ class CyclicPhase:
         """Learning rate of a batch; `epoch` counts from 0 within the phase."""
         p = self.parameters
         return triangular_rate(epoch * n_batches + batch, p.half_cycle * n_batches, p.base_lr, p.max_lr)
-
-    def validated(self, loss: float) -> None:
-        """Take note of a validation loss; the cyclic rate does not depend on it."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether the phase is over before its last epoch."""
-        return False
-
-    def state(self) -> dict[str, Any]:
-        """What has to be kept to resume this phase."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned."""
 
 
 @dataclass

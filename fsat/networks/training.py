@@ -1,4 +1,4 @@
-"""Training of one network on one fold: three phases, validated on the held-out clips, resumable after any epoch."""
+"""Training of one network on one fold: phase by phase, validated on the held-out clips, resumable after any epoch."""
 
 import math
 import time

@@ -154,7 +154,7 @@ def read_histories(models: str | Path, ids: Sequence[int]) -> "dict[int, pd.Data
         fold: pd.concat(
             [
                 files.read_csv(Path(models) / stage / f"fold{fold}" / "history.csv").assign(stage=stage)
-                for stage in ("stage1", "stage2")
+                for stage in STAGES
             ],
             ignore_index=True,
         )

@@ -324,3 +324,10 @@ def test_mypy_knows_the_types_of_what_a_stage_reads(tmp_path: Path) -> None:
     for number, expected in enumerate(lines.values(), start=len(header) + 1):
         said = [line for line in result.stdout.splitlines() if f"{script.name}:{number}:" in line]
         assert (expected in said[0]) if expected else not said, result.stdout + result.stderr
+
+
+def test_a_stage_without_any_epoch_is_refused(mapping: dict[str, Any]) -> None:
+    for phase in mapping["train"]["stage2"].values():
+        phase["epochs"] = 0
+    with pytest.raises(FsatError, match=r"train\.stage2\.finetune_high: must have epochs"):
+        params.validate(mapping)

@@ -69,3 +69,22 @@ def test_a_phase_without_epochs_is_left_out() -> None:
         finetune_high=finetune(epochs=5),
     )
     assert [phase.name for phase in schedule.phases(plan)] == ["cyclic", "finetune_high"]
+
+
+def test_a_longer_half_cycle_is_one_slower_triangle() -> None:
+    phase = CyclicPhase(params.Cyclic(epochs=4, half_cycle=2, base_lr=1e-5, max_lr=1e-3))
+    rates = [phase.rate(epoch, batch, 2) for epoch in range(4) for batch in range(2)]
+    shares = [0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25]
+    assert rates == pytest.approx([1e-5 + 99e-5 * share for share in shares])
+
+
+def test_the_frozen_phase_counts_as_one_epoch_and_comes_first() -> None:
+    plan = params.TrainStage(
+        frozen=params.Frozen(epochs=60, lr=3e-3, weight_decay=0.01),
+        cyclic=params.Cyclic(epochs=0, half_cycle=1, base_lr=1e-4, max_lr=1e-3),
+        finetune_low=finetune(epochs=0),
+        finetune_high=finetune(epochs=2),
+    )
+    phases = schedule.phases(plan)
+    assert [(phase.name, phase.max_epochs) for phase in phases] == [("frozen", 1), ("finetune_high", 2)]
+    assert phases[0].rate(0, 0, 10) == 3e-3

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -364,3 +365,59 @@ def test_the_state_is_found_again_only_for_the_same_inputs_and_numbers(tmp_path:
 def test_log_probabilities_have_a_floor() -> None:
     logs = log_probabilities(np.array([0.0, 1e-30, 0.5], dtype=np.float32))
     np.testing.assert_allclose(logs, np.log([1e-7, 1e-7, 0.5]))
+
+
+def with_frozen(plan: training.Recipe, *, trunk_rate: float = 1.0, epochs: int = 20) -> training.Recipe:
+    frozen = params.Frozen(epochs=epochs, lr=1e-2, weight_decay=0.0)
+    stage = plan.schedule.model_copy(update={"frozen": frozen})
+    return replace(plan, schedule=stage, settings=plan.settings.model_copy(update={"trunk_rate": trunk_rate}))
+
+
+def real_network() -> keras.Model:
+    return model.build_network(
+        backbone="MobileNet", width=0.25, batchnorm_momentum=0.9, n_mels=32, n_classes=2, head=[], freeze_batchnorm=True
+    )
+
+
+def test_a_trunk_at_rate_0_keeps_its_weights_while_the_head_learns(
+    no_augmentation: params.Augment, tmp_path: Path
+) -> None:
+    plan = with_frozen(recipe(no_augmentation, epochs=(1, 1, 1), select="last"), trunk_rate=0.0)
+    plan = replace(plan, bounds=(32, 40))
+    backend.prepare(1)
+    network = real_network()
+    before, head_before = (network.get_layer(name).get_weights() for name in ("trunk", "probabilities"))
+    history = training.train(network, clips(9, n_mels=32), clips(4, n_mels=32), plan, state=tmp_path / "state.npz")
+    assert history["phase"].tolist() == ["frozen", "cyclic", "finetune_low", "finetune_high"]
+    for old, new in zip(before, network.get_layer("trunk").get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    # The features of a trunk without training are near 0: it is the bias that learns.
+    assert np.abs(network.get_layer("probabilities").get_weights()[1] - head_before[1]).max() > 1e-3
+
+
+def test_a_training_that_begins_with_the_head_resumes_to_the_same_bytes(
+    recipe_augmentation: params.Augment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = replace(with_frozen(recipe(recipe_augmentation, epochs=(2, 0, 0)), trunk_rate=0.5), bounds=(32, 40))
+
+    def run(state: Path) -> tuple[list[np.ndarray], pd.DataFrame]:
+        backend.prepare(1)
+        network = real_network()
+        history = training.train(network, clips(n_mels=32), clips(4, n_mels=32), plan, state=state)
+        return network.get_weights(), history
+
+    whole, history = run(tmp_path / "whole.npz")
+    keep = checkpoint.keep
+
+    def keep_and_die(*arguments: object) -> None:
+        keep(*arguments)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # right after the frozen phase
+        patch.setattr(checkpoint, "keep", keep_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "killed.npz")
+    resumed, resumed_history = run(tmp_path / "killed.npz")
+    pd.testing.assert_frame_equal(history, resumed_history)
+    for a, b in zip(whole, resumed, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -101,7 +101,7 @@ def test_promises_of_the_design() -> None:
         first = invalidation.affected(STAGES, parameter=key)
         return first | invalidation.downstream(STAGES, first)
 
-    features = {"index", "trim", "mel", "spectral", "pca", "folds"}
+    features = {"index", "trim", "mel", "embed", "spectral", "pca", "folds"}
     assert not reruns("mixup.alpha") & features
     assert "spectral" not in reruns("mel.n_mels")
     assert not reruns("report.mistakes") & {*features, "stage1", "stage2", "predict", "ensemble", "evaluate"}

@@ -1,0 +1,78 @@
+"""The phase that trains the head alone: on the network's own features, and on nothing but the head."""
+
+import keras
+import numpy as np
+import pytest
+
+from conftest import make_examples
+from fsat.core import params
+from fsat.core.errors import FsatError
+from fsat.networks import backend, head, model
+
+SMALL = {"backbone": "MobileNet", "width": 0.25, "batchnorm_momentum": 0.9, "n_mels": 32, "n_classes": 3}
+LABELS = ["a", "b", "c"] * 4
+
+
+def frozen(epochs: int = 30, lr: float = 3e-3) -> params.Frozen:
+    return params.Frozen(epochs=epochs, lr=lr, weight_decay=0.01)
+
+
+@pytest.mark.parametrize("n_components", [0, 4])
+@pytest.mark.parametrize("hidden", [[], [6]])
+def test_the_two_parts_are_the_network(n_components: int, hidden: list[int]) -> None:
+    network = model.build_network(**(SMALL | {"batchnorm_momentum": 0.0}), n_components=n_components, head=hidden)
+    trunk, top = head.split_at_embedding(network)
+    rng = np.random.default_rng(0)
+    inputs = {"mel": rng.random((2, 32, 40, 1), np.float32), "pca": rng.normal(size=(2, 4)).astype(np.float32)}
+    inputs = {name: inputs[name] for name in ("mel", "pca")[: 1 + (n_components > 0)]}
+    network(inputs, training=True)  # running averages of these clips, or the features would be near 0
+    rest = {name: value for name, value in inputs.items() if name != "mel"}
+    embedding = trunk(inputs["mel"]).numpy()
+    assert embedding.std() > 0.01
+    found = top({"embedding": embedding} | rest)
+    np.testing.assert_allclose(found, network(inputs), atol=1e-6)
+
+
+def test_the_head_learns_and_the_trunk_does_not_change() -> None:
+    keras.utils.set_random_seed(1)
+    network = model.build_network(**SMALL, head=[])
+    trunk, top = head.split_at_embedding(network)
+    before = [weights.copy() for weights in network.get_layer("trunk").get_weights()]
+    clips = make_examples([40] * 12, LABELS, n_mels=32)
+    # Features that tell the labels, in two crops a clip.
+    size = trunk.output_shape[-1]
+    embeddings = np.stack([np.pad(clips.targets, ((0, 0), (0, size - 3))) for _ in range(2)])
+    loss = head.fit(top, embeddings, clips, np.ones(12, np.float32), frozen(lr=0.03), batch_size=4, seed=1, key=("x",))
+    assert loss < 0.5 < np.log(3)
+    for old, new in zip(before, network.get_layer("trunk").get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert (top({"embedding": embeddings[0]}).numpy().argmax(axis=1) == clips.targets.argmax(axis=1)).all()
+
+
+def test_a_clip_without_weight_teaches_nothing() -> None:
+    """Every clip of one label has weight 0: its probability falls."""
+    keras.utils.set_random_seed(1)
+    _, top = head.split_at_embedding(model.build_network(**SMALL, head=[]))
+    clips = make_examples([40] * 12, LABELS, n_mels=32)
+    embeddings = np.ones((1, 12, top.inputs[0].shape[-1]), np.float32)
+    weights = 1 - clips.targets[:, 0]
+    head.fit(top, embeddings, clips, weights, frozen(), batch_size=4, seed=1, key=("x",))
+    assert top({"embedding": embeddings[0, :1]}).numpy()[0].argmin() == 0
+
+
+def test_features_are_those_of_one_fixed_crop_a_length() -> None:
+    network = model.build_network(**SMALL, head=[])
+    trunk, _ = head.split_at_embedding(network)
+    clips = make_examples([40, 50, 60], ["a", "b", "c"], n_mels=32)
+    options = {"batch_size": 2, "seed": 1, "key": ("stage1", 0)}
+    first, again = (head.features(backend.predictor(trunk), clips, [32, 48], **options) for _ in range(2))  # type: ignore[arg-type]
+    assert first.shape == (2, 3, trunk.output_shape[-1])
+    np.testing.assert_array_equal(first, again)
+
+
+def test_a_loss_that_is_no_number_stops_with_a_message() -> None:
+    _, top = head.split_at_embedding(model.build_network(**SMALL, head=[]))
+    clips = make_examples([40] * 12, LABELS, n_mels=32)
+    embeddings = np.full((1, 12, top.inputs[0].shape[-1]), np.nan, np.float32)
+    with pytest.raises(FsatError, match="diverged on the frozen trunk"):
+        head.fit(top, embeddings, clips, np.ones(12, np.float32), frozen(1), batch_size=4, seed=1, key=("x",))
