@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from fsat.tagger.windows import Failed
 
 DEFAULT_BUNDLE = Path("data/bundle")
+# Below a table of a bundle with sigmoid outputs.
+INDEPENDENT = "Each label has a probability of its own: a sound may have several labels, and they do not sum to 100 %."
 # The longest name of a file that Linux takes.
 _LONGEST_NAME = 4096
 
@@ -168,6 +170,7 @@ def tag(
             form=form,
             highest_hz=opened.manifest.preprocessing.mel.sample_rate / 2,
             header=stream is sys.stdout or stream.tell() == 0,
+            note=INDEPENDENT if opened.manifest.activation == "sigmoid" else "",
             **columns,  # type: ignore[arg-type]
         )
         for result in results:

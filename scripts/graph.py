@@ -90,7 +90,7 @@ def imported_libraries(files: Iterable[Path]) -> set[str]:
 # Writing -------------------------------------------------------------------------------------------------------------
 
 _CODE_LINE = re.compile(r"^ +- (?:stages|fsat)/.*\.py\n", flags=re.MULTILINE)
-_STAGE = re.compile(r"^  \w+:\n(?:(?:    .*)?\n)+", flags=re.MULTILINE)
+_STAGE = re.compile(r"^  [\w-]+:\n(?:(?:    .*)?\n)+", flags=re.MULTILINE)
 
 
 def with_code_dependencies(graph: str, root: Path) -> str:

@@ -14,10 +14,11 @@ import yaml
 
 from fsat.core import params
 
-ORDER = ("demo", "fsdkaggle2018", "random", "imagenet", "audioset", "index", "trim", "mel", "spectral", "pca", "folds",
-         "baseline", "embed", "stage1", "stage2", "predict", "ensemble", "evaluate", "report", "bundle")  # fmt: skip
-# Which of these a run uses depends on dataset.path and model.weights.
-SOURCES = ORDER[:5]
+ORDER = ("demo", "fsdkaggle2018", "random", "imagenet", "audioset", "audioset-tagger", "index", "trim", "mel",
+         "spectral", "pca", "folds", "baseline", "embed", "stage1", "stage2", "predict", "ensemble", "evaluate",
+         "report", "bundle")  # fmt: skip
+# Which of these a run uses depends on dataset.path and model.weights; the last one is a result of its own.
+SOURCES = ORDER[:6]
 
 HEADER = """# What runs again when something changes
 
@@ -25,7 +26,7 @@ Made by `python -m scripts.invalidation` from dvc.yaml and sources/dvc.yaml. **D
 changed. **Then, at most**: the stages after them; each runs only if an output before it really changed, so a comment
 in a module reruns the stages that import it, finds the same bytes, and stops there. The stages of a fold (stage1,
 stage2, predict) stand for all folds of `folds.ids`. A source (demo, fsdkaggle2018, random, imagenet, audioset) runs
-only if `dataset.path` or `model.weights` names what it makes.
+only if `dataset.path` or `model.weights` names what it makes, audioset-tagger only if it is asked for.
 
 `tests/pipeline/test_invalidation.py` changes every parameter and every module below in a finished run and compares
 what DVC says with this page.

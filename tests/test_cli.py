@@ -77,7 +77,9 @@ def parrot(monkeypatch: pytest.MonkeyPatch) -> type[Parrot]:
     Parrot.made = []
     monkeypatch.setattr(tagging, "Tagger", Parrot)
     preprocessing = SimpleNamespace(mel=SimpleNamespace(sample_rate=22_050))
-    opened = SimpleNamespace(manifest=SimpleNamespace(labels=LETTERS, preprocessing=preprocessing))
+    opened = SimpleNamespace(
+        manifest=SimpleNamespace(labels=LETTERS, activation="softmax", preprocessing=preprocessing)
+    )
     monkeypatch.setattr(bundle, "read", lambda folder: opened)
     return Parrot
 

@@ -128,11 +128,19 @@ class Fsdkaggle2018Source(Section):
     md5: ArchiveSums = Field(description="checksums of the zips")
 
 
+class AudiosetLabels(Section):
+    """The table of AudioSet's labels."""
+
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] = Field(description="address of class_labels_indices.csv")
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="its checksum")
+
+
 class AudiosetSource(Section):
-    """The EfficientAT checkpoint, trained on AudioSet."""
+    """The EfficientAT checkpoint, trained on AudioSet, and the names of its outputs."""
 
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] = Field(description="address of the checkpoint")
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="its checksum")
+    labels: AudiosetLabels = Field(description="the table of AudioSet's labels")
 
 
 class Sources(Section):

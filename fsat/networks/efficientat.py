@@ -78,11 +78,16 @@ def build_trunk(width: float) -> keras.Model:
     x = _activation("hard_swish")(_norm("features.0.1")(x))
     for number, block in enumerate(BLOCKS, start=1):
         x = _residual(x, block, width, name=f"features.{number}")
-    channels = 6 * _channels(BLOCKS[-1].out, width)
+    channels = n_features(width)
     last = f"features.{len(BLOCKS) + 1}"
     x = _convolution(x, channels, kernel=1, stride=1, name=f"{last}.0")
     x = _activation("hard_swish")(_norm(f"{last}.1")(x))
     return keras.Model(spectrogram, x, name="trunk")
+
+
+def n_features(width: float) -> int:
+    """Channels C of the trunk's output."""
+    return 6 * _channels(BLOCKS[-1].out, width)
 
 
 def build_tagger(width: float, n_mels: int) -> keras.Model:

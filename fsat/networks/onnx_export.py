@@ -27,14 +27,19 @@ def convert(folder: str | Path, path: str | Path) -> int:
     FsatError
         If the network cannot be loaded, or Keras does not run on TensorFlow.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise FsatError(
-            f"conversion to ONNX needs Keras on TensorFlow, not {keras.backend.backend()}: unset KERAS_BACKEND."
-        )
+    require_tensorflow()
     backend.prepare(0)
     network = model.load_network(folder)
     Path(path).write_bytes(to_onnx(network))
     return int(network.get_layer("embedding").output.shape[-1])
+
+
+def require_tensorflow() -> None:
+    """Raise `FsatError` if Keras runs on another backend: the converter reads TensorFlow's graphs."""
+    if keras.backend.backend() != "tensorflow":
+        raise FsatError(
+            f"conversion to ONNX needs Keras on TensorFlow, not {keras.backend.backend()}: unset KERAS_BACKEND."
+        )
 
 
 def to_onnx(network: keras.Model) -> bytes:

@@ -236,7 +236,7 @@ def _continue(url: str, part: Path) -> None:
         if error.code in _FINAL_STATUS:
             raise FsatError(
                 f"{url}: the server answers {error.code} {error.reason}. "
-                "Check sources.fsdkaggle2018.base_url, or whether the dataset has moved."
+                "Check this address in section sources of params.yaml, or whether the file has moved."
             ) from error
         raise _BrokenError(f"HTTP {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:

@@ -87,12 +87,25 @@ class Fusion(params.Section):
 
 
 class Dataset(params.Section):
-    """What the networks learned from."""
+    """What the networks learned from.
+
+    `fingerprint` is the sha256 of `data/index.csv` (clips, labels, licences, lengths); None where that list is unknown.
+    """
 
     name: str
     synthetic: bool
-    fingerprint: Annotated[str, Field(description="sha256 of data/index.csv: clips, labels, licences, lengths")]
+    fingerprint: str | None
     facts: dict[str, Any]
+
+
+class Published(params.Section):
+    """A file by others that a bundle was made of: whose it is, and what its licence says."""
+
+    what: str
+    credit: str
+    page: str
+    license: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class FileFacts(params.Section):
@@ -121,6 +134,7 @@ class Manifest(params.Section):
     calibration: Calibration | None = None
     select: Annotated[str | None, Field(description="train.select: which weights a training handed on")] = None
     dataset: Dataset
+    published: Annotated[tuple[Published, ...], Field(description="none: the networks were trained by fsat")] = ()
     scores: dict[str, Any]
     files: dict[str, FileFacts]
 

@@ -1,4 +1,4 @@
-"""Write a model bundle from what a run has trained."""
+"""Write a model bundle from what a run has trained, or from a network that others have published."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ from fsat.tagger.bundle import (
     STAGES,
     VERSION,
     Bundle,
+    Published,
     file_facts,
     file_names,
     network_name,
@@ -115,15 +116,82 @@ def write(
             "select": select,
             "dataset": dict(dataset),
             "scores": dict(scores),
-            "files": {
-                name: file_facts(part / name).model_dump()
-                for name in file_names(STAGES, folds, projection=has_components, fused=bool(baseline_weight))
-            },
         }
-        files.write_json(part / "bundle.json", values)
-        written = read(part)
-        files.write_text(part / "README.md", model_card(written.manifest))
+        names = file_names(STAGES, folds, projection=has_components, fused=bool(baseline_weight))
+        written = _close(part, values, names)
     return Bundle(Path(out), written.manifest)
+
+
+def write_published(
+    out: str | Path,
+    *,
+    network: bytes,
+    n_embedding: int,
+    parameters: int,
+    architecture: Mapping[str, Any],
+    labels: Sequence[str],
+    mel: params.Mel,
+    trained_on: str,
+    published: Sequence[Published],
+    scores: Mapping[str, Any],
+) -> Bundle:
+    """Write a bundle of one network that others trained: independent labels, clips seen once, whole, silence kept.
+
+    Parameters
+    ----------
+    out : path
+        Folder; one that is there is replaced as a whole.
+    network : bytes
+        The ONNX file.
+    n_embedding, parameters : int
+        Length of the embedding, and numbers that the network has learned.
+    architecture : mapping
+        Free text and numbers, such as backbone and width.
+    labels : sequence of str
+        In the order of the network's outputs.
+    mel : params.Mel
+        The front end; clips are read at its rate.
+    trained_on : str
+        Name of the dataset.
+    published : sequence of Published
+        What the bundle was made of.
+    scores : mapping
+        What is known of them.
+    """
+    name = network_name("stage1", 0)
+    with files.atomic_folder(out) as part:
+        (part / name).parent.mkdir()
+        (part / name).write_bytes(network)
+        values = {
+            "format": FORMAT,
+            "version": VERSION,
+            "labels": list(labels),
+            "activation": "sigmoid",
+            "preprocessing": {"audio": {"sample_rate": mel.sample_rate}, "mel": mel.model_dump()},
+            "folds": [0],
+            "networks": {
+                "stage1": {
+                    "n_components": 0,
+                    "n_embedding": n_embedding,
+                    "parameters": parameters,
+                    "architecture": dict(architecture),
+                }
+            },
+            "dataset": {"name": trained_on, "synthetic": False, "fingerprint": None, "facts": {}},
+            "published": [source.model_dump() for source in published],
+            "scores": dict(scores),
+        }
+        written = _close(part, values, [name])
+    return Bundle(Path(out), written.manifest)
+
+
+def _close(part: Path, values: Mapping[str, Any], names: Sequence[str]) -> Bundle:
+    """Write `bundle.json` and the card beside files that are complete."""
+    facts = {name: file_facts(part / name).model_dump() for name in names}
+    files.write_json(part / "bundle.json", {**values, "files": facts})
+    written = read(part)
+    files.write_text(part / "README.md", model_card(written.manifest))
+    return written
 
 
 def _common(summaries: Mapping[tuple[str, int], dict[str, Any]], stage: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fsat.scoring.names import STAGES
-from fsat.tagger.bundle import Dataset, Manifest
+from fsat.tagger.bundle import Manifest
 
 _SYNTHETIC = """\
 > **Synthetic data.** This model was trained and scored on the demo dataset, whose clips are synthesised. It shows that
@@ -20,11 +20,12 @@ Only the package `fsat` is needed. `bundle.json` is the readable list of everyth
 file."""
 
 _INTENDED = """\
-Finding and sorting clips by the sound events they hold, one main sound a clip, as suggestions that a person looks
+Finding and sorting clips by the sound events they hold, {how_many}, as suggestions that a person looks
 over."""
+_HOW_MANY = {"softmax": "one main sound a clip", "sigmoid": "one or several a clip"}
 
 _LIMITS = """\
-- A clip with none of these sounds gets some of the labels below as well. {sums}
+- {sums}
 - A long recording is tagged as a whole; use `--segments` to tag it in windows.
 - Sounds recorded in other ways than the training clips (distance, noise, codecs) may be tagged worse than the scores
   suggest.
@@ -38,9 +39,9 @@ def model_card(manifest: Manifest) -> str:
         _networks_section(manifest),
         *([_SYNTHETIC] if manifest.dataset.synthetic else []),
         *("## Use", _USE),
-        *("## Data", _data_section(manifest.dataset)),
-        *("## Scores", _scores_section(manifest.scores, manifest.select)),
-        *("## Intended use", _INTENDED),
+        *("## Data", _data_section(manifest)),
+        *("## Scores", _published_score(manifest) or _scores_section(manifest.scores, manifest.select)),
+        *("## Intended use", _INTENDED.format(how_many=_HOW_MANY[manifest.activation])),
         *("## Limits", _LIMITS.format(sums=_sums(manifest))),
         *("## Labels", ", ".join(f"`{label}`" for label in manifest.labels)),
     ]
@@ -71,20 +72,34 @@ def _networks_section(manifest: Manifest) -> str:
 
 def _sums(manifest: Manifest) -> str:
     """What the probabilities of a clip are."""
-    text = (
-        "The probabilities of a clip sum to 1"
-        if manifest.activation == "softmax"
-        else "The probabilities of a clip are independent of each other"
+    uncalibrated = "" if manifest.calibration else " and are not calibrated"
+    if manifest.activation == "softmax":
+        return (
+            "A clip with none of these sounds gets some of the labels below as well. The probabilities of a clip sum "
+            f"to 1{uncalibrated}."
+        )
+    return (
+        f"The probabilities of a clip are independent of each other{uncalibrated}: several labels may be near 1, or "
+        "none, and they do not sum to 1."
     )
-    return f"{text}{'' if manifest.calibration else ' and are not calibrated'}."
 
 
 def _plural(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
-def _data_section(dataset: Dataset) -> str:
-    lines = []
+def _data_section(manifest: Manifest) -> str:
+    dataset, lines = manifest.dataset, []
+    if manifest.published:
+        lines += [
+            f"Trained on {dataset.name} by others. This folder was made of their files, whose licences hold for it:",
+            "",
+            "| what | by | licence | page | sha256 of the file |",
+            "|---|---|---|---|---|",
+        ]
+        for source in manifest.published:
+            cells = (source.what, source.credit, source.license, source.page)
+            lines.append(f"| {' | '.join(map(_cell, cells))} | `{source.sha256}` |")
     for split, name in (("train", "training"), ("test", "test")):
         facts = dataset.facts.get(split, {})
         if facts.get("clips"):
@@ -94,13 +109,23 @@ def _data_section(dataset: Dataset) -> str:
         lines.append(
             f"- {_plural(duplicates, 'test clip')} may be in the training set too (same name, source or bytes)"
         )
-    lines.append(f"- Fingerprint (sha256 of the list of clips): `{dataset.fingerprint}`")
+    if dataset.fingerprint is not None:
+        lines.append(f"- Fingerprint (sha256 of the list of clips): `{dataset.fingerprint}`")
     licenses = dataset.facts.get("licenses", {}).get("train", {})
     if licenses:
         rows = [f"| {_cell(name)} | {count} |" for name, count in licenses.items()]
         lines += ["", "| licence | training clips |", "|---|---|", *rows]
         lines += ["", "Whether and how these licences bind a model made from the clips is for its user to judge."]
     return "\n".join(lines)
+
+
+def _published_score(manifest: Manifest) -> str:
+    """What the authors of a published network say of it; empty for a network of the pipeline."""
+    if not manifest.published:
+        return ""
+    reported = manifest.scores.get("reported")
+    text = f"Its authors report a {reported}. " if isinstance(reported, str) else ""
+    return f"{text}Not scored by the pipeline."
 
 
 def _scores_section(scores: Mapping[str, Any], select: str | None) -> str:

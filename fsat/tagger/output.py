@@ -39,6 +39,8 @@ class Printer:
         Upper end of the networks' mel bands, the height of a selection in Raven.
     header : bool
         Whether a CSV begins with the names of its columns.
+    note : str
+        A line below a table; the other formats, which programs read, have none.
     """
 
     def __init__(
@@ -51,9 +53,10 @@ class Printer:
         events: bool,
         highest_hz: float,
         header: bool = True,
+        note: str = "",
     ) -> None:
         """Print the head of a format that has one."""
-        self.stream, self.form, self.top, self.highest_hz = stream, form, top, highest_hz
+        self.stream, self.form, self.top, self.highest_hz, self.note = stream, form, top, highest_hz, note
         self.with_times, self.events = with_times, events
         self.rows: list[tuple[list[Any], list[tuple[str, float]]]] = []
         self.n_selections = 0
@@ -101,6 +104,8 @@ class Printer:
                 for keys, tags in self.rows
             ]
             print_table(heads, rows, right=times, stream=self.stream)
+            if self.note:
+                print(self.note, file=self.stream)
 
     def _object(self, keys: list[Any], tags: list[tuple[str, float]]) -> dict[str, Any]:
         found = dict(zip(("path", "start_s", "end_s"), keys, strict=False))

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from checkpoint_tensors import tensors_of
 
 from fsat.core.errors import FsatError
 from fsat.networks import efficientat, model
@@ -56,18 +57,6 @@ def test_a_trunk_of_one_channel_reads_the_spectrogram_itself() -> None:
     assert not any(norm.trainable_weights for norm in norms) and len(norms) == 46
     for norm, mean in zip(norms, before, strict=True):
         np.testing.assert_array_equal(norm.moving_mean, mean)
-
-
-def tensors_of(network: keras.Model) -> dict[str, np.ndarray]:
-    """What a checkpoint of the network would hold, in PyTorch's layout."""
-    found = {}
-    for layer in [*network.layers, *network.get_layer("trunk").layers]:
-        if layer.name == "trunk" or not layer.weights:
-            continue
-        for name, value in zip(efficientat._tensor_names(layer), layer.get_weights(), strict=True):
-            axes = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (3, 2, 0, 1)
-            found[f"{layer.name}.{name}"] = value.transpose(axes) if value.ndim == 4 else value.T
-    return found
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line() -> None:

@@ -26,6 +26,7 @@ def test_every_source_runs_at_the_root_and_writes_below_data() -> None:
         "random": ["data/pretrained/random.weights.h5"],
         "imagenet": ["data/pretrained/imagenet.weights.h5"],
         "audioset": ["data/pretrained/audioset.weights.h5"],
+        "audioset-tagger": ["data/bundles/audioset"],
     }
     assert {stage["wdir"] for stage in STAGES.values()} == {".."}
     assert all((ROOT / dep).is_file() for stage in STAGES.values() for dep in stage["deps"])
@@ -182,11 +183,14 @@ def checkpoint_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     httpd.server_close()
 
 
-def write_audioset_params(folder: Path, url: str, sha256: str, **model: object) -> None:
+def write_audioset_params(
+    folder: Path, url: str, sha256: str, *, labels: dict[str, str] | None = None, **model: object
+) -> None:
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     values["model"] |= {"backbone": "EfficientAT", "width": 0.4} | model
     values["mel"]["n_mels"] = 128
-    values["sources"]["audioset"] = {"url": url, "sha256": sha256}
+    values["sources"]["audioset"] |= {"url": url, "sha256": sha256}
+    values["sources"]["audioset"]["labels"] |= labels or {}
     (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
 
 
@@ -227,3 +231,75 @@ def test_audioset_weights_of_another_backbone_are_refused(project: Path) -> None
 
     with pytest.raises(FsatError, match="AudioSet weights are those of"):
         audioset_weights.main()
+
+
+# --- a tagger before any training ------------------------------------------------------------------------------------
+
+TABLE = SHARED / "pretrained" / "audioset_class_labels_indices.csv"
+
+
+@pytest.fixture
+def published_files(checkpoint_server: tuple[str, Path]) -> tuple[str, str, dict[str, str], Path]:
+    """Checkpoint and table of labels on the server: address and sum of the first, both of the second, the folder."""
+    address, release = checkpoint_server
+    for path, name in ((CHECKPOINT, "mn04.pt"), (TABLE, "labels.csv")):
+        (release / name).write_bytes(path.read_bytes())
+    sums = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (CHECKPOINT, TABLE)]
+    return f"{address}/mn04.pt", sums[0], {"url": f"{address}/labels.csv", "sha256": sums[1]}, release
+
+
+@needs("pretrained/audioset_class_labels_indices.csv")
+@needs("reference/efficientat_mn04_as.npz")
+def test_the_tagger_of_the_published_checkpoint_says_what_the_reference_says(
+    project: Path, published_files: tuple[str, str, dict[str, str], Path]
+) -> None:
+    from fsat import Tagger
+    from stages import audioset_tagger
+
+    url, sha256, labels, _ = published_files
+    # The backbone of the parameters is another one: the tagger does not depend on it.
+    write_audioset_params(project, url, sha256, labels=labels, backbone="MobileNetV2", width=1.0)
+    out = project / "data/bundles/audioset"
+    made = []
+    for _ in range(2):
+        audioset_tagger.main()
+        made.append({path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*.*")})
+    assert made[0] == made[1]
+    assert sorted(made[0]) == ["README.md", "bundle.json", "stage1/fold0.onnx"]
+    card = made[0]["README.md"].decode()
+    assert all(text in card for text in ("| MIT |", "CC BY 4.0", "CC BY-SA 4.0", "precision of 0.432", sha256))
+
+    tagger = Tagger(out, embeddings=True)
+    assert tagger.manifest.activation == "sigmoid" and len(tagger.manifest.labels) == 527
+    reference = np.load(SHARED / "reference" / "efficientat_mn04_as.npz")
+    names = [name.removesuffix("/wave_32k") for name in reference.files if name.endswith("/wave_32k")]
+    assert len(names) == 6
+    for name in names:
+        found = tagger(reference[f"{name}/wave_32k"], 32_000)
+        expected = 1 / (1 + np.exp(-reference[f"{name}/logits"].astype(np.float64)))
+        np.testing.assert_allclose(found.probabilities, expected, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(found.embedding, reference[f"{name}/embedding"], rtol=0, atol=1e-4)
+
+
+@needs("pretrained/audioset_class_labels_indices.csv")
+def test_a_damaged_table_of_labels_makes_no_tagger(
+    project: Path, published_files: tuple[str, str, dict[str, str], Path]
+) -> None:
+    from stages import audioset_tagger
+
+    url, sha256, labels, release = published_files
+    lines = (release / "labels.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    damaged = {"one row less": "".join([*lines[:9], *lines[10:]]), "a page": "<html><title>Sign in</title></html>"}
+    for text in damaged.values():
+        (release / "labels.csv").write_text(text, encoding="utf-8")
+        found = hashlib.sha256(text.encode()).hexdigest()
+        write_audioset_params(project, url, sha256, labels=labels)
+        with pytest.raises(FsatError, match=f"its sha256 is {found}, expected was cdd1049833c4"):
+            audioset_tagger.main()
+        write_audioset_params(project, url, sha256, labels=labels | {"sha256": found})
+        with pytest.raises(FsatError, match="is not AudioSet's table of 527 labels"):
+            audioset_tagger.main()
+    write_audioset_params(project, url, sha256, labels=labels | {"url": f"{url}.none"})
+    with pytest.raises(FsatError, match=r"answers 404 .* section sources of params\.yaml"):
+        audioset_tagger.main()
+    assert not (project / "data").exists()
