@@ -1,6 +1,7 @@
 """Trained networks, projection, labels, scores -> `data/bundle/`: all that tagging needs, in one folder."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 from fsat.core import files, params
@@ -13,7 +14,7 @@ def main() -> None:
     """Bundle the folds of `folds.ids`; those of other folds are moved to `state/other_folds/`."""
     p = params.read(
         "seed", "dataset.path", "audio", "trim", "mel", "spectral", "folds.ids", "crop.step", "train.select",
-        "tta.lengths", "tta.tries", "ensemble.baseline_weight",
+        "tta.lengths", "tta.tries", "model.backbone", "model.width", "model.weights",
     )  # fmt: skip
     from fsat.networks import onnx_export
 
@@ -27,10 +28,17 @@ def main() -> None:
         "data/bundle",
         models=models,
         convert=onnx_export.convert,
+        convert_trunk=partial(
+            onnx_export.convert_trunk,
+            p.model.weights,
+            backbone=p.model.backbone,
+            width=p.model.width,
+            n_mels=p.mel.n_mels,
+        ),
         folds=sorted(p.folds.ids),
         projection="data/pca/projection.npz",
         baseline="data/baseline.npz",
-        baseline_weight=p.ensemble.baseline_weight,
+        baseline_weight=files.read_json("data/fusion.json")["test"],
         labels=sorted(files.read_csv("data/folds.csv")["label"].unique()),
         preprocessing={"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
         passes={"seed": p.seed, "step": p.crop.step, "lengths": p.tta.lengths, "tries": p.tta.tries},

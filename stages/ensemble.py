@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fsat.core import files, params
 from fsat.core.stage import run
-from fsat.scoring import ensemble
+from fsat.scoring import ensemble, fusion
 
 
 def main() -> None:
@@ -16,8 +16,16 @@ def main() -> None:
             print(line)
     folders = {fold: folder / f"fold{fold}" for fold in sorted(p.folds.ids)}
     table = ensemble.combine({fold: files.read_parquet(path / "predictions.parquet") for fold, path in folders.items()})
-    baseline = files.read_parquet("data/baseline.parquet")
-    table = ensemble.fuse(table, baseline, weight=p.ensemble.baseline_weight)
+    baseline, weight = files.read_parquet("data/baseline.parquet"), p.ensemble.baseline_weight
+    if weight == "auto":
+        folds = files.read_csv("data/folds.csv")
+        actual = dict(zip(folds["fname"], folds["label"], strict=True))
+        weights = fusion.choose_weights(table, baseline, actual)
+        print("Weight of the baseline, chosen on held-out clips:", ", ".join(f"{w:g}" for w in weights.values()))
+    else:
+        weights = dict.fromkeys((-1, *p.folds.ids), weight)
+    files.write_json("data/fusion.json", {"test": weights[-1], "heldout": {f: weights[f] for f in sorted(p.folds.ids)}})
+    table = fusion.fuse(table, baseline, weights=weights)
     files.write_parquet("data/predictions.parquet", table)
     chosen = table[(table["stage"] == "stage2") & (table["split"] == "test")]
     labels = list(table.columns[4:])

@@ -366,8 +366,9 @@ class Tta(Section):
 class Ensemble(Section):
     """Many predictions of a clip into one."""
 
-    baseline_weight: NotNegative = Field(
-        description="weight of the baseline's log p in stage 2, where that of the networks' mean log p is 1; 0: none"
+    baseline_weight: NotNegative | Literal["auto"] = Field(
+        description="weight of the baseline's log p in stage 2, where that of the networks' mean log p is 1; 0: none; "
+        "auto: chosen on held-out clips, for the held-out clips of a fold on those of the others"
     )
 
 

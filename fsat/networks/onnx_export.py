@@ -1,17 +1,16 @@
-"""A trained network as an ONNX file whose bytes depend on the network alone."""
+"""Networks as ONNX files whose bytes depend on the network alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from fsat.core.errors import FsatError
-from fsat.networks import backend, model
+from fsat.networks import backend, embedding, model
 
 # The newest operator set that tf2onnx 1.17 writes; ONNX Runtime reads it since version 1.14.
 OPSET = 18
-OUTPUTS = ("probabilities", "embedding")
 
 
 def convert(folder: str | Path, path: str | Path) -> int:
@@ -27,39 +26,59 @@ def convert(folder: str | Path, path: str | Path) -> int:
     FsatError
         If the network cannot be loaded, or Keras does not run on TensorFlow.
     """
-    require_tensorflow()
-    backend.prepare(0)
+    prepare()
     network = model.load_network(folder)
-    Path(path).write_bytes(to_onnx(network))
+    Path(path).write_bytes(to_onnx(network, outputs=("probabilities", "embedding")))
     return int(network.get_layer("embedding").output.shape[-1])
 
 
-def require_tensorflow() -> None:
-    """Raise `FsatError` if Keras runs on another backend: the converter reads TensorFlow's graphs."""
+def convert_trunk(weights: str | Path, path: str | Path, *, backbone: str, width: float, n_mels: int) -> int:
+    """Write an audio trunk with its initial weights as an ONNX file with the one output "embedding".
+
+    Returns
+    -------
+    int
+        Length E of the embedding.
+
+    Raises
+    ------
+    FsatError
+        If the weights cannot be loaded, or Keras does not run on TensorFlow.
+    """
+    prepare()
+    trunk = model.build_trunk(backbone, width=width)
+    model.load_trunk_weights(trunk, weights)
+    Path(path).write_bytes(to_onnx(embedding.build(trunk, n_mels), outputs=("embedding",)))
+    return int(trunk.output.shape[-1])
+
+
+def prepare() -> None:
+    """Set Keras' state for a conversion; `FsatError` if it does not run on TensorFlow, whose graphs are converted."""
     if keras.backend.backend() != "tensorflow":
         raise FsatError(
             f"conversion to ONNX needs Keras on TensorFlow, not {keras.backend.backend()}: unset KERAS_BACKEND."
         )
+    backend.prepare(0)
 
 
-def to_onnx(network: keras.Model) -> bytes:
+def to_onnx(network: keras.Model, *, outputs: Sequence[str]) -> bytes:
     """Bytes of an ONNX model of a network in inference mode; equal networks give equal bytes.
 
-    Inputs "mel" (B, M, T, 1) and, for a network with components, "pca" (B, P); outputs "probabilities" (B, C) and
-    "embedding" (B, E). All are float32; B and T are free.
+    Inputs "mel" (B, M, T, 1) and, for a network with components, "pca" (B, P); outputs are those of the layers named,
+    "probabilities" (B, C) and "embedding" (B, E). All are float32; B and T are free.
     """
     import tensorflow as tf
     import tf2onnx
 
-    asked = keras.Model(network.inputs, [network.output, network.get_layer("embedding").output])
+    asked = keras.Model(network.inputs, [network.get_layer(name).output for name in outputs])
     names = [tensor.name for tensor in network.inputs]
     signature = [tf.TensorSpec(tensor.shape, tf.float32, name=tensor.name) for tensor in network.inputs]
     function = tf.function(lambda *inputs: asked(dict(zip(names, inputs, strict=True)), training=False))
     proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-    return canonical(proto).SerializeToString(deterministic=True)
+    return canonical(proto, outputs).SerializeToString(deterministic=True)
 
 
-def canonical(proto: Any) -> Any:
+def canonical(proto: Any, outputs: Sequence[str]) -> Any:
     """The same model with names and order of its nodes that follow from its graph alone.
 
     The converter names nodes by counters and orders them by hashes, so that two exports of one network differ. Here
@@ -71,7 +90,7 @@ def canonical(proto: Any) -> Any:
     made_by = {name: node for node in graph.node for name in node.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     names = {tensor.name: tensor.name.partition(":")[0] for tensor in graph.input}
-    names |= {tensor.name: name for tensor, name in zip(graph.output, OUTPUTS, strict=True)}
+    names |= {tensor.name: name for tensor, name in zip(graph.output, outputs, strict=True)}
     nodes: list[Any] = []
     initializers: list[Any] = []
     for thing in _from_outputs([tensor.name for tensor in graph.output], made_by, constants):
@@ -93,8 +112,8 @@ def canonical(proto: Any) -> Any:
         nodes.append(fresh)
     helper = onnx.helper
     inputs = [_described(tensor, names) for tensor in sorted(graph.input, key=lambda tensor: names[tensor.name])]
-    outputs = [_described(tensor, names) for tensor in graph.output]
-    fixed = helper.make_graph(nodes, "network", inputs, outputs, initializers)
+    described = [_described(tensor, names) for tensor in graph.output]
+    fixed = helper.make_graph(nodes, "network", inputs, described, initializers)
     opsets = [helper.make_opsetid("", next(entry.version for entry in proto.opset_import if not entry.domain))]
     made = helper.make_model(fixed, opset_imports=opsets, ir_version=proto.ir_version, producer_name="fsat")
     onnx.checker.check_model(made)

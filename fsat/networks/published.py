@@ -12,7 +12,7 @@ import numpy as np
 
 from fsat.core import params
 from fsat.core.errors import FsatError
-from fsat.networks import backend, efficientat, onnx_export
+from fsat.networks import efficientat, onnx_export
 
 # The front end that the published networks were trained with; presets/audioset.yaml has the same numbers.
 FRONT_END = params.Mel(
@@ -82,8 +82,8 @@ def convert(tensors: Mapping[str, np.ndarray]) -> Converted:
     FsatError
         If the tensors are not those of a published network, or Keras does not run on TensorFlow.
     """
-    onnx_export.require_tensorflow()
-    backend.prepare(0)  # nothing is drawn: all weights are loaded
+    onnx_export.prepare()
     network = build(tensors)
+    content = onnx_export.to_onnx(network, outputs=("probabilities", "embedding"))
     n_embedding = int(network.get_layer("embedding").output.shape[-1])
-    return Converted(onnx_export.to_onnx(network), width_of(tensors), network.count_params(), n_embedding)
+    return Converted(content, width_of(tensors), network.count_params(), n_embedding)

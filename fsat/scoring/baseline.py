@@ -45,8 +45,6 @@ def fit_predict(
     np.ndarray [shape=(m, len(classes)), dtype=float64]
         Probabilities.
     """
-    # scikit-learn takes about a second to import.
-    from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
     result = np.zeros((len(others), len(classes)))
@@ -57,12 +55,21 @@ def fit_predict(
     if len(seen) == 1:
         result[:, columns] = 1.0
         return result
-    # With one thread the result does not depend on the number of cores.
+    model = _fitted(features, labels, choose_penalty=choose_penalty)
     with threadpool_limits(limits=1, user_api="blas"):
-        model = _with_chosen_penalty(features, labels) if choose_penalty else LogisticRegression(C=C, max_iter=1000)
-        model.fit(features.astype(np.float64), list(labels))
         result[:, columns] = model.predict_proba(others.astype(np.float64))
     return result
+
+
+def _fitted(features: np.ndarray, labels: Sequence[str], *, choose_penalty: bool) -> Any:
+    """The regression, alone or after a scaler; with one thread, so that it does not depend on the number of cores."""
+    # scikit-learn takes about a second to import.
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        model = _with_chosen_penalty(features, labels) if choose_penalty else LogisticRegression(C=C, max_iter=1000)
+        return model.fit(features.astype(np.float64), list(labels))
 
 
 def _with_chosen_penalty(features: np.ndarray, labels: Sequence[str]) -> Any:
@@ -84,7 +91,7 @@ def _with_chosen_penalty(features: np.ndarray, labels: Sequence[str]) -> Any:
     return estimators[int(np.argmin(losses))]
 
 
-def coefficients(features: pd.DataFrame, folds: pd.DataFrame) -> dict[str, np.ndarray]:
+def coefficients(features: pd.DataFrame, folds: pd.DataFrame, *, choose_penalty: bool = False) -> dict[str, np.ndarray]:
     """The regression that predicts the test clips, as arrays for whoever has no scikit-learn (`ensemble.linear`).
 
     Parameters
@@ -93,20 +100,22 @@ def coefficients(features: pd.DataFrame, folds: pd.DataFrame) -> dict[str, np.nd
         Column fname, then k features: a row a training clip.
     folds : pd.DataFrame
         Columns fname, label: the training clips, of at least two labels.
+    choose_penalty
+        See `fit_predict`.
 
     Returns
     -------
     dict of str to np.ndarray
-        "weights" [shape=(n_labels, k), dtype=float64] and "bias" [shape=(n_labels,), dtype=float64], labels in
-        alphabetical order.
+        "weights" [shape=(n_labels, k), dtype=float64] and "bias" [shape=(n_labels,), dtype=float64], for the features
+        as they are, labels in alphabetical order.
     """
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
-
-    known = features.set_index("fname").loc[folds["fname"]].to_numpy(np.float64)
-    with threadpool_limits(limits=1, user_api="blas"):
-        model = LogisticRegression(C=C, max_iter=1000).fit(known, folds["label"].tolist())
-    weights, bias = model.coef_, model.intercept_
+    known = features.set_index("fname").loc[folds["fname"]].to_numpy()
+    model = _fitted(known, folds["label"].tolist(), choose_penalty=choose_penalty)
+    scaler, regression = model if choose_penalty else (None, model)
+    weights, bias = regression.coef_, regression.intercept_
+    if scaler is not None:
+        weights = weights / scaler.scale_
+        bias = bias - weights @ scaler.mean_
     if len(weights) == 1:  # of two labels scikit-learn keeps the second one's alone
         weights, bias = np.concatenate([0 * weights, weights]), np.concatenate([0 * bias, bias])
     return {"weights": weights, "bias": bias}

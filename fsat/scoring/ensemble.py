@@ -12,11 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 from fsat.core import files
-from fsat.core.errors import FsatError
-from fsat.scoring.names import STAGES, STATISTICS
-
-# Smallest probability of the baseline that a logarithm is taken of.
-EPSILON = 1e-7
+from fsat.scoring.names import STAGES
 
 
 def geometric_mean(log_probabilities: Sequence[np.ndarray]) -> np.ndarray:
@@ -76,54 +72,6 @@ def combine(folds: "dict[int, pd.DataFrame]") -> "pd.DataFrame":
             heldout = table[table["split"] == "heldout"]
             parts.append(_part(heldout, geometric_mean([heldout[labels].to_numpy()]), labels, fold=fold))
     return pd.concat(parts, ignore_index=True)
-
-
-def fuse(predictions: "pd.DataFrame", baseline: "pd.DataFrame", *, weight: float) -> "pd.DataFrame":
-    """Late fusion: stage 2 times the baseline's probabilities to the power of `weight`, scaled to a sum of 1 a clip.
-
-    Parameters
-    ----------
-    predictions, baseline : pd.DataFrame
-        Columns of `combine`; of the baseline the stage "statistics" is used. Its held-out clips are out of fold too, so
-        that a cross-validated score of the result is an honest one. Probabilities under `EPSILON` count as that.
-
-    Returns
-    -------
-    pd.DataFrame
-        `predictions`, those of stage 2 fused; `predictions` itself where `weight` is 0.
-
-    Raises
-    ------
-    FsatError
-        If a clip has no prediction by the baseline.
-    """
-    import pandas as pd
-
-    if weight == 0:
-        return predictions
-    keys, labels = ["split", "fold", "fname"], list(predictions.columns[4:])
-    is_stage2 = predictions["stage"] == "stage2"
-    networks = predictions.loc[is_stage2]
-    wanted = pd.MultiIndex.from_frame(networks[keys])
-    others = baseline[baseline["stage"] == STATISTICS].set_index(keys)[labels].reindex(wanted)
-    if others.isna().any(axis=None):
-        clip = others.index[others.isna().any(axis=1)][0][-1]
-        raise FsatError(f"data/baseline.parquet has no prediction of clip {clip}. Run `dvc repro`.")
-    result = predictions.copy()
-    tables = (table.to_numpy(np.float64) for table in (networks[labels], others))
-    result.loc[is_stage2, labels] = fuse_probabilities(*tables, weight=weight)
-    return result
-
-
-def fuse_probabilities(networks: np.ndarray, baseline: np.ndarray, *, weight: float) -> np.ndarray:
-    """Late fusion of probabilities (n, C); see `fuse`.
-
-    >>> fuse_probabilities(np.array([[0.5, 0.5]]), np.array([[0.9, 0.1]]), weight=0.5).round(2)
-    array([[0.75, 0.25]])
-    """
-    # A probability of 0 has no logarithm.
-    logs = [np.log(np.maximum(probabilities, EPSILON)) for probabilities in (networks, baseline)]
-    return geometric_mean([logs[0] + weight * logs[1]])
 
 
 def linear(features: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:

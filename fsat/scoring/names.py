@@ -1,8 +1,8 @@
 """Names of the models that are scored: the two networks, and the baseline they are compared with."""
 
 STAGES = ("stage1", "stage2")
-# The best feature set, and the one that is fused with stage 2.
-BASELINE, STATISTICS = "baseline", "statistics"
+# Regressions of `data/baseline.parquet`: on the best feature set, and on all features, which stage 2 is fused with.
+BASELINE, FUSED = "baseline", "fused"
 NAMES = {
     "stage2": "Stage 2: mel + PCA",
     "stage1": "Stage 1: mel only",

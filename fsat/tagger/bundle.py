@@ -5,7 +5,8 @@
     bundle.json               labels, preprocessing, networks, scores, data; sha256 of every file below
     README.md                 model card, made from the same numbers
     projection.npz            statistics -> principal components; only where a network reads components
-    baseline.npz              logistic regression on the components; only where stage 2 is fused with it
+    baseline.npz              logistic regression; only where stage 2 is fused with it
+    trunk.onnx                embedding of a whole clip; only where that regression reads it
     stage1/fold<k>.onnx       the mel networks
     stage2/fold<k>.onnx       the mel + PCA networks
 
@@ -26,7 +27,7 @@ from fsat.core.errors import FsatError
 
 FORMAT, VERSION = "fsat-bundle", 2
 STAGES = ("stage1", "stage2")
-PROJECTION, BASELINE = "projection.npz", "baseline.npz"
+PROJECTION, BASELINE, TRUNK = "projection.npz", "baseline.npz", "trunk.onnx"
 Stage = Literal["stage1", "stage2"]
 NotNegative = Annotated[StrictInt, Field(ge=0)]
 Positive = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
@@ -81,9 +82,14 @@ class Calibration(params.Section):
 
 
 class Fusion(params.Section):
-    """Late fusion of stage 2: its probabilities times the baseline's to the power of `baseline_weight`."""
+    """Late fusion of stage 2: its probabilities times the baseline's to the power of `baseline_weight`.
+
+    The baseline reads the components, after an embedding of the whole clip by the trunk with its initial weights where
+    `n_embedding` is not 0: a network with the input "mel" and the output "embedding".
+    """
 
     baseline_weight: Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
+    n_embedding: NotNegative = 0
 
 
 class Dataset(params.Section):
@@ -150,8 +156,8 @@ class Manifest(params.Section):
             raise ValueError("has a network that reads components, but no section spectral to compute them from")
         if self.fusion is not None and not ("stage2" in self.networks and self.networks["stage2"].n_components):
             raise ValueError("fuses stage 2 with a regression on components that it does not read")
-        fused = self.fusion is not None
-        if set(self.files) != set(file_names(self.networks, self.folds, projection=self.reads_components, fused=fused)):
+        names = file_names(self.networks, self.folds, projection=self.reads_components, fusion=self.fusion)
+        if set(self.files) != set(names):
             raise ValueError("lists other files than its networks and folds need")
         return self
 
@@ -172,11 +178,16 @@ def network_name(stage: str, fold: int) -> str:
 
 
 def file_names(
-    stages: Mapping[Any, Any] | Sequence[str], folds: Sequence[int], *, projection: bool, fused: bool = False
+    stages: Mapping[Any, Any] | Sequence[str], folds: Sequence[int], *, projection: bool, fusion: Fusion | None = None
 ) -> list[str]:
     """Names of the files that such a bundle holds besides `bundle.json` and the card."""
-    arrays = [*([PROJECTION] if projection else []), *([BASELINE] if fused else [])]
-    return [*arrays, *(network_name(stage, fold) for stage in stages for fold in folds)]
+    optional = {
+        PROJECTION: projection,
+        BASELINE: fusion is not None,
+        TRUNK: fusion is not None and fusion.n_embedding > 0,
+    }
+    needed = [name for name, is_needed in optional.items() if is_needed]
+    return [*needed, *(network_name(stage, fold) for stage in stages for fold in folds)]
 
 
 # Reading -----------------------------------------------------------------------------------------------------------

@@ -12,8 +12,10 @@ from fsat.tagger.bundle import (
     FORMAT,
     PROJECTION,
     STAGES,
+    TRUNK,
     VERSION,
     Bundle,
+    Fusion,
     Published,
     file_facts,
     file_names,
@@ -28,6 +30,7 @@ def write(
     *,
     models: str | Path,
     convert: Callable[[Path, Path], int],
+    convert_trunk: Callable[[Path], int],
     folds: Sequence[int],
     projection: str | Path,
     baseline: str | Path,
@@ -50,10 +53,13 @@ def write(
     convert : callable
         Writes the network of such a folder as an ONNX file and returns the length of its embedding
         (`networks.onnx_export.convert`).
+    convert_trunk : callable
+        The same for the trunk with its initial weights; called where the baseline reads more than the components.
     projection : path
         The npz of `pca.save`.
     baseline, baseline_weight
-        The npz of `baseline.coefficients`, and its weight in stage 2; without weight it is left out.
+        The npz of `baseline.coefficients`, for features [embedding, components] or [components], and its weight in
+        stage 2; without weight it is left out.
     labels : sequence of str
         In the order of the networks' outputs.
     preprocessing : mapping
@@ -88,8 +94,14 @@ def write(
     with files.atomic_folder(out) as part:
         if has_components:
             files.write_npz(part / PROJECTION, **files.read_npz(projection))  # arrays and nothing else
+        fusion = None
         if baseline_weight:
-            files.write_npz(part / BASELINE, **files.read_npz(baseline))
+            coefficients = files.read_npz(baseline)
+            files.write_npz(part / BASELINE, **coefficients)
+            n_more = coefficients["weights"].shape[1] - alike["stage2"]["network"]["n_components"]
+            fusion = Fusion(
+                baseline_weight=baseline_weight, n_embedding=convert_trunk(part / TRUNK) if n_more > 0 else 0
+            )
         n_embedding = {}
         for stage, fold in summaries:
             (part / stage).mkdir(exist_ok=True)
@@ -111,13 +123,13 @@ def write(
                 }
                 for stage, summary in alike.items()
             },
-            "fusion": {"baseline_weight": baseline_weight} if baseline_weight else None,
+            "fusion": None if fusion is None else fusion.model_dump(),
             "calibration": None,
             "select": select,
             "dataset": dict(dataset),
             "scores": dict(scores),
         }
-        names = file_names(STAGES, folds, projection=has_components, fused=bool(baseline_weight))
+        names = file_names(STAGES, folds, projection=has_components, fusion=fusion)
         written = _close(part, values, names)
     return Bundle(Path(out), written.manifest)
 

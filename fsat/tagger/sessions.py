@@ -9,7 +9,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from fsat.core.errors import FsatError
 from fsat.inputs.passes import Predictor
-from fsat.tagger.bundle import Bundle, network_name
+from fsat.tagger.bundle import TRUNK, Bundle, network_name
 
 # What ONNX Runtime raises for a file that is damaged or asks for what it does not have.
 _REFUSED = (
@@ -28,7 +28,24 @@ _ROUNDING = 1e-3
 
 def open_network(bundle: Bundle, stage: str, fold: int, *, threads: int | None) -> onnxruntime.InferenceSession:
     """Open one network; `FsatError` if its file was changed, is damaged or is another network than bundle.json says."""
-    name = network_name(stage, fold)
+    network = bundle.manifest.networks[stage]  # type: ignore[index]
+    inputs = {"pca": [None, network.n_components]} if network.n_components else {}
+    outputs = {"probabilities": [None, len(bundle.manifest.labels)], "embedding": [None, network.n_embedding]}
+    return _open(bundle, network_name(stage, fold), inputs, outputs, threads)
+
+
+def open_trunk(bundle: Bundle, n_embedding: int, *, threads: int | None) -> onnxruntime.InferenceSession:
+    """Open the network that embeds whole clips; raises as `open_network` does."""
+    return _open(bundle, TRUNK, {}, {"embedding": [None, n_embedding]}, threads)
+
+
+def _open(
+    bundle: Bundle,
+    name: str,
+    more_inputs: dict[str, list[int | None]],
+    outputs: dict[str, list[int | None]],
+    threads: int | None,
+) -> onnxruntime.InferenceSession:
     content = bundle.content(name)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
@@ -40,9 +57,7 @@ def open_network(bundle: Bundle, stage: str, fold: int, *, threads: int | None) 
     except _REFUSED as error:
         reason = " ".join(str(error).split())[:200]
         raise FsatError(f"{bundle.folder / name}: is no network that ONNX Runtime opens ({reason}).") from error
-    network, n_mels = bundle.manifest.networks[stage], bundle.manifest.preprocessing.mel.n_mels  # type: ignore[index]
-    inputs = {"mel": [None, n_mels, None, 1]} | ({"pca": [None, network.n_components]} if network.n_components else {})
-    outputs = {"probabilities": [None, len(bundle.manifest.labels)], "embedding": [None, network.n_embedding]}
+    inputs = {"mel": [None, bundle.manifest.preprocessing.mel.n_mels, None, 1]} | more_inputs
     for what, found, expected in (
         ("input", _shapes(session.get_inputs()), inputs),
         ("output", _shapes(session.get_outputs()), outputs),
@@ -77,5 +92,17 @@ def predictor(session: onnxruntime.InferenceSession, *, embeddings: bool, name: 
         if not (found[0].min() >= 0 and found[0].max() <= 1 + _ROUNDING):
             raise FsatError(f"{name}: gives outputs that are no probabilities. Make the bundle anew.")
         return np.concatenate(found, axis=1)
+
+    return predict
+
+
+def embedder(session: onnxruntime.InferenceSession, *, name: str) -> Predictor:
+    """Function of the input "mel" (B, M, T, 1) that gives the embedding (B, E); `FsatError` if it is not finite."""
+
+    def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        found: np.ndarray = session.run(["embedding"], inputs)[0]
+        if not np.isfinite(found).all():
+            raise FsatError(f"{name}: gives embeddings that are not finite. Make the bundle anew.")
+        return found
 
     return predict

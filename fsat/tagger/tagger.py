@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fsat.clips import audio
-from fsat.core import files, parallel
+from fsat.core import parallel
 from fsat.core.errors import FsatError
 from fsat.features import pca, spectral
 from fsat.inputs import batches
@@ -28,7 +28,8 @@ from fsat.inputs.passes import Passes, Predictor, log_probabilities, outputs_by_
 from fsat.scoring import ensemble
 from fsat.tagger import bundle as bundles
 from fsat.tagger import sessions
-from fsat.tagger.bundle import BASELINE, PROJECTION, Bundle
+from fsat.tagger.bundle import PROJECTION, Bundle
+from fsat.tagger.late_fusion import LateFusion
 from fsat.tagger.windows import Failed, Features, file_features, one_blas_thread, stream_features, window_features
 
 # Larger batches take more memory for the activations of a network's first layers, and are not faster.
@@ -129,8 +130,8 @@ class Tagger:
         self.passes = self._passes(lengths, tries)
         has_components = manifest.networks[self.stage].n_components > 0
         self._projection = _load_projection(opened, self.stage) if has_components else None
-        is_fused = manifest.fusion is not None and self.stage == "stage2"
-        self._baseline = _load_baseline(opened) if is_fused else None
+        fusion = manifest.fusion if self.stage == "stage2" else None
+        self._late_fusion = None if fusion is None else LateFusion(opened, fusion, threads=threads)
         self._predictors: dict[int, Predictor] = {}
         for fold in manifest.folds[:n_folds]:
             session = sessions.open_network(opened, self.stage, fold, threads=threads)
@@ -281,11 +282,8 @@ class Tagger:
             logs.append(total / n_passes)
         bar.close()
         probabilities = self._combined(logs)
-        if self._baseline is not None and examples.components is not None:
-            with one_blas_thread():
-                baseline = ensemble.linear(examples.components, *self._baseline)
-            weight = self.manifest.fusion.baseline_weight if self.manifest.fusion else 0.0
-            probabilities = ensemble.fuse_probabilities(probabilities, baseline, weight=weight)
+        if self._late_fusion is not None:
+            probabilities = self._late_fusion.fuse(probabilities, examples)
         embeddings = (features / self.n_passes).astype(np.float32)
         return [
             Tagged(clip.path, clip.start_s, clip.end_s, labels, probability, embedding if len(embedding) else None)
@@ -354,18 +352,6 @@ def _checked_hop(segment_s: float, hop_s: float | None) -> float:
     if not MIN_SEGMENT_S <= hop_s <= segment_s:
         raise FsatError(f"--hop must be between {MIN_SEGMENT_S} and {segment_s}, the length of a window. Got {hop_s}.")
     return hop_s
-
-
-def _load_baseline(bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (C, k) and bias (C,) of the regression that stage 2 is fused with, if they fit the bundle."""
-    path = bundle.verified(BASELINE)
-    arrays = files.read_npz(path)
-    n_labels, n_components = len(bundle.manifest.labels), bundle.manifest.networks["stage2"].n_components
-    shapes = {"weights": (n_labels, n_components), "bias": (n_labels,)}
-    for name, shape in shapes.items():
-        if name not in arrays or arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
-            raise FsatError(f"{path}: has no {name} of shape {shape}. Make the bundle anew: `dvc repro bundle`.")
-    return arrays["weights"], arrays["bias"]
 
 
 def _load_projection(bundle: Bundle, stage: str) -> pca.Projection:

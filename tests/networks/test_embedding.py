@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from fsat.inputs import frames
+from fsat.inputs import frames, whole_clips
 from fsat.inputs.frames import FrameStore
 from fsat.networks import efficientat, embedding, model
 from fsat.sources import torch_checkpoint
@@ -29,9 +29,9 @@ def noise(n_frames: int, n_mels: int = 64) -> np.ndarray:
 
 @pytest.mark.parametrize("n_frames", [1, 2, 31, 32, 33, 2999, 3000, 3001, 6001, 100_000])
 def test_parts_are_all_frames_in_order_and_neither_short_nor_long(n_frames: int) -> None:
-    found = embedding.parts(n_frames)
+    found = whole_clips.parts(n_frames)
     sizes = [len(part) for part in found]
-    assert min(sizes) >= 32 and max(sizes) <= embedding.LONGEST_PART and max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= 32 and max(sizes) <= whole_clips.LONGEST_PART and max(sizes) - min(sizes) <= 1
     assert set(np.concatenate(found)) == set(range(n_frames))
     if n_frames >= 32:
         np.testing.assert_array_equal(np.concatenate(found), np.arange(n_frames))
@@ -62,11 +62,11 @@ def test_an_embedding_depends_on_its_own_clip_alone() -> None:
 
 
 def test_a_long_clip_is_the_weighted_mean_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "LONGEST_PART", 100)
+    monkeypatch.setattr(whole_clips, "LONGEST_PART", 100)
     trunk = model.build_trunk("EfficientAT", width=0.4)
     clip = noise(201)
     found = embedding.embed(trunk, make_store({"long.wav": clip}), name="")[0]
-    pieces = {str(part[0]): clip[part] for part in embedding.parts(201)}
+    pieces = {str(part[0]): clip[part] for part in whole_clips.parts(201)}
     assert [len(piece) for piece in pieces.values()] == [67, 67, 67]
     np.testing.assert_allclose(found, embedding.embed(trunk, make_store(pieces), name="").mean(axis=0), rtol=1e-5)
 

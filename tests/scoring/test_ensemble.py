@@ -4,9 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from fsat.core.errors import FsatError
 from fsat.inputs.passes import log_probabilities
 from fsat.scoring import ensemble
 
@@ -101,31 +99,3 @@ def test_only_folders_of_other_folds_are_set_aside_and_none_is_lost(tmp_path: Pa
         train(2, weights)
         ensemble.set_aside_other_folds(models, [0], aside)
     assert kept() == {"fold2": "two", "fold10": "ten", "fold2.1": "other", "fold2.2": "third"}
-
-
-def predictions(stage: str, rows: list[tuple[str, int, str, float]]) -> pd.DataFrame:
-    """split, fold, fname and the probability of the first of two labels."""
-    keys = [(stage, split, fold, fname, p, 1 - p) for split, fold, fname, p in rows]
-    return pd.DataFrame(keys, columns=["stage", "split", "fold", "fname", "a", "b"])
-
-
-def test_late_fusion_multiplies_stage_2_by_the_baseline() -> None:
-    both = [predictions(stage, [("test", -1, "x", 0.5), ("heldout", 0, "y", 0.8)]) for stage in ("stage1", "stage2")]
-    networks = pd.concat(both, ignore_index=True)
-    baseline = predictions("statistics", [("heldout", 0, "y", 0.5), ("test", -1, "x", 0.9)])
-    fused = ensemble.fuse(networks, baseline, weight=0.5)
-    pd.testing.assert_frame_equal(fused[fused["stage"] == "stage1"], networks[networks["stage"] == "stage1"])
-    np.testing.assert_allclose(fused.loc[fused["stage"] == "stage2", "a"], [0.75, 0.8])  # sqrt(0.9) : sqrt(0.1) = 3 : 1
-    assert ensemble.fuse(networks, baseline, weight=0) is networks
-
-
-def test_late_fusion_of_a_label_that_the_baseline_never_saw_is_finite() -> None:
-    networks, baseline = (predictions(stage, [("test", -1, "x", 0.0)]) for stage in ("stage2", "statistics"))
-    fused = ensemble.fuse(networks, baseline, weight=1.0)
-    assert fused["a"].iloc[0] == pytest.approx(0, abs=1e-12) and fused["b"].iloc[0] == pytest.approx(1)
-
-
-def test_late_fusion_names_a_clip_without_a_baseline() -> None:
-    networks = predictions("stage2", [("test", -1, "x", 0.5)])
-    with pytest.raises(FsatError, match="clip x"):
-        ensemble.fuse(networks, predictions("statistics", [("test", -1, "y", 0.5)]), weight=0.5)

@@ -66,6 +66,7 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
     return {
         "models": tmp_path / "models",
         "convert": as_it_is,
+        "convert_trunk": lambda path: path.write_bytes(b"trunk") and 4,
         "folds": [0, 2],
         "baseline": tmp_path / "baseline.npz",
         "baseline_weight": 0.0,
@@ -271,3 +272,72 @@ def test_late_fusion_travels_and_is_checked(project: Path, tmp_path: Path) -> No
     (folder / "bundle.json").write_text(json.dumps(values))
     with pytest.raises(FsatError, match="fuses stage 2 with a regression"):
         bundle.read(folder)
+
+
+@pytest.fixture
+def with_trunk(project: Path, tmp_path: Path) -> Path:  # noqa: F811
+    """The tiny run's bundle, fused by weight 1 with a regression on embeddings alone."""
+    from fsat.networks import model, onnx_export
+
+    folder = tmp_path / "bundle"
+    shutil.copytree(project / "data" / "bundle", folder)
+    weights = np.zeros((3, 384 + 5))
+    weights[:, :384] = np.random.default_rng(0).normal(0, 0.2, (3, 384))
+    files.write_npz(folder / "baseline.npz", weights=weights, bias=np.array([0.5, 0.0, -0.5]))
+    trunk = model.build_trunk("EfficientAT", width=0.4)
+    model.save_trunk(trunk, tmp_path / "trunk.weights.h5")
+    assert (
+        onnx_export.convert_trunk(
+            tmp_path / "trunk.weights.h5", folder / "trunk.onnx", backbone="EfficientAT", width=0.4, n_mels=32
+        )
+        == 384
+    )
+
+    def fuse(values: dict[str, Any]) -> None:
+        values["fusion"] = {"baseline_weight": 1.0, "n_embedding": 384}
+        for name in ("baseline.npz", "trunk.onnx"):
+            values["files"][name] = bundle.file_facts(folder / name).model_dump()
+
+    edit(folder, fuse)
+    return folder
+
+
+def test_a_regression_on_embeddings_sees_the_whole_clip(with_trunk: Path, project: Path, tmp_path: Path) -> None:  # noqa: F811
+    from fsat.inputs import frames
+    from fsat.networks import embedding, model
+    from fsat.scoring import ensemble, fusion
+    from fsat.tagger.tagger import Tagger
+
+    plain = tmp_path / "plain"
+    shutil.copytree(with_trunk, plain)
+
+    def unfuse(values: dict[str, Any]) -> None:
+        values["fusion"] = None
+        del values["files"]["baseline.npz"], values["files"]["trunk.onnx"]
+
+    edit(plain, unfuse)
+    store = frames.open_frames(project / "data" / "mel" / "test", limits=(-80.0, 0.0))
+    trunk = model.build_trunk("EfficientAT", width=0.4)
+    model.load_trunk_weights(trunk, tmp_path / "trunk.weights.h5")
+    embeddings = embedding.embed(trunk, store, name="")
+    arrays = files.read_npz(with_trunk / "baseline.npz")
+    baseline = ensemble.linear(embeddings, arrays["weights"][:, :384], arrays["bias"])
+    paths = [project / "sounds" / name for name in store.fnames]
+    networks, fused = ([tagger(path) for path in paths] for tagger in (Tagger(plain), Tagger(with_trunk)))
+    expected = fusion.fuse_probabilities(np.stack([clip.probabilities for clip in networks]), baseline, weight=1.0)
+    np.testing.assert_allclose(np.stack([clip.probabilities for clip in fused]), expected, atol=1e-5)
+    assert np.abs(expected - np.stack([clip.probabilities for clip in networks])).max() > 0.01
+
+
+def test_a_trunk_of_another_length_or_without_finite_outputs_is_refused(with_trunk: Path, tmp_path: Path) -> None:
+    from fsat.tagger.tagger import Tagger
+
+    values = json.loads((with_trunk / "bundle.json").read_text())
+    values["fusion"]["n_embedding"] = 383
+    shutil.copytree(with_trunk, tmp_path / "other")
+    (tmp_path / "other" / "bundle.json").write_text(json.dumps(values))
+    with pytest.raises(FsatError, match=r"baseline\.npz: has no weights of shape"):
+        Tagger(tmp_path / "other")
+    (with_trunk / "trunk.onnx").unlink()
+    with pytest.raises(FsatError, match=r"trunk\.onnx: cannot be read"):
+        Tagger(with_trunk)
