@@ -298,8 +298,8 @@ def initial_weights(root: Path, path: str) -> Check:
     """Whether the network's initial weights are there, or made by a source."""
     if (root / path).is_file():
         return Check("weights", "ok", path)
-    if Path(path).as_posix() in ("data/pretrained/random.weights.h5", "data/pretrained/imagenet.weights.h5"):
-        how = "downloads" if "imagenet" in path else "makes"
+    sources = {"random": "makes", "imagenet": "downloads", "audioset": "downloads"}
+    if how := {f"data/pretrained/{name}.weights.h5": how for name, how in sources.items()}.get(Path(path).as_posix()):
         return Check("weights", "ok", f"{path} is not there yet: `dvc repro` {how} it")
     return Check("weights", "missing", f"{path} does not exist. Set model.weights to a .weights.h5 file.")
 

@@ -129,7 +129,9 @@ def test_dataset(tmp_path: Path) -> None:
 
 
 def test_initial_weights(tmp_path: Path) -> None:
-    assert doctor.initial_weights(tmp_path, "data/pretrained/imagenet.weights.h5").status == "ok"
+    for name, how in (("random", "makes"), ("imagenet", "downloads"), ("audioset", "downloads")):
+        made = doctor.initial_weights(tmp_path, f"data/pretrained/{name}.weights.h5")
+        assert made.status == "ok" and f"`dvc repro` {how} it" in made.text
     assert doctor.initial_weights(tmp_path, "mine.weights.h5").status == "missing"
     (tmp_path / "mine.weights.h5").touch()
     assert doctor.initial_weights(tmp_path, "mine.weights.h5").status == "ok"
