@@ -6,6 +6,7 @@ from pathlib import Path
 from fsat.core import files, params
 from fsat.core.stage import run
 from fsat.scoring import ensemble
+from fsat.scoring.names import STAGES
 from fsat.tagger import bundle, bundler
 
 
@@ -19,7 +20,7 @@ def main() -> None:
 
     models = Path("data/models")
     facts = files.read_json("metrics/data.json")
-    for stage in bundle.STAGES:
+    for stage in STAGES:
         aside = Path("state/other_folds/models", stage)
         for line in ensemble.set_aside_other_folds(models / stage, p.folds.ids, aside):
             print(line)

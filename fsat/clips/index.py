@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from fsat.clips import audio, layouts
-from fsat.clips.problems import listed, shown
 from fsat.core import parallel
+from fsat.core.errors import listed, shown
 
 INDEX_COLUMNS = [
     *("split", "fname", "path", "label", "usage", "verified", "freesound_id", "license"),

@@ -1,6 +1,9 @@
 """Names of the models that are scored: the two networks, and the baseline they are compared with."""
 
-STAGES = ("stage1", "stage2")
+from typing import Literal, get_args
+
+Stage = Literal["stage1", "stage2"]
+STAGES: tuple[str, ...] = get_args(Stage)
 # The best feature set, and the one that is fused with stage 2.
 BASELINE, STATISTICS = "baseline", "statistics"
 NAMES = {
