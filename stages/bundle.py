@@ -37,7 +37,7 @@ def main() -> None:
         passes={"seed": p.seed, "step": p.crop.step, "lengths": p.tta.lengths, "tries": p.tta.tries},
         select=p.train.select,
         dataset={
-            # The last part of the path alone: where data lie on this machine is nobody's business.
+            # Only the last part of the path: the bundle does not say where data lie on this machine.
             "name": Path(p.dataset.path).name,
             "synthetic": facts["synthetic"],
             "fingerprint": bundle.file_facts(Path("data/index.csv")).sha256,

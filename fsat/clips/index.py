@@ -132,7 +132,7 @@ class Duplicate:
 def duplicates(train: pd.DataFrame, test: pd.DataFrame, *, folder: str | Path | None = None) -> list[Duplicate]:
     """Find test clips that are in the training set too.
 
-    A score on such clips says less than it seems to: the model has heard the recording.
+    A score on such clips says less than it seems to: the model was trained on the recording.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a dataset, told at once."""
+"""All problems of a dataset, collected and reported in one message."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ _SHOWN = 20
 
 @dataclass
 class Problems:
-    """Everything that is wrong with a dataset, collected so that it can be told at once."""
+    """All problems of a dataset, for one message."""
 
     by_kind: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 

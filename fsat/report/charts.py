@@ -22,7 +22,7 @@ class Curve:
     kind : str
         CSS classes, e.g. ``"stage1 validation"``.
     name : str
-        Found in ``data-name``, for whoever points at it.
+        Written to ``data-name``, which the tooltip shows.
     """
 
     x: np.ndarray

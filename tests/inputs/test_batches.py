@@ -188,20 +188,20 @@ def test_shift_repeats_the_edge_frame_and_flip_reverses_the_shifted_picture() ->
 
 
 def test_erasing_fills_the_rectangle_and_nothing_else() -> None:
-    picture = np.zeros((6, 4), dtype=np.float32)
-    batches.erase_rectangle(picture, np.array([0, 0, 0, 0]), np.float32(0.9))
-    assert not picture.any()
-    batches.erase_rectangle(picture, np.array([1, 2, 3, 2]), np.float32(0.7))
+    spectrogram = np.zeros((6, 4), dtype=np.float32)
+    batches.erase_rectangle(spectrogram, np.array([0, 0, 0, 0]), np.float32(0.9))
+    assert not spectrogram.any()
+    batches.erase_rectangle(spectrogram, np.array([1, 2, 3, 2]), np.float32(0.7))
     expected = np.zeros((6, 4), dtype=np.float32)
     expected[3:5, 1:3] = np.float32(0.7)
-    np.testing.assert_array_equal(picture, expected)
+    np.testing.assert_array_equal(spectrogram, expected)
 
 
 def test_frequency_shift_repeats_the_edge_bin() -> None:
     for shift, expected in ((1, [0, 0, 1, 2]), (-2, [2, 3, 3, 3]), (0, [0, 1, 2, 3])):
-        picture = np.tile(np.arange(4, dtype=np.float32), (3, 1))
-        batches.shift_frequency(picture, shift)
-        np.testing.assert_array_equal(picture, [expected] * 3)
+        spectrogram = np.tile(np.arange(4, dtype=np.float32), (3, 1))
+        batches.shift_frequency(spectrogram, shift)
+        np.testing.assert_array_equal(spectrogram, [expected] * 3)
 
 
 # Batches
@@ -264,22 +264,22 @@ def test_a_training_batch_mixes_independently_augmented_partners(recipe_augmenta
     assert np.abs(alone.mel - batch.mel).max() > 1e-3
 
 
-def test_pictures_are_shifted_in_frequency_then_erased_then_mixed() -> None:
+def test_spectrograms_are_shifted_in_frequency_then_erased_then_mixed() -> None:
     erase = params.Erase(probability=1.0, area=(0.05, 0.3), aspect=(0.5, 2.0))
     augment = params.Augment(time_shift=0.3, frequency_shift=0.25, flip_probability=0.5, erase=erase)
     clips, n_clips, n_mels = make_examples([50] * 6, list("ababab")), 6, 8
     which, partners = np.arange(n_clips), np.roll(np.arange(n_clips), 1)
 
-    def pictures(views: batches.Views) -> np.ndarray:
+    def spectrograms(views: batches.Views) -> np.ndarray:
         drawn = views.augmentation
         assert drawn is not None and drawn.frequency_shift.any() and drawn.erase.any(axis=1).all()
         result = []
         for clip in range(n_clips):
-            picture = clips.store.scale(clips.store.frames[views.frames[clip]])
-            picture = picture[:, np.clip(np.arange(n_mels) - drawn.frequency_shift[clip], 0, n_mels - 1)]
+            spectrogram = clips.store.scale(clips.store.frames[views.frames[clip]])
+            spectrogram = spectrogram[:, np.clip(np.arange(n_mels) - drawn.frequency_shift[clip], 0, n_mels - 1)]
             top, height, left, width = drawn.erase[clip]
-            picture[left : left + width, top : top + height] = drawn.fill[clip]
-            result.append(picture.T[..., None])
+            spectrogram[left : left + width, top : top + height] = drawn.fill[clip]
+            result.append(spectrogram.T[..., None])
         return np.stack(result)
 
     draw = partial(batches.training_batch, bounds=(30, 30), step=1, augment=augment)
@@ -287,9 +287,9 @@ def test_pictures_are_shifted_in_frequency_then_erased_then_mixed() -> None:
         batch = draw(clips, which, partners, alpha=alpha, rng=rng(3))
         generator = rng(3)
         n_frames = batches.draw_length(generator, (30, 30))
-        expected = pictures(batches.draw_views(clips, which, n_frames, augment, generator))
+        expected = spectrograms(batches.draw_views(clips, which, n_frames, augment, generator))
         if alpha:
-            others = pictures(batches.draw_views(clips, partners, n_frames, augment, generator))
+            others = spectrograms(batches.draw_views(clips, partners, n_frames, augment, generator))
             weights = batches.draw_mix_weights(generator, n_clips, alpha)[:, None, None, None]
             expected = weights * expected + (1 - weights) * others
         np.testing.assert_allclose(batch.mel, expected, rtol=1e-5, atol=1e-5)
