@@ -345,6 +345,13 @@ def test_a_curve_goes_on_over_gaps_and_stays_in_its_frame() -> None:
     assert "<path" not in charts.plot(replace(plot, curves=[nothing]))
 
 
+def test_names_of_phases_that_start_close_together_stand_on_both_sides_of_their_lines() -> None:
+    lines = [(1.0, "cyclic"), (26.0, "low"), (28.0, "high")]
+    elements = charts.plot(charts.Plot([], (1, 30), (0, 1), 100, lines=lines))
+    found = re.findall(r'<text class="tick" [^>]*?(text-anchor="end")?>(\w+)</text>', elements)
+    assert [(name, bool(end)) for end, name in found] == [("cyclic", False), ("low", True), ("high", False)]
+
+
 def test_a_matrix_draws_one_cell_for_each_pair_that_occurs() -> None:
     counts = np.array([[2, 2], [0, 0]])
     elements, _, _ = charts.matrix(counts, ["a", "b"])
