@@ -1,4 +1,4 @@
-"""What every stage script shares: readable errors, a note of its wall time, a word about other library versions."""
+"""Common code of the stage scripts: readable errors, wall times, a warning about other library versions."""
 
 import errno
 import sys

@@ -1,4 +1,4 @@
-"""The report: right numbers, honest words, inert data, equal bytes. What it does in a browser: test_report_browser."""
+"""The report: its numbers and words, data without effect as markup, equal bytes. `test_browser.py` uses a browser."""
 
 import base64
 import hashlib

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundle import LABELS, RATE, ROOT, project, tone
 
@@ -137,6 +137,7 @@ def test_segments_are_windows_of_the_file(mel_tagger: Tagger, tmp_path: Path) ->
     np.testing.assert_array_equal(overlapping[2].probabilities, results[1].probabilities)
 
 
+@settings(deadline=None)  # how long an example takes says nothing on a busy machine
 @given(
     n=st.integers(0, 5_000),
     length=st.integers(1, 700),
