@@ -69,16 +69,16 @@ def batch_speed(*, runs: int = 45) -> list[Row]:
 def _affine(some: examples.Examples, row: int, n_frames: int, rng: np.random.Generator) -> np.ndarray:
     """One clip by the way of the original: crop, then shift and flip as one interpolated affine transform."""
     start, length = int(some.store.starts[row]), int(some.store.lengths[row])
-    picture = some.store.frames[start : start + length].T
+    spectrogram = some.store.frames[start : start + length].T
     if length < n_frames:
         left = int(rng.integers(n_frames - length + 1))
-        picture = np.pad(picture, ((0, 0), (left, n_frames - length - left)), mode="symmetric")
+        spectrogram = np.pad(spectrogram, ((0, 0), (left, n_frames - length - left)), mode="symmetric")
     else:
         offset = int(rng.integers(length - n_frames + 1))
-        picture = picture[:, offset : offset + n_frames]
+        spectrogram = spectrogram[:, offset : offset + n_frames]
     shift = rng.uniform(-0.6, 0.6) * n_frames
-    picture = ndimage.affine_transform(picture, np.eye(2), offset=(0, -shift), order=1, mode="nearest")
-    return picture[:, ::-1] if rng.random() < 0.5 else picture
+    spectrogram = ndimage.affine_transform(spectrogram, np.eye(2), offset=(0, -shift), order=1, mode="nearest")
+    return spectrogram[:, ::-1] if rng.random() < 0.5 else spectrogram
 
 
 def _recipe(batch_size: int) -> training.Recipe:

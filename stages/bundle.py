@@ -7,6 +7,7 @@ from pathlib import Path
 from fsat.core import files, params
 from fsat.core.stage import run
 from fsat.scoring import ensemble
+from fsat.scoring.names import STAGES
 from fsat.tagger import bundle, bundler
 
 
@@ -20,7 +21,7 @@ def main() -> None:
 
     models = Path("data/models")
     facts = files.read_json("metrics/data.json")
-    for stage in bundle.STAGES:
+    for stage in STAGES:
         aside = Path("state/other_folds/models", stage)
         for line in ensemble.set_aside_other_folds(models / stage, p.folds.ids, aside):
             print(line)
@@ -44,7 +45,7 @@ def main() -> None:
         passes={"seed": p.seed, "step": p.crop.step, "lengths": p.tta.lengths, "tries": p.tta.tries},
         select=p.train.select,
         dataset={
-            # The last part of the path alone: where data lie on this machine is nobody's business.
+            # Only the last part of the path: the bundle does not say where data lie on this machine.
             "name": Path(p.dataset.path).name,
             "synthetic": facts["synthetic"],
             "fingerprint": bundle.file_facts(Path("data/index.csv")).sha256,

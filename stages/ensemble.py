@@ -5,6 +5,7 @@ from pathlib import Path
 from fsat.core import files, params
 from fsat.core.stage import run
 from fsat.scoring import ensemble, fusion
+from fsat.scoring.names import STAGES
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
         "data/submission.csv", ensemble.submission(chosen["fname"].tolist(), chosen[labels].to_numpy(), labels)
     )
     histories = ensemble.read_histories("data/models", sorted(p.folds.ids))
-    for stage in ("stage1", "stage2"):
+    for stage in STAGES:
         files.write_csv(f"metrics/learning_curve_{stage}.csv", ensemble.learning_curve(histories, stage))
 
 

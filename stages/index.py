@@ -6,7 +6,7 @@ from fsat.core.stage import run
 
 
 def main() -> None:
-    """Check the dataset as a whole; every problem is told at once."""
+    """Check the dataset as a whole; all problems are reported in one message."""
     p = params.read("dataset")
     sources = [f"data/{name}" for name in params.Sources.model_fields]
     layouts.refuse_inside(p.dataset.path, "data", allowed=sources)

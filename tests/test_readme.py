@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import typer.main
 import yaml
+from typer.core import TyperGroup
 
 import project
 from benchmarks import __main__ as performance
@@ -70,7 +71,9 @@ def test_every_command_a_page_names_exists(page: Path) -> None:
     assert [name for name in modules if importlib.util.find_spec(name) is None] == []
     targets = set(re.findall(r"^([\w-]+):", text(ROOT / "Makefile"), flags=re.MULTILINE))
     assert set(re.findall(r"(?:`|\$ )make (?:PYTHON=\S+ )?([\w-]+)", text(page))) <= targets
-    commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    commands = set(group.commands)
     assert set(re.findall(r"(?:`|\$ |&& )fsat ([a-z]+)", text(page))) <= commands
 
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def write_networks() -> None:
     clips = examples.make_examples(store, names, labels=[], classes=LABELS, components=components)
     batch = next(batches.crop_pass(clips, bounds[1], len(names), (0, "warm")))
     for stage, n_components in (("stage1", 0), ("stage2", components.shape[1] - 1)):
-        network = {
+        network: dict[str, Any] = {
             "backbone": "MobileNetV2",
             "width": 0.35,
             "batchnorm_momentum": 0.0,
@@ -98,7 +99,7 @@ def write_networks() -> None:
             "n_components": n_components,
         }
         keras.utils.set_random_seed(5)
-        built = model.build_network(**network)  # type: ignore[arg-type]
+        built = model.build_network(**network)
         inputs = {name: value for name, value in batch.inputs.items() if name in {t.name for t in built.inputs}}
         # Running averages of real clips, or every clip would look alike.
         built(inputs, training=True)

@@ -1,4 +1,4 @@
-"""Clip file to float32 mono at a wanted rate, and what is wrong with a clip that cannot be read.
+"""Read a clip as float32 mono at a wanted rate, or say why it cannot be read.
 
 A clip is either read completely or refused with a reason: a decode error never becomes a shorter or silent example.
 """
@@ -16,10 +16,10 @@ import soxr
 
 from fsat.core.errors import FsatError
 
-# A header damaged into a rate of 1 Hz or 4 GHz would make resampling eat all memory.
+# With a damaged header that says 1 Hz or 4 GHz, resampling would use all memory.
 MIN_RATE, MAX_RATE = 1_000, 1_000_000
 MAX_SECONDS = 3_600
-# Far beyond any file, and yet the power of a spectrum stays finite in float32.
+# Larger than in any sound file; the power spectrum of such samples is still finite in float32.
 MAX_SAMPLE = 1e6
 _BLOCK_FRAMES = 1 << 18
 _MAX_CHUNKS = 1_000
@@ -44,7 +44,7 @@ class AudioError(FsatError):
     """
 
     def __init__(self, path: str, reason: str) -> None:
-        # Both go to `args`, so that the error survives the way back from a worker process.
+        # Both go to `args`, so that the error can be pickled when a worker process returns it.
         super().__init__(path, reason)
         self.path, self.reason = path, reason
 
@@ -95,9 +95,22 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
 
 
 def stream(path: str | Path, sample_rate: int) -> Iterator[np.ndarray]:
-    """Yield the samples of `load` block by block, in memory that does not grow with the clip, however long it is.
+    """Yield the samples of `load` block by block; there is no limit on the length, and memory does not grow with it.
 
-    What is wrong with a clip behind its header is found when its place is reached: the blocks before were good.
+    Parameters
+    ----------
+    path, sample_rate
+        See `load`.
+
+    Yields
+    ------
+    np.ndarray [shape=(m,), dtype=float32]
+        Consecutive samples; m varies and can be 0.
+
+    Raises
+    ------
+    AudioError
+        As `load` does. Damage behind the header is found when it is reached: the blocks yielded before it are good.
     """
     with _opened(path, max_seconds=np.inf) as sound:
         rate = sound.samplerate
@@ -116,9 +129,9 @@ def stream(path: str | Path, sample_rate: int) -> Iterator[np.ndarray]:
 
 
 def load_interval(path: str | Path, start: int, end: int, sample_rate: int) -> np.ndarray:
-    """Read samples `start` to `end`, counted at `sample_rate`; see `load`.
+    """Read samples `start` to `end` (excluded), counted at `sample_rate`; see `load`.
 
-    With ``start == end`` nothing is opened: so stands an empty signal for a test clip that cannot be read.
+    With ``start == end`` the file is not opened: a test clip that cannot be read counts as an empty signal.
     """
     if start == end:
         return np.zeros(0, dtype=np.float32)
@@ -126,7 +139,7 @@ def load_interval(path: str | Path, start: int, end: int, sample_rate: int) -> n
 
 
 def probe(path: str | Path) -> ClipInfo:
-    """Decode a whole clip block by block and say what it holds or what is wrong with it; never raises for bad audio."""
+    """Decode a whole clip block by block; a clip that cannot be used gives a `problem`, not an exception."""
     try:
         with _opened(path) as sound:
             n_frames = sum(len(block) for block in _blocks(sound, path))
@@ -141,15 +154,15 @@ def resample(x: np.ndarray, rate: int, wanted_rate: int) -> np.ndarray:
         return x
     n_wanted = int(np.ceil(len(x) * (wanted_rate / rate)))
     y = soxr.resample(x, rate, wanted_rate, quality="soxr_hq")
-    # soxr rounds the length its own way.
+    # soxr rounds the length in another way than librosa.
     return np.pad(y, (0, n_wanted - len(y))) if len(y) < n_wanted else y[:n_wanted]
 
 
 @contextmanager
 def _opened(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Iterator[soundfile.SoundFile]:
-    """Open a clip whose header is plausible and whose bytes are all there."""
+    """Open a clip after checking that its header is plausible and its file complete."""
     try:
-        # Opening a pipe or a device could wait for ever, hence the question before `open`.
+        # Opening a pipe or a device can block for ever, so the type of the file is checked first.
         mode = Path(path).stat().st_mode
         if stat.S_ISDIR(mode):
             raise AudioError(str(path), "a folder, not an audio file")
@@ -197,12 +210,12 @@ def _blocks(sound: soundfile.SoundFile, path: str | Path) -> Iterator[np.ndarray
 
 
 def _reason(error: Exception) -> str:
-    """libsndfile's own words, without the path it repeats."""
+    """The error message of libsndfile, without the path."""
     return str(getattr(error, "error_string", error)).strip().rstrip(".")
 
 
 def _check_container(stream: BinaryIO, path: str | Path) -> None:
-    """Compare the size a header announces with the bytes that are there: libsndfile reads what is left in silence."""
+    """Compare the size in a header with the size of the file: libsndfile reads a truncated file without an error."""
     head = stream.read(12)
     if not head:
         raise AudioError(str(path), "0 bytes")
@@ -215,7 +228,7 @@ def _check_container(stream: BinaryIO, path: str | Path) -> None:
 
 
 def _chunk_of_samples(stream: BinaryIO, order: Literal["little", "big"], name: bytes) -> tuple[int, int]:
-    """Bytes that the chunk `name` of a WAV or AIFF announces and has; (0, 0) if there is none."""
+    """Bytes of the chunk `name` of a WAV or AIFF: by its header, and present; (0, 0) if there is no such chunk."""
     size = stream.seek(0, 2)
     position, wide_size = 12, 0xFFFFFFFF
     for _ in range(_MAX_CHUNKS):

@@ -1,4 +1,4 @@
-"""Names of clips on disk: what counts as one, whether it can be opened, whether it stays in its dataset's folder."""
+"""Files of a dataset: which are clips, whether one can be opened, whether a path stays in the dataset's folder."""
 
 import os
 import re
@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
-# Anything else in a class folder is no clip; formats that cannot be read are listed so that they are reported.
+# Files with other suffixes are no clips. Formats that cannot be read are in the list so that they are reported.
 AUDIO_SUFFIXES = (
     *(".wav", ".wave", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"),
     *(".snd", ".caf", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".ape", ".wv"),
@@ -28,13 +28,13 @@ def inside(folder: str | Path, path: str | Path) -> bool:
 
 
 def leaves_folder(fname: str) -> bool:
-    """Whether a name is absolute or climbs, read as a POSIX or as a Windows path; NUL ends a name in C."""
+    """Whether a name, read as a POSIX or as a Windows path, is absolute or contains ``..`` or a NUL character."""
     windows = PureWindowsPath(fname)  # takes both / and \ as separators
     return ".." in windows.parts or bool(windows.root) or bool(re.match(r"[A-Za-z]:[\\/]", fname)) or "\0" in fname
 
 
 def file_problem(path: Path) -> str:
-    """What keeps a path from being opened; empty if nothing does. Pipes and devices could wait for ever."""
+    """Why a path cannot be read as a file; empty if it can. Pipes and devices are refused: opening one can block."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):  # also a name that is too long
@@ -45,12 +45,12 @@ def file_problem(path: Path) -> str:
 
 
 def is_audio(name: str) -> bool:
-    """Whether a file's name ends like that of a clip."""
+    """Whether a file name has one of the `AUDIO_SUFFIXES`; case does not matter."""
     return Path(name).suffix.lower() in AUDIO_SUFFIXES
 
 
 def files_below(folder: Path) -> Iterator[str]:
-    """Names of files below a folder, relative to it, hidden ones left out."""
+    """Names of the files below a folder, relative to it; hidden files and folders are left out."""
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:

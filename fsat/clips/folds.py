@@ -5,8 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from fsat.clips.problems import listed
-from fsat.core.errors import FsatError
+from fsat.core.errors import FsatError, listed
 
 _listed = partial(listed, limit=20)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from fsat.clips import audio, layouts
-from fsat.clips.problems import listed, shown
 from fsat.core import parallel
+from fsat.core.errors import listed, shown
 
 INDEX_COLUMNS = [
     *("split", "fname", "path", "label", "usage", "verified", "freesound_id", "license"),
@@ -132,7 +132,7 @@ class Duplicate:
 def duplicates(train: pd.DataFrame, test: pd.DataFrame, *, folder: str | Path | None = None) -> list[Duplicate]:
     """Find test clips that are in the training set too.
 
-    A score on such clips says less than it seems to: the model has heard the recording.
+    A score on such clips says less than it seems to: the model was trained on the recording.
 
     Parameters
     ----------

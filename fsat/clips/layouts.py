@@ -27,8 +27,8 @@ from pathlib import Path
 import pandas as pd
 
 from fsat.clips.clip_files import file_problem, files_below, inside, is_audio, leaves_folder
-from fsat.clips.problems import Problems, listed, shown
-from fsat.core.errors import FsatError
+from fsat.clips.problems import Problems
+from fsat.core.errors import FsatError, listed, shown
 
 COLUMNS = [
     "split",

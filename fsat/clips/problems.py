@@ -1,17 +1,16 @@
-"""Everything that is wrong with a dataset, told at once, and how names from it are printed."""
+"""All problems of a dataset, collected and reported in one message."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fsat.core.errors import FsatError
+from fsat.core.errors import FsatError, shown
 
 _SHOWN = 20
 
 
 @dataclass
 class Problems:
-    """Everything that is wrong with a dataset, collected so that it can be told at once."""
+    """All problems of a dataset, for one message."""
 
     by_kind: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
@@ -34,15 +33,3 @@ class Problems:
             if len(items) > _SHOWN:
                 lines.append(f"    ... and {len(items) - _SHOWN} more")
         raise FsatError("\n".join(lines))
-
-
-def shown(text: str) -> str:
-    """Text as it can be printed: bytes of a file name that are no UTF-8 are shown as ``?``."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def listed(items: Iterable[object], *, limit: int = 5) -> str:
-    """``a, b, c and 7 more``."""
-    names = [shown(str(item)) for item in items]
-    rest = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")

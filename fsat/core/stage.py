@@ -1,4 +1,4 @@
-"""What every stage script shares: readable errors, a note of its wall time, a word about other library versions."""
+"""Common code of the stage scripts: readable errors, wall times, a warning about other library versions."""
 
 import errno
 import sys
@@ -19,7 +19,7 @@ def run(main: Callable[..., None]) -> None:
     """Call ``main(*command line arguments)`` of a stage script.
 
     A problem the user can mend ends the process with its message and exit code 1, without a traceback. The wall time
-    goes to `logs/times.csv`, which git and DVC ignore: no clock may reach an output.
+    goes to `logs/times.csv`, which git and DVC ignore: outputs contain no times.
     """
     name = "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     _say_other_versions(Path("versions.yaml"))

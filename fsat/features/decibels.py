@@ -6,7 +6,7 @@ Both are the defaults of `librosa.power_to_db`.
 import numpy as np
 
 AMIN = 1e-10  # power that stands for silence: -100 dB
-TOP_DB = 80.0
+TOP_DB = 80.0  # quieter than this below a clip's maximum is cut off
 
 
 def power_to_db(power: np.ndarray) -> np.ndarray:

@@ -214,7 +214,7 @@ def _decimated(parts: Iterable[np.ndarray], factor: int, n: int) -> np.ndarray:
     y = np.zeros(-(-n // factor), dtype=np.float32)
     done = 0
     for chunk in parts if factor == 1 else _resampled(parts, factor):
-        fitting = chunk[: len(y) - done]  # soxr rounds the length its own way
+        fitting = chunk[: len(y) - done]  # soxr may return a sample more or less
         y[done : done + len(fitting)] = fitting
         done += len(fitting)
     return y

@@ -14,9 +14,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from fsat.clips import audio
 from fsat.core.params import Mel
 from fsat.features import filters
-from fsat.features.decibels import AMIN
+from fsat.features.decibels import AMIN, TOP_DB
 
-TOP_DB = 80.0  # quieter than this below a clip's maximum is cut off
 LOG_OFFSET = 1e-5  # power that is added before a natural logarithm
 _BLOCK_FRAMES = 64  # frames of one block stay in the processor's cache
 # Rounding in a float32 FFT reaches 1e-3 dB only in bands weaker than this share of the loudest band of their frame.

@@ -20,11 +20,11 @@ class Projection:
     Attributes
     ----------
     mean, scale : np.ndarray [shape=(d,), dtype=float64]
-        Of each statistic over the training clips; scale is 1 for a constant one.
+        Mean and standard deviation of each statistic over the training clips; the scale of a constant one is 1.
     center : np.ndarray [shape=(d,), dtype=float64]
-        Mean of the standardised statistics (0 but for rounding).
+        Mean of the standardised statistics, which is 0 except for rounding.
     components : np.ndarray [shape=(k, d), dtype=float64]
-        Rows of unit length, by falling variance; the largest entry of each is positive.
+        Rows of unit length, in order of decreasing variance; the largest entry of each is positive.
     columns : list of str, length d
         Names of the statistics.
     """
@@ -37,9 +37,9 @@ class Projection:
 
 
 def fit(statistics: "pd.DataFrame", *, n_components: int) -> tuple[Projection, np.ndarray]:
-    """Fit ``make_pipeline(StandardScaler(), PCA(k))`` with k = `n_components`, or what the data allow if that is less.
+    """Fit ``make_pipeline(StandardScaler(), PCA(k))``; k is `n_components`, or the rank of the data if that is less.
 
-    n clips span at most n - 1 directions, fewer if some are equal; directions without variance are left out.
+    n clips have a rank of at most n - 1, and a lower one if some are equal.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def fit(statistics: "pd.DataFrame", *, n_components: int) -> tuple[Projection, n
 
 
 def project(statistics: "pd.DataFrame", projection: Projection) -> np.ndarray:
-    """Principal components of clips, those fitted on or new ones.
+    """Principal components of any clips, whether the projection was fitted on them or not.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def project_rows(values: np.ndarray, projection: Projection) -> np.ndarray:
 
 
 def save(path: str | Path, projection: Projection) -> None:
-    """Write a projection as npz of plain arrays."""
+    """Write a projection as an npz file of plain arrays."""
     files.write_npz(
         path,
         mean=projection.mean,
@@ -129,7 +129,7 @@ def save(path: str | Path, projection: Projection) -> None:
 
 
 def load(path: str | Path) -> Projection:
-    """Read what `save` wrote; `FsatError` if it is missing, broken or of another kind."""
+    """Read what `save` wrote; `FsatError` if the file is missing, damaged or no projection."""
     arrays = files.read_npz(path)
     try:
         mean, scale, center, components = (arrays[name] for name in ("mean", "scale", "center", "components"))

@@ -1,4 +1,4 @@
-"""The passes of test-time augmentation: which spans of the clips a network sees, and what it says in each."""
+"""The passes of test-time augmentation: which spans of the clips a network sees, and its outputs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where a backend of Keras has to be spoken to by name: determinism, Adam in one kernel, steps that compile once.
+"""Backend-specific code: determinism, Adam in one kernel, training and prediction steps that compile once.
 
 A network here sees hundreds of lengths T. Keras' own functions compile anew for the first two of them; on TensorFlow
 a signature with free dimensions compiles once. On other backends Keras' functions are used as they are.

@@ -22,7 +22,7 @@ class Curve:
     kind : str
         CSS classes, e.g. ``"stage1 validation"``.
     name : str
-        Found in ``data-name``, for whoever points at it.
+        Written to ``data-name``, which the tooltip shows.
     """
 
     x: np.ndarray
@@ -63,6 +63,10 @@ class Plot:
     percent: bool = False
 
 
+# Percent of a chart's width that the name of a phase can take on a phone.
+_NARROW = 14
+
+
 def plot(chart: Plot) -> Markup:
     """Inner elements of a fluid chart; put them into an ``svg`` with ``overflow: visible`` and room at the left."""
     parts = []
@@ -73,11 +77,14 @@ def plot(chart: Plot) -> Markup:
     for tick in chart.x_ticks:
         below = f'x="{_x(chart, tick):.2f}%" y="{chart.height + 18}" text-anchor="middle"'
         parts.append(f'<text class="tick" {below}>{tick:g}</text>')
+    named = [_x(chart, x) for x, text in chart.lines if text]
     for x, text in chart.lines:
         at = _x(chart, x)
         parts.append(f'<line class="phase" x1="{at:.2f}%" x2="{at:.2f}%" y1="-4" y2="{chart.height}"/>')
         if text:
-            parts.append(f'<text class="tick" x="{at:.2f}%" y="-9" dx="-3">{escape(text)}</text>')
+            # On a narrow screen two names that start close together would overlap: the first one ends at its line.
+            side = 'dx="3" text-anchor="end"' if any(0 < other - at < _NARROW for other in named) else 'dx="-3"'
+            parts.append(f'<text class="tick" x="{at:.2f}%" y="-9" {side}>{escape(text)}</text>')
     parts.append(
         f'<svg width="100%" height="{chart.height}" viewBox="0 0 1000 {chart.height}" preserveAspectRatio="none" '
         'overflow="visible">'

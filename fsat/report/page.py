@@ -1,6 +1,6 @@
 """One run as one page: `build` turns the tables of a run into a self-contained HTML file and a few PNG figures.
 
-The page needs no network and holds no clock: the same run gives the same bytes. Text that comes from a dataset (names,
+The page needs no network and holds no times: the same run gives the same bytes. Text that comes from a dataset (names,
 labels, licences) is data: Jinja escapes it, the JSON block is escaped by ``tojson``, and the page's content security
 policy names the one script that may run by its hash.
 """

@@ -1,4 +1,4 @@
-"""Figures of a run as PNG files, for GitHub and slides; drawn by Matplotlib with the font it brings along."""
+"""Figures of a run as PNG files, for GitHub and slides; drawn by Matplotlib with its own font."""
 
 import io
 import warnings

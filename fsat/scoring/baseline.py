@@ -92,7 +92,7 @@ def _with_chosen_penalty(features: np.ndarray, labels: Sequence[str]) -> Any:
 
 
 def coefficients(features: pd.DataFrame, folds: pd.DataFrame, *, choose_penalty: bool = False) -> dict[str, np.ndarray]:
-    """The regression that predicts the test clips, as arrays for whoever has no scikit-learn (`ensemble.linear`).
+    """The regression that predicts the test clips, as arrays that need no scikit-learn (`ensemble.linear`).
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fsat.core.errors import FsatError
+from fsat.core.errors import FsatError, listed
 
 # --- scores of probabilities -----------------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ def score_submission(submission: pd.DataFrame, truth: pd.DataFrame, *, k: int = 
             raise FsatError(f"{name}: no column {' and '.join(missing_columns)} (found: {', '.join(table.columns)}).")
         twice = sorted(set(table.loc[table["fname"].duplicated(), "fname"]))
         if twice:
-            raise FsatError(f"{name}: {_listed(twice)} listed more than once. Keep one row for each clip.")
+            raise FsatError(f"{name}: {listed(twice, limit=10)} listed more than once. Keep one row for each clip.")
     usage = truth["usage"].str.lower() if "usage" in truth else pd.Series("", index=truth.index)
     is_scoring = ~truth["label"].isin(["", "None"]) & (usage != "ignored")
     scoring = truth[is_scoring]
@@ -183,7 +183,7 @@ def score_submission(submission: pd.DataFrame, truth: pd.DataFrame, *, k: int = 
     guesses = dict(zip(submission["fname"], submission["label"], strict=True))
     missing = [fname for fname in scoring["fname"] if fname not in guesses]
     if missing:
-        raise FsatError(f"submission: {len(missing)} of {len(scoring)} clips have no row: {_listed(missing)}.")
+        raise FsatError(f"submission: {len(missing)} of {len(scoring)} clips have no row: {listed(missing, limit=10)}.")
     notes: list[str] = []
     labels = _spell(guesses, sorted(set(scoring["label"])), notes)
     lines = [[labels[word] for word in guesses[fname].split()] for fname in scoring["fname"]]
@@ -221,13 +221,8 @@ def _spell(guesses: dict[str, str], labels: list[str], notes: list[str]) -> dict
             meaning[word] = word
             unknown.append(word)
     if unknown:
-        notes.append(f"{len(unknown)} labels that the truth does not have score nothing: {_listed(unknown)}")
+        notes.append(f"{len(unknown)} labels that the truth does not have score nothing: {listed(unknown, limit=10)}")
     return meaning
-
-
-def _listed(items: list[str], limit: int = 10) -> str:
-    rest = len(items) - limit
-    return ", ".join(items[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _read_table(path: str | Path) -> pd.DataFrame:

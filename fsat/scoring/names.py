@@ -1,6 +1,9 @@
 """Names of the models that are scored: the two networks, and the baseline they are compared with."""
 
-STAGES = ("stage1", "stage2")
+from typing import Literal, get_args
+
+Stage = Literal["stage1", "stage2"]
+STAGES: tuple[str, ...] = get_args(Stage)
 # Regressions of `data/baseline.parquet`: on the best feature set, and on all features, which stage 2 is fused with.
 BASELINE, FUSED = "baseline", "fused"
 NAMES = {

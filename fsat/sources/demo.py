@@ -1,12 +1,12 @@
 """The demo dataset: a deterministic miniature of FSDKaggle2018, synthesised with NumPy.
 
-It has the folders, files, columns and 41 labels of the published dataset, and a few hundred clips of about a second
-that take no download and no licence. Every label has a `Recipe` of its own in the table `RECIPES`; every clip draws
-its own numbers from the ranges of its label's recipe. The sounds are cartoons of what their labels name, and a score
-on them says that the pipeline works, not how well it tags real sound.
+It has the folders, files, columns and 41 labels of the published dataset, and a few hundred clips of about a second.
+They need no download and no licence. The table `RECIPES` has a `Recipe` for every label; every clip draws its own
+numbers from the ranges of its label's recipe. The sounds only resemble what their labels name: a score on them shows
+that the pipeline works, not how well it tags real sounds.
 
-How to read this module: `RECIPES` says what each label sounds like, `sound` makes one such sound, `record` puts it
-into silence at some level as a microphone would, `write_dataset` writes the folders and tables.
+How to read this module: `RECIPES` says what each label sounds like, `sound` synthesises one such sound, `record` adds
+background noise, a level and silence around it, `write_dataset` writes the folders and tables.
 """
 
 import wave
@@ -21,13 +21,13 @@ import pandas as pd
 from fsat.core import files, seeds
 from fsat.core.errors import FsatError
 
-# A file that `index` knows: every score on these clips is marked as synthetic, wherever the folder lies.
+# `index` looks for this file; scores on a dataset that has it are marked as synthetic, whatever its path.
 SYNTHETIC_MARK = "SYNTHETIC.txt"
 SAMPLE_RATE = 44_100
 LICENSE = "Creative Commons 0"
 SECONDS = (0.35, 0.9)  # length of a sound without the silence around it
-BACKGROUND_DB = (35.0, 55.0)  # how far the background noise lies below the sound
-# This share of the clips sounds like another label of its family: what keeps the demo from being trivial.
+BACKGROUND_DB = (35.0, 55.0)  # level of the background noise below that of the sound
+# Share of the clips that sound like another label of the same family, so that the demo is not trivial.
 LOOKALIKE_SHARE = 0.2
 
 Range = tuple[float, float]
@@ -45,10 +45,10 @@ RINGER = (1.0, 1.22)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a label sounds: one or more events, each a tone, a band of noise or both, under one envelope.
+    """How a label sounds: one or more events, each a tone, a band of noise or both, with one envelope.
 
-    A pair is a range; each clip draws from it, frequencies and times on a logarithmic scale. No two
-    labels differ by the direction of time alone, because training reverses clips.
+    A pair is a range that each clip draws from, on a logarithmic scale. No two labels differ by the direction of time
+    alone, because training reverses clips.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ RECIPES: dict[str, Recipe] = {
     "Applause": Recipe(noise_hz=(700, 4000), rate_hz=(25, 40), regular=False, decay_s=(0.05, 0.08)),
     "Tearing": Recipe(noise_hz=(2000, 10000), tremolo=0.6, tremolo_hz=(20, 30)),
     "Microwave_oven": Recipe(pitch_hz=(100, 120), tilt_db=9, noise_hz=(1000, 3000), noise_db=-10),
-    # A stroke or two that ring
+    # One or two strokes with a long decay
     "Acoustic_guitar": Recipe(pitch_hz=(150, 240), tilt_db=6, rate_hz=(2, 3), decay_s=(0.8, 1.4)),
     "Bass_drum": Recipe(
         pitch_hz=(50, 75), partials=PURE, noise_hz=(40, 200), noise_db=-8, rate_hz=(2, 3), decay_s=(0.25, 0.4)
@@ -155,7 +155,7 @@ RECIPES: dict[str, Recipe] = {
 }  # fmt: skip
 LABELS = tuple(sorted(RECIPES))
 
-# Labels that one may take for another.
+# Labels that sound alike.
 FAMILIES = (
     ("Bus", "Cello", "Double_bass"),
     ("Bass_drum", "Drawer_open_or_close", "Fireworks"),
@@ -235,7 +235,7 @@ def _event(recipe: Recipe, rng: np.random.Generator, *, n: int, pitch_hz: float,
 
 
 def _tone(recipe: Recipe, rng: np.random.Generator, *, seconds: np.ndarray, pitch_hz: float) -> np.ndarray:
-    """Sum of partials below 16 kHz, root mean square 1, at a pitch that may bend and waver."""
+    """Sum of partials below 16 kHz, root mean square 1; the pitch may bend and have vibrato."""
     n = len(seconds)
     octaves = recipe.bend_octaves * np.sin(np.pi * np.arange(n) / max(n, 1))
     if recipe.vibrato_octaves:
@@ -265,7 +265,7 @@ def _coloured_noise(rng: np.random.Generator, *, n: int, gain_db: np.ndarray) ->
 
 
 def _frequencies_hz(n: int) -> np.ndarray:
-    """Frequencies of a Fourier transform of n samples, padded to a power of two for speed; the lowest count as 20."""
+    """Frequencies of a Fourier transform of n samples, padded to a power of two for speed; those under 20 are 20."""
     return np.maximum(np.fft.rfftfreq(_padded(n), 1 / SAMPLE_RATE), 20.0)
 
 
@@ -274,13 +274,13 @@ def _padded(n: int) -> int:
 
 
 def _normalise(signal: np.ndarray) -> np.ndarray:
-    """Scale to root mean square 1; silence stays silence."""
+    """Scale to root mean square 1; a silent signal stays silent."""
     level = float(np.sqrt(np.mean(signal**2))) if len(signal) else 0.0
     return signal / level if level > 0 else signal
 
 
 def record(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Put a sound into silence as a microphone would: colouring, background noise, some level.
+    """Simulate a recording: colour the sound, add background noise, set a level, put silence before and after it.
 
     Parameters
     ----------
@@ -307,7 +307,7 @@ def record(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def clip(label: str, rng: np.random.Generator, *, seconds: float | None = None) -> np.ndarray:
-    """One clip of a label; now and then it sounds like another label of the same family.
+    """One clip of a label; a share of `LOOKALIKE_SHARE` sounds like another label of the same family.
 
     Parameters
     ----------
@@ -331,8 +331,8 @@ def _family(label: str) -> tuple[str, ...]:
 def write_dataset(folder: str | Path, *, clips_per_class: int, seed: int) -> None:
     """Write the dataset in the layout of the published zips.
 
-    ``clips_per_class`` training clips a label, a third as many test clips (rounded down, one more for every second
-    label), and the five awkward test clips of `_awkward_clips`.
+    Each label has `clips_per_class` training clips and a third as many test clips (rounded down; every second label
+    has one more). The five test clips of `_awkward_clips` come on top.
 
     Raises
     ------
@@ -371,10 +371,10 @@ def write_dataset(folder: str | Path, *, clips_per_class: int, seed: int) -> Non
 
 
 def _awkward_clips(folder: Path, *, seed: int) -> list[dict[str, Any]]:
-    """Write test clips a pipeline has to survive; return their rows.
+    """Write test clips that are hard to handle; return their rows.
 
-    The file of 0 bytes and the silent one are not scored: they have label "None" and usage "Ignored", as such clips
-    have in Kaggle's own test table, but stand in the table of scoring clips so that `index` meets them.
+    The file of 0 bytes and the silent one are not scored: they have label "None" and usage "Ignored", as in Kaggle's
+    own test table. They are in the table of scoring clips so that `index` checks them.
     """
     rows = []
 
@@ -414,7 +414,7 @@ def _write_table(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> 
 def _write_wav(path: Path, signal: np.ndarray, *, sample_rate: int = SAMPLE_RATE, bits: int = 16) -> None:
     """Write a signal in [-1, 1], (n,) or (n, channels), as integer PCM.
 
-    The samples are rounded to integers, so that the last bits of the arithmetic, in which processors differ, are lost.
+    The samples are rounded to integers, which removes the last bits, in which processors differ.
     """
     full_scale = 2 ** (bits - 1)
     integers = np.clip(np.round(signal * full_scale), -full_scale, full_scale - 1).astype("<i4")

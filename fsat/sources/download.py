@@ -1,7 +1,7 @@
-"""Archives from the network: resumed downloads, checksums before anything is opened, unpacking that trusts no name.
+"""Download archives, check their checksums, and unpack them without trusting the names inside.
 
-What a run downloaded is kept, so that a broken connection costs only what was missing, and so that a later run
-unpacks again without downloading again.
+Downloads are kept: after a broken connection only the missing bytes are fetched, and a later run can unpack an archive
+without downloading it again.
 """
 
 import hashlib
@@ -29,16 +29,16 @@ from fsat.core.errors import FsatError
 
 _CHUNK_BYTES = 1 << 20
 _LOG_INTERVAL_S = 15.0
-# Wav files and tables never shrink by more; a file that does was made to fill a disk.
+# Sounds and tables compress less than this; an archive that compresses more was made to fill a disk.
 _LARGEST_RATIO = 100
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-# An address that answers so will answer so again.
+# HTTP status codes after which another attempt is pointless.
 _FINAL_STATUS = {400, 401, 403, 404, 405, 410, 451}
 
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset on a server: one zip a part, each holding one folder named as the zip."""
+    """A dataset on a server: one zip for each part, which holds one folder with the name of the zip."""
 
     name: str
     parts: tuple[str, ...]
@@ -68,25 +68,25 @@ FSDKAGGLE2018 = Source(
 def fetch_dataset(
     source: Source, out: str | Path, *, base_url: str, md5: Mapping[str, str], kept: str | Path, wait_s: float = 5.0
 ) -> None:
-    """Download, check and unpack all parts; `out` appears when everything is there.
+    """Download, check and unpack all parts; `out` appears when it is complete.
 
     Parameters
     ----------
     out : path
-        Folder to make: one folder a part below it. One that exists is replaced.
+        Folder to write, with one folder a part below it. An existing one is replaced.
     base_url : str
         The files are ``<base_url>/<name>.<part>.zip?download=1``.
     md5 : mapping of part to checksum
     kept : path
-        Folder for partial and finished downloads. They are not removed: what is there is not downloaded again.
+        Folder for partial and finished downloads. They stay there and are not downloaded again.
     wait_s : float
-        Before the second attempt after a broken connection; doubled for each one after it.
+        Pause before the second attempt after a broken connection; doubled for each further attempt.
 
     Raises
     ------
     FsatError
-        If a file cannot be had, has another checksum, or is no zip that can be unpacked safely; or if another process
-        is downloading there.
+        If a file cannot be downloaded, has another checksum, or cannot be unpacked safely; or if another process is
+        downloading into `kept`.
     OSError
         If the disk is full. Nothing incomplete is left under a final name.
     """
@@ -127,23 +127,23 @@ def fetch(
     attempts: int = 5,
     wait_s: float = 5.0,
 ) -> Path:
-    """Make sure that `path` is the file at `url`, with this checksum, and return it.
+    """Download `url` to `path`, compare the checksum, and return `path`.
 
-    A finished file with the right checksum is kept; one with another is downloaded again. A partial download is
-    ``<path>.part`` and is continued where the server can do so (HTTP Range), else begun anew.
+    A file that is there with the right checksum is kept; with another checksum it is downloaded again. A partial
+    download is ``<path>.part``. It is continued if the server supports HTTP Range, and started again otherwise.
 
     Parameters
     ----------
     md5, sha256 : str
         The checksum, one of the two.
     attempts : int
-        So many in a row that bring nothing new are the end.
+        Give up after this many attempts in a row without new bytes.
 
     Raises
     ------
     FsatError
-        If the address is not allowed or answers with an error, if the connection keeps breaking, or if the checksum
-        differs. In the last case the file stays, so that a corrected checksum needs no second download.
+        If the address is not allowed, the server answers with an error, the connection keeps breaking, or the checksum
+        differs. In the last case the file stays: with a corrected checksum it need not be downloaded again.
     """
     _check_address(url)
     kind, expected = ("sha256", sha256) if sha256 else ("md5", md5)
@@ -179,7 +179,7 @@ def _check_address(url: str) -> None:
 
 
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirection must not lead where a first address could not."""
+    """Checks the address of every redirection as the first address is checked."""
 
     def redirect_request(self, *args: Any, **kwargs: Any) -> urllib.request.Request | None:
         request = super().redirect_request(*args, **kwargs)
@@ -189,18 +189,18 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
 
 
 class _BrokenError(Exception):
-    """The connection, not the disk, failed; another attempt may succeed."""
+    """The connection failed (not the disk); another attempt may succeed."""
 
 
 def _download(url: str, part: Path, *, attempts: int, wait_s: float) -> None:
-    """Bring `part` to its full length, over as many connections as bring something new."""
+    """Complete `part` over several connections; `attempts` in a row without new bytes end it with an `FsatError`."""
     furthest = _size(part)
     failures = 0
     while True:
         try:
             _continue(url, part)
         except _BrokenError as error:
-            # A server without Range begins anew each time: only what no attempt had before is something new.
+            # A server without Range starts from the first byte each time: only bytes past the furthest are new.
             failures = 1 if _size(part) > furthest else failures + 1
             furthest = max(furthest, _size(part))
             if failures >= attempts:
@@ -259,7 +259,7 @@ def _continue(url: str, part: Path) -> None:
 
 
 def _end_of_range(error: urllib.error.HTTPError, part: Path, start: int) -> None:
-    """Accept a partial file as whole if the server says that its length is all there is; else drop it."""
+    """Accept a partial file as complete if its length is the total that the server gives; delete it otherwise."""
     total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range") or "")
     if total and int(total[1]) == start:
         return
@@ -277,7 +277,7 @@ def _check_space(part: Path, total: int | None) -> None:
 
 
 def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """The body in chunks. Errors of the connection become `_BrokenError`; those of the disk arise elsewhere."""
+    """The body in chunks; an error of the connection becomes `_BrokenError`."""
     while True:
         try:
             chunk = response.read(_CHUNK_BYTES)
@@ -289,7 +289,7 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
 
 
 def _bar(desc: str, *, start: int, total: int | None) -> "tqdm[Any]":
-    """A bar on a terminal; in a log file one line now and then."""
+    """A progress bar on a terminal; a line every 15 s in a log file."""
     log = not sys.stderr.isatty()
     line = "{desc}: {n_fmt}B of {total_fmt}B, {elapsed} passed, {remaining} left\n" if log else None
     return tqdm(
@@ -311,9 +311,9 @@ def unpack(path: Path, folder: Path, *, top: str) -> None:
     Raises
     ------
     FsatError
-        Before anything is written: if it is no zip, a member's name leads elsewhere (absolute, with ``..``, outside
-        `top`), a member is a link or encrypted or there twice, or there is no room for what the zip's directory
-        promises. No member writes more than the directory says. On the way: if a member is damaged.
+        Before anything is written, if the file is no zip; if a member has a name outside `top` (absolute or with
+        ``..``), is a link, is encrypted or occurs twice; or if the disk has no room for the sizes in the zip's
+        directory, which no member can exceed. During unpacking, if a member is damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -334,7 +334,7 @@ def unpack(path: Path, folder: Path, *, top: str) -> None:
 
 
 def _checked_members(archive: zipfile.ZipFile, path: Path, top: str) -> list[zipfile.ZipInfo]:
-    """The files of an archive, all of which are safe to write."""
+    """The files of an archive, after checking that all are safe to write."""
     members = []
     seen = set()
     for member in archive.infolist():

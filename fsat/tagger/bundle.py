@@ -24,11 +24,10 @@ from pydantic import Field, StrictInt, ValidationError, model_validator
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
+from fsat.scoring.names import Stage
 
 FORMAT, VERSION = "fsat-bundle", 2
-STAGES = ("stage1", "stage2")
 PROJECTION, BASELINE, TRUNK = "projection.npz", "baseline.npz", "trunk.onnx"
-Stage = Literal["stage1", "stage2"]
 NotNegative = Annotated[StrictInt, Field(ge=0)]
 Positive = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
+from fsat.scoring.names import STAGES
 from fsat.tagger.bundle import (
     BASELINE,
     FORMAT,
     PROJECTION,
-    STAGES,
     TRUNK,
     VERSION,
     Bundle,

@@ -1,4 +1,4 @@
-"""A bundle's networks in ONNX Runtime: opened from checked bytes, and checked themselves before they are asked."""
+"""A bundle's networks in ONNX Runtime: opened from bytes with the right checksum; inputs and outputs are checked."""
 
 from collections.abc import Sequence
 from typing import Any

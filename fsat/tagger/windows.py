@@ -1,4 +1,4 @@
-"""Sound files to what networks read of them: whole files, or windows of a file that is read as a stream."""
+"""From sound files to the inputs of networks: whole files, or windows of a file that is read as a stream."""
 
 import threading
 from collections.abc import Iterable, Iterator

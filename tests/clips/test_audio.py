@@ -263,7 +263,7 @@ def test_interval_is_cut_after_resampling(tmp_path: Path) -> None:
 
 def test_empty_interval_opens_no_file() -> None:
     x = audio.load_interval("no/such/clip.wav", 0, 0, RATE)
-    assert (x.shape, x.dtype) == ((0,), np.float32)
+    assert x.shape == (0,) and x.dtype == np.float32
 
 
 def test_resample_equals_librosa() -> None:

@@ -1,6 +1,7 @@
 """Files appear whole or not at all, equal content gives equal bytes, and nothing is unpickled."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reader", [files.read_npz, files.read_csv, files.read_json, files.read_parquet])
-def test_a_pickle_in_place_of_a_file_is_refused_unopened(reader, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_pickle_in_place_of_a_file_is_refused_unopened(reader: Callable[[Path], object], tmp_path: Path) -> None:
     path, trap = tmp_path / "file", tmp_path / "sprung"
     path.write_bytes(hostile_pickle(trap))
     with pytest.raises(FsatError, match="cannot be read"):
@@ -85,6 +86,6 @@ def test_a_pickle_in_place_of_a_file_is_refused_unopened(reader, tmp_path: Path)
 
 
 @pytest.mark.parametrize("reader", [files.read_npz, files.read_csv, files.read_json, files.read_parquet])
-def test_a_missing_file_names_the_next_command(reader, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_missing_file_names_the_next_command(reader: Callable[[Path], object], tmp_path: Path) -> None:
     with pytest.raises(FsatError, match="dvc repro"):
         reader(tmp_path / "nothing")

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ def test_a_slow_consumer_is_not_run_away_from(tmp_path: Path) -> None:
 def test_a_consumer_may_stop_early() -> None:
     results = parallel.map_clips(slow_square, range(300), desc="test", jobs=2)
     assert next(results) == 0
-    results.close()  # type: ignore[attr-defined]
+    assert isinstance(results, Generator)
+    results.close()
     assert list(parallel.map_clips(slow_square, range(3), desc="test", jobs=2)) == [0, 1, 4]
 
 

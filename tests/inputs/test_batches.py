@@ -1,5 +1,8 @@
 """Crop, augmentation and mixup: exact where there is a rule, distributions (5 sigma) where there is chance."""
 
+from collections.abc import Iterator
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -140,7 +143,7 @@ def test_rectangles_follow_the_distribution_of_those_that_fit(n_frames: int) -> 
     assert (left >= 0).all() and (left + width <= n_frames).all()
     # The same rejection, written with plain loops and another generator.
     plain = np.random.default_rng(99)
-    areas = []
+    areas: list[float] = []
     tries = fits = 0
     while len(areas) < 4000:
         tries += 1
@@ -185,20 +188,20 @@ def test_shift_repeats_the_edge_frame_and_flip_reverses_the_shifted_picture() ->
 
 
 def test_erasing_fills_the_rectangle_and_nothing_else() -> None:
-    picture = np.zeros((6, 4), dtype=np.float32)
-    batches.erase_rectangle(picture, np.array([0, 0, 0, 0]), np.float32(0.9))
-    assert not picture.any()
-    batches.erase_rectangle(picture, np.array([1, 2, 3, 2]), np.float32(0.7))
+    spectrogram = np.zeros((6, 4), dtype=np.float32)
+    batches.erase_rectangle(spectrogram, np.array([0, 0, 0, 0]), np.float32(0.9))
+    assert not spectrogram.any()
+    batches.erase_rectangle(spectrogram, np.array([1, 2, 3, 2]), np.float32(0.7))
     expected = np.zeros((6, 4), dtype=np.float32)
     expected[3:5, 1:3] = np.float32(0.7)
-    np.testing.assert_array_equal(picture, expected)
+    np.testing.assert_array_equal(spectrogram, expected)
 
 
 def test_frequency_shift_repeats_the_edge_bin() -> None:
     for shift, expected in ((1, [0, 0, 1, 2]), (-2, [2, 3, 3, 3]), (0, [0, 1, 2, 3])):
-        picture = np.tile(np.arange(4, dtype=np.float32), (3, 1))
-        batches.shift_frequency(picture, shift)
-        np.testing.assert_array_equal(picture, [expected] * 3)
+        spectrogram = np.tile(np.arange(4, dtype=np.float32), (3, 1))
+        batches.shift_frequency(spectrogram, shift)
+        np.testing.assert_array_equal(spectrogram, [expected] * 3)
 
 
 # Batches
@@ -225,10 +228,10 @@ def test_spans_of_a_pass_do_not_depend_on_the_batch_size() -> None:
 def test_mixing_is_the_weighted_sum_of_everything(no_augmentation: params.Augment) -> None:
     clips = make_examples([300, 300], ["a", "b"], n_components=3)  # longer than one block of frames
     which, partners = np.array([0, 1]), np.array([1, 1])
-    options = {"bounds": (300, 300), "step": 1, "augment": no_augmentation}
-    first = batches.training_batch(clips, which, which, alpha=0.0, rng=rng(), **options)
-    second = batches.training_batch(clips, partners, partners, alpha=0.0, rng=rng(), **options)
-    batch = batches.training_batch(clips, which, partners, alpha=0.5, rng=rng(), **options)
+    draw = partial(batches.training_batch, bounds=(300, 300), step=1, augment=no_augmentation)
+    first = draw(clips, which, which, alpha=0.0, rng=rng())
+    second = draw(clips, partners, partners, alpha=0.0, rng=rng())
+    batch = draw(clips, which, partners, alpha=0.5, rng=rng())
     assert first.components is not None and second.components is not None and batch.components is not None
     weight = batch.targets[0, 0]  # of clip a, whose partner is b
     assert 0 < weight < 1
@@ -250,43 +253,43 @@ def test_mix_weights_follow_the_beta_distribution() -> None:
 
 def test_a_training_batch_mixes_independently_augmented_partners(recipe_augmentation: params.Augment) -> None:
     clips = make_examples([50] * 6, list("abcabc"), n_components=2)
-    options = {"bounds": (20, 30), "step": 1, "augment": recipe_augmentation}
+    draw = partial(batches.training_batch, bounds=(20, 30), step=1, augment=recipe_augmentation)
     same = np.arange(6)
-    batch = batches.training_batch(clips, same, same, alpha=1.0, rng=rng(), **options)
+    batch = draw(clips, same, same, alpha=1.0, rng=rng())
     assert 20 <= batch.mel.shape[2] <= 30
     # Partner = the clip itself, yet cropped and augmented on its own: labels stay one-hot, spectrograms differ.
     np.testing.assert_allclose(batch.targets, clips.targets, atol=1e-6)
-    alone = batches.training_batch(clips, same, same, alpha=0.0, rng=rng(), **options)
+    alone = draw(clips, same, same, alpha=0.0, rng=rng())
     assert alone.mel.shape == batch.mel.shape
     assert np.abs(alone.mel - batch.mel).max() > 1e-3
 
 
-def test_pictures_are_shifted_in_frequency_then_erased_then_mixed() -> None:
+def test_spectrograms_are_shifted_in_frequency_then_erased_then_mixed() -> None:
     erase = params.Erase(probability=1.0, area=(0.05, 0.3), aspect=(0.5, 2.0))
     augment = params.Augment(time_shift=0.3, frequency_shift=0.25, flip_probability=0.5, erase=erase)
     clips, n_clips, n_mels = make_examples([50] * 6, list("ababab")), 6, 8
     which, partners = np.arange(n_clips), np.roll(np.arange(n_clips), 1)
 
-    def pictures(views: batches.Views) -> np.ndarray:
+    def spectrograms(views: batches.Views) -> np.ndarray:
         drawn = views.augmentation
         assert drawn is not None and drawn.frequency_shift.any() and drawn.erase.any(axis=1).all()
         result = []
         for clip in range(n_clips):
-            picture = clips.store.scale(clips.store.frames[views.frames[clip]])
-            picture = picture[:, np.clip(np.arange(n_mels) - drawn.frequency_shift[clip], 0, n_mels - 1)]
+            spectrogram = clips.store.scale(clips.store.frames[views.frames[clip]])
+            spectrogram = spectrogram[:, np.clip(np.arange(n_mels) - drawn.frequency_shift[clip], 0, n_mels - 1)]
             top, height, left, width = drawn.erase[clip]
-            picture[left : left + width, top : top + height] = drawn.fill[clip]
-            result.append(picture.T[..., None])
+            spectrogram[left : left + width, top : top + height] = drawn.fill[clip]
+            result.append(spectrogram.T[..., None])
         return np.stack(result)
 
-    options = {"bounds": (30, 30), "step": 1, "augment": augment}
+    draw = partial(batches.training_batch, bounds=(30, 30), step=1, augment=augment)
     for alpha in (0.0, 1.0):
-        batch = batches.training_batch(clips, which, partners, alpha=alpha, rng=rng(3), **options)
+        batch = draw(clips, which, partners, alpha=alpha, rng=rng(3))
         generator = rng(3)
         n_frames = batches.draw_length(generator, (30, 30))
-        expected = pictures(batches.draw_views(clips, which, n_frames, augment, generator))
+        expected = spectrograms(batches.draw_views(clips, which, n_frames, augment, generator))
         if alpha:
-            others = pictures(batches.draw_views(clips, partners, n_frames, augment, generator))
+            others = spectrograms(batches.draw_views(clips, partners, n_frames, augment, generator))
             weights = batches.draw_mix_weights(generator, n_clips, alpha)[:, None, None, None]
             expected = weights * expected + (1 - weights) * others
         np.testing.assert_allclose(batch.mel, expected, rtol=1e-5, atol=1e-5)
@@ -304,10 +307,13 @@ def test_without_augmentation_a_training_batch_is_the_clips(no_augmentation: par
 
 
 def test_prefetching_keeps_order_and_errors() -> None:
-    assert list(batches.prefetched(iter([1, 2, 3]))) == [1, 2, 3]  # type: ignore[list-item]
+    clips = make_examples([30, 12, 20, 8, 25], ["a", "b", "a", "b", "b"])
+    made = list(batches.crop_pass(clips, 10, 2, (1, "test")))
+    for batch, expected in zip(batches.prefetched(iter(made)), made, strict=True):
+        assert batch is expected
 
-    def broken():  # type: ignore[no-untyped-def]
-        yield 1
+    def broken() -> Iterator[batches.Batch]:
+        yield made[0]
         raise ValueError("broken clip")
 
     with pytest.raises(ValueError, match="broken clip"):

@@ -47,8 +47,15 @@ def test_a_width_that_nobody_trained_is_refused(width: float) -> None:
 
 
 def test_a_trunk_of_one_channel_reads_the_spectrogram_itself() -> None:
-    small = {"backbone": "EfficientAT", "width": 0.4, "batchnorm_momentum": 0.99, "n_mels": 64, "n_classes": 5}
-    network = model.build_network(**small, head=[], freeze_batchnorm=True)
+    network = model.build_network(
+        backbone="EfficientAT",
+        width=0.4,
+        batchnorm_momentum=0.99,
+        n_mels=64,
+        n_classes=5,
+        head=[],
+        freeze_batchnorm=True,
+    )
     names = [layer.name for layer in network.layers]
     assert names == ["mel", "trunk", "embedding", "probabilities"]
     norms = [layer for layer in network.get_layer("trunk").layers if isinstance(layer, keras.layers.BatchNormalization)]

@@ -1,5 +1,7 @@
 """The phase that trains the head alone: on the network's own features, and on nothing but the head."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +11,14 @@ from fsat.core import params
 from fsat.core.errors import FsatError
 from fsat.networks import backend, head, model
 
-SMALL = {"backbone": "MobileNet", "width": 0.25, "batchnorm_momentum": 0.9, "n_mels": 32, "n_classes": 3}
+# Arguments of `build_network` as summary.json holds them.
+SMALL: dict[str, Any] = {
+    "backbone": "MobileNet",
+    "width": 0.25,
+    "batchnorm_momentum": 0.9,
+    "n_mels": 32,
+    "n_classes": 3,
+}
 LABELS = ["a", "b", "c"] * 4
 
 
@@ -64,8 +73,8 @@ def test_features_are_those_of_one_fixed_crop_a_length() -> None:
     network = model.build_network(**SMALL, head=[])
     trunk, _ = head.split_at_embedding(network)
     clips = make_examples([40, 50, 60], ["a", "b", "c"], n_mels=32)
-    options = {"batch_size": 2, "seed": 1, "key": ("stage1", 0)}
-    first, again = (head.features(backend.predictor(trunk), clips, [32, 48], **options) for _ in range(2))  # type: ignore[arg-type]
+    predict = backend.predictor(trunk)
+    first, again = (head.features(predict, clips, [32, 48], batch_size=2, seed=1, key=("stage1", 0)) for _ in range(2))
     assert first.shape == (2, 3, trunk.output_shape[-1])
     np.testing.assert_array_equal(first, again)
 

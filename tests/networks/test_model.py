@@ -1,6 +1,7 @@
 """The networks: their size, what they accept, and what stage 2 takes over from stage 1."""
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -13,11 +14,18 @@ from fsat.networks import model
 from shared_data import SHARED, needs
 
 IMAGENET = SHARED / "pretrained" / "mobilenet_v2_1.0_224_no_top.weights.h5"
-SMALL = {"backbone": "MobileNetV2", "width": 0.35, "batchnorm_momentum": 0.9, "n_mels": 32, "n_classes": 5}
+# Arguments of `build_network` as summary.json holds them.
+SMALL: dict[str, Any] = {
+    "backbone": "MobileNetV2",
+    "width": 0.35,
+    "batchnorm_momentum": 0.9,
+    "n_mels": 32,
+    "n_classes": 5,
+}
 
 
 def test_the_recipes_network_has_its_number_of_parameters() -> None:
-    recipe = {"backbone": "MobileNetV2", "width": 1.0, "batchnorm_momentum": 0.999, "n_mels": 64, "n_classes": 41}
+    recipe = SMALL | {"width": 1.0, "batchnorm_momentum": 0.999, "n_mels": 64, "n_classes": 41}
     network = model.build_network(**recipe, n_components=350)
     assert network.count_params() == 5_378_330
     assert network.get_layer("trunk").count_params() == 2_257_984
@@ -114,9 +122,9 @@ def test_other_backbones_are_built_for_any_length(backbone: str) -> None:
         ({"backbone": "NASNetMobile", "width": 1.0}, "any length"),
     ],
 )
-def test_a_backbone_that_cannot_be_built_is_refused(change: dict[str, object], message: str) -> None:
+def test_a_backbone_that_cannot_be_built_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(FsatError, match=message):
-        model.build_network(**(SMALL | change))  # type: ignore[arg-type]
+        model.build_network(**(SMALL | change))
 
 
 @needs("pretrained")

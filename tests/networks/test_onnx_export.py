@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from tiny_bundle import LABELS, ROOT, project
@@ -18,7 +19,7 @@ __all__ = ["project"]
 
 
 def test_on_another_backend_it_says_what_to_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_export.keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(FsatError, match="needs Keras on TensorFlow, not jax: unset KERAS_BACKEND"):
         onnx_export.convert(tmp_path, tmp_path / "network.onnx")
 
@@ -26,7 +27,6 @@ def test_on_another_backend_it_says_what_to_unset(tmp_path: Path, monkeypatch: p
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_onnx_networks_give_equal_outputs(stage: str, project: Path) -> None:
-    import keras
     import onnxruntime
 
     network = model.load_network(project / "data" / "models" / stage / "fold1")

@@ -8,7 +8,7 @@ from conftest import make_examples
 from fsat.core import params
 from fsat.inputs import batches
 from fsat.inputs.passes import Passes
-from fsat.networks import prediction
+from fsat.networks import backend, prediction
 
 PRESET = "presets/fsdkaggle2018.yaml"
 
@@ -31,7 +31,7 @@ class Counting:
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     counter = Counting()
-    monkeypatch.setattr(prediction.backend, "predictor", lambda model: counter)
+    monkeypatch.setattr(backend, "predictor", lambda model: counter)
     return counter
 
 

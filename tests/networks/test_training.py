@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,7 +26,7 @@ def finetune(epochs: int, lr: float) -> params.Finetune:
     return params.Finetune(epochs=epochs, lr=lr, reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10)
 
 
-def recipe(augment: params.Augment, *, epochs: tuple[int, int, int] = (2, 1, 2), **changes: object) -> training.Recipe:
+def recipe(augment: params.Augment, *, epochs: tuple[int, int, int] = (2, 1, 2), **changes: Any) -> training.Recipe:
     settings = {
         "backend": "tensorflow",
         "batch_size": 4,
@@ -179,9 +180,9 @@ def test_a_phase_starts_from_the_best_weights_of_the_one_before(
     starts: list[np.ndarray] = []
     original = training._run_epoch
 
-    def noting(network: keras.Model, *rest: object) -> tuple[float, float]:
+    def noting(network: keras.Model, *rest: Any) -> tuple[float, float]:
         starts.append(network.get_weights()[0].copy())
-        return original(network, *rest)  # type: ignore[arg-type]
+        return original(network, *rest)
 
     scripted = Scripted([0.3, 0.2, 0.4, 0.5, 0.1, 0.2])
     monkeypatch.setattr(training, "validate", scripted)
@@ -214,8 +215,8 @@ def test_a_training_killed_after_any_epoch_resumes_to_the_same_bytes(
 
     keep, kept = checkpoint.keep, []
 
-    def keep_and_die(*arguments: object) -> None:
-        keep(*arguments)  # type: ignore[arg-type]
+    def keep_and_die(*arguments: Any) -> None:
+        keep(*arguments)
         kept.append(arguments)
         if len(kept) == after:
             raise KilledError
@@ -409,8 +410,8 @@ def test_a_training_that_begins_with_the_head_resumes_to_the_same_bytes(
     whole, history = run(tmp_path / "whole.npz")
     keep = checkpoint.keep
 
-    def keep_and_die(*arguments: object) -> None:
-        keep(*arguments)  # type: ignore[arg-type]
+    def keep_and_die(*arguments: Any) -> None:
+        keep(*arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:  # right after the frozen phase

@@ -73,6 +73,20 @@ def test_cells_list_their_clips_by_mouse_and_keyboard(check: Callable[[Check], N
     check(look)
 
 
+def test_names_of_the_matrix_end_where_its_cells_begin(check: Callable[[Check], None]) -> None:
+    async def look(page: browser.Page) -> None:
+        sides: Any = await page.run(
+            "[...document.querySelectorAll('.confusion:not([hidden]) .name[data-row]')].map(name => {"
+            " const cells = name.closest('svg').querySelector('.field');"
+            " return [name.getBoundingClientRect().right, cells.getBoundingClientRect().left];"
+            "})"
+        )
+        assert len(sides) == len(tiny_run.HOSTILE)
+        assert all(0 <= left - right < 12 for right, left in sides)
+
+    check(look)
+
+
 def test_every_player_has_sound_and_one_plays_at_a_time(check: Callable[[Check], None]) -> None:
     async def look(page: browser.Page) -> None:
         players: Any = await page.run(

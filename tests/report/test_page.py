@@ -1,4 +1,4 @@
-"""The report: right numbers, honest words, inert data, equal bytes. What it does in a browser: test_report_browser."""
+"""The report: its numbers and words, data without effect as markup, equal bytes. `test_browser.py` uses a browser."""
 
 import base64
 import hashlib
@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -105,8 +106,8 @@ def test_outcomes_agree_with_the_metrics(run: Run, split: str, stage_name: str) 
     assert np.trace(counts) / len(clips) == pytest.approx(clips["correct"].mean())
     if stage_name == "stage2":
         pairs = found.confusion if split == "heldout" else found.confusion_test
-        expected_counts = pairs.value_counts(["actual", "predicted"])
-        for (actual, predicted), count in expected_counts.items():
+        expected = Counter(zip(pairs["actual"], pairs["predicted"], strict=True))
+        for (actual, predicted), count in expected.items():
             assert counts[labels.index(actual), labels.index(predicted)] == count
 
 
@@ -344,6 +345,13 @@ def test_a_curve_goes_on_over_gaps_and_stays_in_its_frame() -> None:
     assert "<path" not in charts.plot(replace(plot, curves=[nothing]))
 
 
+def test_names_of_phases_that_start_close_together_stand_on_both_sides_of_their_lines() -> None:
+    lines = [(1.0, "cyclic"), (26.0, "low"), (28.0, "high")]
+    elements = charts.plot(charts.Plot([], (1, 30), (0, 1), 100, lines=lines))
+    found = re.findall(r'<text class="tick" [^>]*?(text-anchor="end")?>(\w+)</text>', elements)
+    assert [(name, bool(end)) for end, name in found] == [("cyclic", False), ("low", True), ("high", False)]
+
+
 def test_a_matrix_draws_one_cell_for_each_pair_that_occurs() -> None:
     counts = np.array([[2, 2], [0, 0]])
     elements, _, _ = charts.matrix(counts, ["a", "b"])
@@ -372,7 +380,7 @@ def test_every_clip_is_in_the_histogram(values: list[float]) -> None:
 
 def notes_of(figures: dict[str, bytes]) -> dict[str, str]:
     """What each PNG file says of itself, by name without the ending."""
-    return {name.removesuffix(".png"): Image.open(io.BytesIO(png)).text["Description"] for name, png in figures.items()}
+    return {name.removesuffix(".png"): Image.open(io.BytesIO(png)).info["Description"] for name, png in figures.items()}
 
 
 def test_figures_are_small_pictures_that_say_what_they_show(run: Run, built: report_page.Report) -> None:
@@ -380,7 +388,7 @@ def test_figures_are_small_pictures_that_say_what_they_show(run: Run, built: rep
     for png in built.figures.values():
         picture = Image.open(io.BytesIO(png))
         assert picture.format == "PNG" and picture.width > 600 and picture.height > 300 and len(png) < 300_000
-        assert picture.text["Title"]
+        assert picture.info["Title"]
     demo = replace(run, facts=run.facts | {"synthetic": True})
     assert "Synthetic demo data" not in notes_of(built.figures)["confusion"]
     assert demo.is_demo and not run.is_demo

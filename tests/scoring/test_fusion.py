@@ -43,7 +43,9 @@ def test_each_fold_is_fused_with_its_own_weight() -> None:
     np.testing.assert_allclose(fused["a"], [0.75, 0.9, 0.5])
 
 
-def clips(shares_right: tuple[float, float], *, n: int = 400, seed: int = 0) -> tuple[pd.DataFrame, ...]:
+def clips(
+    shares_right: tuple[float, float], *, n: int = 400, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
     """Held-out clips of two labels in four folds: networks and a baseline that are right in these shares of them.
 
     Both say 0.8 and 0.2, and they are wrong independently of each other.
@@ -56,32 +58,32 @@ def clips(shares_right: tuple[float, float], *, n: int = 400, seed: int = 0) -> 
         p = np.where(is_a == right, 0.8, 0.2)
         rows = [("heldout", row % 4, f"{row:03d}.wav", float(p[row])) for row in range(n)]
         tables.append(predictions(stage, rows))
-    return *tables, pd.Series(np.where(is_a, "a", "b"), index=tables[0]["fname"])
+    labels = {fname: "a" if a else "b" for fname, a in zip(tables[0]["fname"], is_a, strict=True)}
+    return tables[0], tables[1], labels
 
 
 def test_the_weight_follows_what_both_are_worth() -> None:
     networks, baseline, labels = clips((0.9, 0.8))
-    weights = fusion.choose_weights(networks, baseline, labels.to_dict())
+    weights = fusion.choose_weights(networks, baseline, labels)
     # Of independent models the best factor of a log p is as ln(right / wrong): ln 4 / ln 9.
     assert weights[-1] == pytest.approx(np.log(4) / np.log(9), abs=0.15)
     assert sorted(weights) == [-1, 0, 1, 2, 3]
     networks, baseline, labels = clips((0.9, 0.5))
-    assert fusion.choose_weights(networks, baseline, labels.to_dict())[-1] < 0.15
+    assert fusion.choose_weights(networks, baseline, labels)[-1] < 0.15
     networks, baseline, labels = clips((0.4, 0.9))
-    assert fusion.choose_weights(networks, baseline, labels.to_dict())[-1] == fusion.MAX_WEIGHT
+    assert fusion.choose_weights(networks, baseline, labels)[-1] == fusion.MAX_WEIGHT
 
 
 def test_a_fold_has_no_say_in_its_own_weight() -> None:
     networks, baseline, labels = clips((0.9, 0.8))
-    weights = fusion.choose_weights(networks, baseline, labels.to_dict())
-    mine = networks.loc[networks["fold"] == 1, "fname"]
-    flipped = labels.where(~labels.index.isin(mine), "a").to_dict()
+    weights = fusion.choose_weights(networks, baseline, labels)
+    flipped = labels | dict.fromkeys(networks.loc[networks["fold"] == 1, "fname"], "a")
     others = fusion.choose_weights(networks, baseline, flipped)
     assert others[1] == weights[1]
     assert others[-1] != weights[-1] and others[0] != weights[0]
 
 
 def test_a_single_fold_has_nothing_to_choose_its_weight_by() -> None:
-    networks, baseline, labels = (table.iloc[:40] for table in clips((0.9, 0.8)))
-    one = fusion.choose_weights(networks.assign(fold=2), baseline.assign(fold=2), labels.to_dict())
+    networks, baseline, labels = clips((0.9, 0.8))
+    one = fusion.choose_weights(networks.assign(fold=2), baseline.assign(fold=2), labels)
     assert one[2] == 0 and one[-1] > 0

@@ -1,6 +1,5 @@
 """The demo dataset: what is in it, that it is the same each time, and that it is neither trivial nor hopeless."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two training clips a label."""
     folder = tmp_path_factory.mktemp("demo")
     demo.write_dataset(folder, clips_per_class=2, seed=1)
@@ -162,7 +161,12 @@ def test_a_tone_has_its_pitch_and_a_noise_its_band() -> None:
 
 def test_lookalikes_come_as_often_as_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[demo.Recipe] = []
-    monkeypatch.setattr(demo, "sound", lambda recipe, rng, *, seconds: heard.append(recipe) or np.ones(1))
+
+    def sound(recipe: demo.Recipe, rng: np.random.Generator, *, seconds: float) -> np.ndarray:
+        heard.append(recipe)
+        return np.ones(1)
+
+    monkeypatch.setattr(demo, "sound", sound)
     monkeypatch.setattr(demo, "record", lambda signal, rng: signal)
     n = 1000
     for number in range(n):
@@ -178,11 +182,11 @@ def test_logistic_regression_finds_it_neither_trivial_nor_hopeless(tmp_path: Pat
     """The dataset of params.yaml: MAP@3 of a linear model on the principal components is between 0.6 and 0.9."""
     p = params.read("sources.demo", path=ROOT / "params.yaml")
     demo.write_dataset(tmp_path, clips_per_class=p.sources.demo.clips_per_class, seed=p.sources.demo.seed)
-    clips = []
+    clips, paths = [], list[Path]()
     for split in ("train", "test"):
         rows = table(tmp_path, split)
-        clips.append(rows[rows["label"] != "None"].assign(folder=tmp_path / f"FSDKaggle2018.audio_{split}"))
-    paths = [folder / fname for rows in clips for folder, fname in zip(rows["folder"], rows["fname"], strict=True)]
+        clips.append(rows[rows["label"] != "None"])
+        paths += [tmp_path / f"FSDKaggle2018.audio_{split}" / fname for fname in clips[-1]["fname"]]
     statistics = np.array(list(map_clips(_statistics, paths, desc="statistics")))
     x_train, x_test = np.split(statistics, [len(clips[0])])
     model = make_pipeline(StandardScaler(), PCA(150, svd_solver="full"), LogisticRegression(C=0.01, max_iter=1000))

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import resource
+import shutil
 import stat
 import subprocess
 import sys
@@ -239,7 +240,7 @@ def test_a_redirection_cannot_lead_where_an_address_cannot(server: Server, tmp_p
 
 def test_no_room_for_what_is_to_come(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.files["/file"] = DATA
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: _Usage(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: _Usage(free=1000))
     with pytest.raises(FsatError, match="256,000 bytes are to come, but 1,000 are free"):
         fetch(server, tmp_path / "file")
 
@@ -415,8 +416,8 @@ def test_real_clips_arrive_as_index_expects_them_over_a_broken_connection(server
     assert not listing.problems
     clips = {split: set(rows["fname"]) for split, rows in listing.table.groupby("split")}
     assert clips == {"train": set(train), "test": set(test)}
-    for row in listing.table.itertuples():
-        assert (out / row.path).read_bytes() == (train | test)[row.fname]
+    for path, fname in zip(listing.table["path"], listing.table["fname"], strict=True):
+        assert (out / path).read_bytes() == (train | test)[fname]
     assert (out / "FSDKaggle2018.doc/README.md").is_file()
 
 

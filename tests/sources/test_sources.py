@@ -278,6 +278,7 @@ def test_the_tagger_of_the_published_checkpoint_says_what_the_reference_says(
         found = tagger(reference[f"{name}/wave_32k"], 32_000)
         expected = 1 / (1 + np.exp(-reference[f"{name}/logits"].astype(np.float64)))
         np.testing.assert_allclose(found.probabilities, expected, rtol=0, atol=1e-4)
+        assert found.embedding is not None
         np.testing.assert_allclose(found.embedding, reference[f"{name}/embedding"], rtol=0, atol=1e-4)
 
 

@@ -12,6 +12,7 @@ from tiny_bundle import project  # noqa: F401  # a fixture
 from fsat.core import files, params
 from fsat.core.errors import FsatError
 from fsat.features import pca
+from fsat.scoring.names import STAGES
 from fsat.tagger import bundle, bundler
 from hostile import hostile_pickle
 
@@ -54,7 +55,7 @@ def as_it_is(folder: Path, path: Path) -> int:
 @pytest.fixture
 def inputs(tmp_path: Path) -> dict[str, Any]:
     """Arguments of `bundle.write` but for the folder; weights are a few bytes that no one opens here."""
-    for stage in bundle.STAGES:
+    for stage in STAGES:
         for fold in (0, 2):
             folder = tmp_path / "models" / stage / f"fold{fold}"
             folder.mkdir(parents=True)

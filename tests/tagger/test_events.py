@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -23,15 +24,19 @@ def windows(rows: Sequence[tuple[float, float]], *, hop: float = 1.0, path: str 
 
 def test_neighbours_with_a_label_are_one_event_with_their_mean() -> None:
     found = file_events(windows([(0.9, 0.1), (0.7, 0.6), (0.1, 0.8), (0.2, 0.2), (0.5, 0.0)]), 0.5)
-    assert found == [
-        Event("x.wav", 0.0, 3.0, LABELS[0], pytest.approx(0.8)),  # type: ignore[arg-type]
-        Event("x.wav", 1.0, 4.0, LABELS[1], pytest.approx(0.7)),  # type: ignore[arg-type]
-        Event("x.wav", 4.0, 6.0, LABELS[0], 0.5),
+    assert [astuple(event) for event in found] == [
+        ("x.wav", 0.0, 3.0, LABELS[0], pytest.approx(0.8)),
+        ("x.wav", 1.0, 4.0, LABELS[1], pytest.approx(0.7)),
+        ("x.wav", 4.0, 6.0, LABELS[0], 0.5),
     ]
 
 
 def test_events_end_with_their_file_and_failures_follow() -> None:
-    results = [*windows([(0.9, 0.0)]), *windows([(0.8, 0.0)], path="y.wav"), Failed("y.wav", "truncated")]
+    results: list[Tagged | Failed] = [
+        *windows([(0.9, 0.0)]),
+        *windows([(0.8, 0.0)], path="y.wav"),
+        Failed("y.wav", "truncated"),
+    ]
     found = list(events_of(results, 0.5))
     assert [(event.path, type(event)) for event in found] == [("x.wav", Event), ("y.wav", Event), ("y.wav", Failed)]
 
