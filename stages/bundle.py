@@ -23,7 +23,7 @@ def main() -> None:
     facts = files.read_json("metrics/data.json")
     for stage in STAGES:
         aside = Path("state/other_folds/models", stage)
-        for line in ensemble.set_aside_other_folds(models / stage, p.folds.ids, aside):
+        for line in ensemble.set_aside_other_folds(models / stage, p.folds.ids, aside, stage=stage):
             print(line)
     written = bundler.write(
         "data/bundle",

@@ -12,8 +12,10 @@ def main() -> None:
     """Geometric mean over the folds of `folds.ids`; those of other folds are moved to `state/other_folds/`."""
     p = params.read("folds.ids", "ensemble.baseline_weight")
     folder = Path("data/predictions")
-    for part in ("predictions", "models/stage1", "models/stage2"):
-        for line in ensemble.set_aside_other_folds(Path("data", part), p.folds.ids, Path("state/other_folds", part)):
+    # In the order of the stages, in which the printed commands have to run: DVC commits no stage without its inputs.
+    for part, stage in (*((f"models/{stage}", stage) for stage in STAGES), ("predictions", "predict")):
+        aside = Path("state/other_folds", part)
+        for line in ensemble.set_aside_other_folds(Path("data", part), p.folds.ids, aside, stage=stage):
             print(line)
     folders = {fold: folder / f"fold{fold}" for fold in sorted(p.folds.ids)}
     table = ensemble.combine({fold: files.read_parquet(path / "predictions.parquet") for fold, path in folders.items()})

@@ -130,12 +130,14 @@ def learning_curve(histories: "dict[int, pd.DataFrame]", stage: str) -> "pd.Data
     ).reset_index()
 
 
-def set_aside_other_folds(folder: Path, ids: Sequence[int], aside: Path) -> list[str]:
+def set_aside_other_folds(folder: Path, ids: Sequence[int], aside: Path, *, stage: str) -> list[str]:
     """Move `fold<k>` folders whose k is not in `ids` to `aside`; returns a line for each that says how to undo it.
 
     They are left over from a run with more folds; as part of a folder DVC hashes they would make its hash differ from
     that of a clean run. DVC's cache may not hold them (``dvc repro --no-commit``), so nothing is deleted unless an
     equal copy is already in `aside`, and nothing there is overwritten: a later one becomes `fold<k>.1`, `fold<k>.2` ...
+
+    `stage` is the DVC stage that writes these folders: ``<stage>@<k>``.
     """
     wanted = {f"fold{fold}" for fold in ids}
     lines = []
@@ -150,8 +152,8 @@ def set_aside_other_folds(folder: Path, ids: Sequence[int], aside: Path) -> list
             aside.mkdir(parents=True, exist_ok=True)
             shutil.move(path, target)
         lines.append(
-            f"{path} is not in folds.ids and was moved to {target}. To use it again, add the fold to folds.ids, "
-            f"`mv {target} {path}`, and `dvc commit` its stage."
+            f"{path} is not in folds.ids and was moved to {target}. To use it again, add the fold to folds.ids, then: "
+            f"`mv {target} {path} && dvc commit {stage}@{path.name.removeprefix('fold')}`"
         )
     return lines
 

@@ -1,6 +1,7 @@
 """What runs again: every parameter and every module is changed in a finished run, and DVC is asked."""
 
 import contextlib
+import re
 import shutil
 from pathlib import Path
 
@@ -125,4 +126,38 @@ def test_fewer_folds_and_back_trains_nothing_and_leaves_no_trace(finished_projec
     trained = [name for name in project.repro(folder) if name.split("@")[0] in {"stage1", "stage2"}]
     output = project.call(folder, "dvc", "status", "dvc.yaml").stdout
     assert trained == [] and "up to date" in output
+    assert project.locks(folder) == before
+
+
+def forget_fold(folder: Path, fold: int) -> None:
+    """Take what a fold's stages wrote out of DVC's cache, as if they had run under ``--no-commit``."""
+    shutil.rmtree(folder / ".dvc" / "cache" / "runs")
+    for stage in ("stage1", "stage2", "predict"):
+        for out in project.locks(folder)["dvc.lock"][f"{stage}@{fold}"]["outs"]:
+            (folder / ".dvc" / "cache" / "files" / "md5" / out["md5"][:2] / out["md5"][2:]).unlink()
+
+
+def test_a_fold_that_was_set_aside_is_used_again_as_the_message_says(finished_project: Path, tmp_path: Path) -> None:
+    """Fold 1 is trained under ``--no-commit``, left out and taken back: nothing is trained again."""
+    folder = Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
+    forget_fold(folder, 1)
+    assert {"stage1@1", "stage2@1", "predict@1"} == {
+        name for name in project.repro(folder, "--no-commit") if name.split("@")[0] in {"stage1", "stage2", "predict"}
+    }
+    before = project.locks(folder)
+    weights = [folder / "data" / "models" / stage / "fold1" / "model.weights.h5" for stage in ("stage1", "stage2")]
+    trained = [path.read_bytes() for path in weights]
+
+    project.set_parameters(folder, **{"folds.ids": [0]})
+    output = project.call(folder, "dvc", "repro").stdout
+    assert not any(path.exists() for path in weights)
+    ways_back = re.findall(r"To use it again, add the fold to folds\.ids, then: `(.*)`", output)
+    assert len(ways_back) == 3
+
+    project.set_parameters(folder, **{"folds.ids": [0, 1]})
+    for command in ways_back:
+        project.call(folder, "bash", "-c", command)
+    ran = {name.split("@")[0] for name in project.repro(folder)}
+    assert "ensemble" in ran and not ran & {"stage1", "stage2", "predict"}
+    assert [path.read_bytes() for path in weights] == trained
     assert project.locks(folder) == before

@@ -89,13 +89,12 @@ def test_only_folders_of_other_folds_are_set_aside_and_none_is_lost(tmp_path: Pa
     train(2, "two")
     train(10, "ten")
     (models / "keep").mkdir()
-    lines = ensemble.set_aside_other_folds(models, [0], aside)
-    assert [
-        f"mv {aside / name} {models / name}" in line for name, line in zip(("fold10", "fold2"), lines, strict=True)
-    ] == [True] * 2
+    lines = ensemble.set_aside_other_folds(models, [0], aside, stage="stage1")
+    for fold, line in zip((10, 2), lines, strict=True):
+        assert f"`mv {aside / f'fold{fold}'} {models / f'fold{fold}'} && dvc commit stage1@{fold}`" in line
     assert sorted(path.name for path in models.iterdir()) == ["fold0", "keep"]
     assert kept() == {"fold2": "two", "fold10": "ten"}
     for weights in ("other", "two", "third", "other"):
         train(2, weights)
-        ensemble.set_aside_other_folds(models, [0], aside)
+        ensemble.set_aside_other_folds(models, [0], aside, stage="stage1")
     assert kept() == {"fold2": "two", "fold10": "ten", "fold2.1": "other", "fold2.2": "third"}
