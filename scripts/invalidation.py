@@ -15,7 +15,8 @@ import yaml
 from fsat.core import params
 
 ORDER = ("demo", "fsdkaggle2018", "random", "imagenet", "audioset", "index", "trim", "mel", "spectral", "pca", "folds",
-         "baseline", "embed", "stage1", "stage2", "predict", "ensemble", "evaluate", "report", "bundle")  # fmt: skip
+         "baseline", "embed", "stage1", "stage2", "predict", "ensemble", "evaluate", "calibrate",
+         "report", "bundle")  # fmt: skip
 # Which of these a run uses depends on dataset.path and model.weights.
 SOURCES = ORDER[:5]
 

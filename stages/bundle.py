@@ -13,12 +13,12 @@ def main() -> None:
     """Bundle the folds of `folds.ids`; those of other folds are moved to `state/other_folds/`."""
     p = params.read(
         "seed", "dataset.path", "audio", "trim", "mel", "spectral", "folds.ids", "crop.step", "train.select",
-        "tta.lengths", "tta.tries", "ensemble.baseline_weight",
+        "tta.lengths", "tta.tries", "ensemble.baseline_weight", "unknown.keep", "unknown.neighbours",
     )  # fmt: skip
     from fsat.networks import onnx_export
 
     models = Path("data/models")
-    facts = files.read_json("metrics/data.json")
+    facts, calibration = files.read_json("metrics/data.json"), files.read_json("metrics/calibration.json")
     for stage in bundle.STAGES:
         aside = Path("state/other_folds/models", stage)
         for line in ensemble.set_aside_other_folds(models / stage, p.folds.ids, aside):
@@ -34,6 +34,13 @@ def main() -> None:
         labels=sorted(files.read_csv("data/folds.csv")["label"].unique()),
         preprocessing={"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
         passes={"seed": p.seed, "step": p.crop.step, "lengths": p.tta.lengths, "tries": p.tta.tries},
+        calibration=calibration["temperature"],
+        unknown={
+            "threshold": calibration["unknown"]["threshold"],
+            "neighbours": p.unknown.neighbours,
+            "keep": p.unknown.keep,
+        },
+        references="data/predictions",
         select=p.train.select,
         dataset={
             # The last part of the path alone: where data lie on this machine is nobody's business.
@@ -42,7 +49,8 @@ def main() -> None:
             "fingerprint": bundle.file_facts(Path("data/index.csv")).sha256,
             "facts": facts,
         },
-        scores=files.read_json("metrics/map3.json") | {"baseline": files.read_json("metrics/baseline.json")},
+        scores=files.read_json("metrics/map3.json")
+        | {"baseline": files.read_json("metrics/baseline.json"), "calibration": calibration},
     )
     print(f"{written.folder}: {len(written.manifest.files)} files. Try: fsat tag clip.wav")
 

@@ -3,11 +3,14 @@
 Source: Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, 2017.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from fsat.scoring.outcomes import Outcome
 
 # Equal-width bins of confidence.
 N_BINS = 15
@@ -43,6 +46,13 @@ class Scored:
         return self.probabilities.argmax(axis=1) == self.labels
 
 
+def scored(outcome: "Outcome", classes: Sequence[str]) -> Scored:
+    """The outcome of a model on some clips as arrays; `classes` are the columns of its probabilities."""
+    number = {label: column for column, label in enumerate(classes)}
+    labels = np.array([number.get(label, -1) for label in outcome.clips["actual"]], dtype=np.int64)
+    return Scored(outcome.probabilities, labels, outcome.clips["fold"].to_numpy(np.int64))
+
+
 def scale(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities (n, C) of the same logits divided by `temperature`: p to the power of 1 / temperature, sum 1.
 
@@ -56,6 +66,20 @@ def scale(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     logs = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)) / temperature
     unscaled = np.exp(logs - logs.max(axis=1, keepdims=True, initial=-np.inf))
     return unscaled / unscaled.sum(axis=1, keepdims=True)
+
+
+def scale_independent(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Sigmoid probabilities (n, C) of the same logits divided by `temperature`.
+
+    >>> scale_independent(np.array([[0.8, 0.5]]), 2.0).round(3)
+    array([[0.667, 0.5  ]])
+    """
+    if temperature == 1:
+        return probabilities
+    # log(p / (1 - p)), finite where p is 0 or 1.
+    log_p = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    logits = log_p - np.log(np.maximum(1 - probabilities, np.finfo(np.float64).tiny))
+    return 1 / (1 + np.exp(-logits / temperature))
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -24,7 +24,7 @@ Finding and sorting clips by the sound events they hold, one main sound a clip, 
 over."""
 
 _LIMITS = """\
-- A clip with none of these sounds gets some of the labels below as well. {sums}
+- A clip with none of these sounds gets some of the labels below as well.{mark} {sums}
 - A long recording is tagged as a whole; use `--segments` to tag it in windows.
 - Sounds recorded in other ways than the training clips (distance, noise, codecs) may be tagged worse than the scores
   suggest.
@@ -41,7 +41,7 @@ def model_card(manifest: Manifest) -> str:
         *("## Data", _data_section(manifest.dataset)),
         *("## Scores", _scores_section(manifest.scores, manifest.select)),
         *("## Intended use", _INTENDED),
-        *("## Limits", _LIMITS.format(sums=_sums(manifest))),
+        *("## Limits", _LIMITS.format(mark=_mark(manifest), sums=_sums(manifest))),
         *("## Labels", ", ".join(f"`{label}`" for label in manifest.labels)),
     ]
     return "\n\n".join(parts) + "\n"
@@ -76,7 +76,25 @@ def _sums(manifest: Manifest) -> str:
         if manifest.activation == "softmax"
         else "The probabilities of a clip are independent of each other"
     )
-    return f"{text}{'' if manifest.calibration else ' and are not calibrated'}."
+    if manifest.calibration is None:
+        return f"{text} and are not calibrated."
+    temperatures = ", ".join(f"{value:g} in {stage}" for stage, value in manifest.calibration.temperature.items())
+    return (
+        f"{text}. They are calibrated by a temperature ({temperatures}) that was fitted on held-out clips, each seen "
+        "by one fold's network; the mean of all folds may be less sure than it could be."
+    )
+
+
+def _mark(manifest: Manifest) -> str:
+    """How a clip with none of the sounds is told, if it is."""
+    if manifest.unknown is None:
+        return ""
+    limits = ", ".join(f"{value:g} in {stage}" for stage, value in manifest.unknown.threshold.items())
+    return (
+        f" It is marked as `unknown` if its embedding's cosine distance to the nearest training clip, mean over the "
+        f"folds, is above a threshold ({limits}) that keeps {manifest.unknown.keep:.0%} of the held-out clips: so "
+        "some clips of these labels are marked, and some other sounds are not."
+    )
 
 
 def _plural(count: int, thing: str) -> str:

@@ -376,7 +376,7 @@ def notes_of(figures: dict[str, bytes]) -> dict[str, str]:
 
 
 def test_figures_are_small_pictures_that_say_what_they_show(run: Run, built: report_page.Report) -> None:
-    assert set(built.figures) == {"learning_curves.png", "confusion.png", "per_class.png"}
+    assert set(built.figures) == {"learning_curves.png", "confusion.png", "per_class.png", "reliability.png"}
     for png in built.figures.values():
         picture = Image.open(io.BytesIO(png))
         assert picture.format == "PNG" and picture.width > 600 and picture.height > 300 and len(png) < 300_000
@@ -564,6 +564,7 @@ def test_the_stage_writes_page_and_figures(
         "confusion.png",
         "learning_curves.png",
         "per_class.png",
+        "reliability.png",
     ]
 
 
