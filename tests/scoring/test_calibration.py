@@ -113,3 +113,15 @@ def test_a_label_that_no_class_has_counts_as_a_mistake_and_not_in_the_loss() -> 
     assert scored.correct.tolist() == [True, False]
     assert calibration.log_loss(p, scored.labels) == pytest.approx(-np.log(0.9))
     assert np.isnan(calibration.log_loss(p, np.array([-1, -1])))
+
+
+def leaves(tree: object) -> int:
+    """Lines that `dvc metrics diff` prints for a file whose values all change: a line a number, none for a list."""
+    return sum(map(leaves, tree.values())) if isinstance(tree, dict) else int(not isinstance(tree, list))
+
+
+def test_the_file_of_metrics_takes_a_few_lines_of_a_screen() -> None:
+    found = {stage: calibration.calibrate(drawn(40, temperature=2.0), drawn(40, temperature=2.0)) for stage in "ab"}
+    both = {"a": 0.1, "b": 0.2}
+    unknown = {"threshold": both, "kept": {"cv": both, "test": both}}  # as of unknown.summary
+    assert leaves(calibration.headline(found) | {"unknown": unknown}) <= 12
