@@ -12,6 +12,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,12 +51,16 @@ def tagged(tagger: Tagger, *paths: Path, segment_s: float | None = None, hop_s: 
     return results  # type: ignore[return-value]
 
 
+def metrics_of(project: Path) -> dict[str, Any]:
+    values: dict[str, Any] = files.read_json(project / "metrics" / "calibration.json")
+    return values
+
+
 def predicted(project: Path, stage: str, name: str) -> np.ndarray:
     """The pipeline's probabilities of a test clip, at the temperature it found."""
     table = files.read_parquet(project / "data" / "predictions.parquet")
     row = table[(table["stage"] == stage) & (table["split"] == "test") & table["fname"].str.endswith(name)]
-    temperature = files.read_json(project / "metrics" / "calibration.json")["temperature"][stage]
-    return calibration.scale(row[LABELS].to_numpy(), temperature)[0]
+    return calibration.scale(row[LABELS].to_numpy(), metrics_of(project)["temperature"][stage])[0]
 
 
 @pytest.mark.parametrize("name", ["short.wav", "long.flac", "stereo.wav"])
@@ -379,6 +384,16 @@ def test_a_temperature_divides_the_logits(project: Path, tmp_path: Path) -> None
 # None of these
 
 
+def test_the_bundle_carries_what_calibrate_found(project: Path) -> None:
+    manifest, found = bundle.read(project / "data" / "bundle").manifest, metrics_of(project)
+    assert manifest.calibration is not None and manifest.calibration.temperature == found["temperature"]
+    assert manifest.unknown is not None and manifest.unknown.threshold == found["unknown"]["threshold"]
+    assert set(found["unknown"]["kept"]) == {"cv", "test"} and manifest.unknown.keep == 0.95
+    card = model_card(manifest)
+    assert "calibrated by a temperature" in card and "not calibrated" not in card
+    assert "marked as `unknown`" in card and "keeps 95% of the held-out clips" in card
+
+
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_the_score_of_a_test_clip_is_the_pipelines(stage: str, project: Path) -> None:
     table = files.read_parquet(project / "data" / "unknown.parquet")
@@ -422,7 +437,7 @@ def test_a_bundle_without_references_marks_nothing(project: Path, tmp_path: Path
         tagger = Tagger(opened.folder, stage=stage)
         result = tagger(tone(700, 0.5), RATE)
         assert (tagger.marks_unknown, result.unknown, result.unknown_score) == (False, None, None)
-        assert "none of the labels" not in model_card(tagger.manifest)
+        assert "marked as `unknown`" not in model_card(tagger.manifest)
 
 
 def npz(**arrays: np.ndarray) -> bytes:
