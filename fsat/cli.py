@@ -125,7 +125,8 @@ def tag(
 ) -> None:
     """Tag sound files: any length, rate, number of channels and format that libsndfile reads.
 
-    Fewer folds, lengths or tries are faster and less accurate. The exit code is 1 if a file could not be tagged; the
+    Fewer folds, lengths or tries are faster and less accurate. A sound that is unlike all training clips is marked as
+    none of the labels, where the bundle holds what that needs. The exit code is 1 if a file could not be tagged; the
     others are tagged all the same.
     """
     form = form or TagFormat(_usual_format() if output is None else "csv")
@@ -154,7 +155,8 @@ def tag(
 
     tagger = Tagger(opened, stage=stage, n_folds=folds, lengths=lengths, tries=tries, embeddings=embeddings is not None)
     top = min(top, len(opened.manifest.labels))
-    columns = {"top": top, "with_times": segments is not None, "events": events}
+    marks = tagger.marks_unknown and not events
+    columns = {"top": top, "with_times": segments is not None, "events": events, "marks": marks}
     done = printing.resume(output, printing.csv_heads(**columns)) if output is not None and resume else None  # type: ignore[arg-type]
     asked = _Counted(_not_done(chain(first_two, names), done or Counter()))
     results: Iterator[Tagged | Event | Failed] = tagger.tag_files(

@@ -16,11 +16,15 @@ def main() -> None:
     p = params.read(
         "seed", "dataset.path", "audio", "trim", "mel", "spectral", "folds.ids", "crop.step", "train.select",
         "tta.lengths", "tta.tries", "model.backbone", "model.width", "model.weights",
+        "unknown.keep", "unknown.neighbours",
     )  # fmt: skip
     from fsat.networks import onnx_export
 
+    trunk = p.model
+    convert_trunk = partial(onnx_export.convert_trunk, trunk.weights, trunk.backbone, trunk.width, p.mel.n_mels)
     models = Path("data/models")
-    facts = files.read_json("metrics/data.json")
+    facts, calibration = files.read_json("metrics/data.json"), files.read_json("metrics/calibration.json")
+    threshold = calibration["unknown"]["threshold"]
     for stage in STAGES:
         aside = Path("state/other_folds/models", stage)
         for line in ensemble.set_aside_other_folds(models / stage, p.folds.ids, aside, stage=stage):
@@ -29,13 +33,7 @@ def main() -> None:
         "data/bundle",
         models=models,
         convert=onnx_export.convert,
-        convert_trunk=partial(
-            onnx_export.convert_trunk,
-            p.model.weights,
-            backbone=p.model.backbone,
-            width=p.model.width,
-            n_mels=p.mel.n_mels,
-        ),
+        convert_trunk=convert_trunk,
         folds=sorted(p.folds.ids),
         projection="data/pca/projection.npz",
         baseline="data/baseline.npz",
@@ -43,6 +41,9 @@ def main() -> None:
         labels=sorted(files.read_csv("data/folds.csv")["label"].unique()),
         preprocessing={"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
         passes={"seed": p.seed, "step": p.crop.step, "lengths": p.tta.lengths, "tries": p.tta.tries},
+        calibration=calibration["temperature"],
+        unknown={"threshold": threshold, "neighbours": p.unknown.neighbours, "keep": p.unknown.keep},
+        references="data/predictions",
         select=p.train.select,
         dataset={
             # Only the last part of the path: the bundle does not say where data lie on this machine.
@@ -51,7 +52,8 @@ def main() -> None:
             "fingerprint": bundle.file_facts(Path("data/index.csv")).sha256,
             "facts": facts,
         },
-        scores=files.read_json("metrics/map3.json") | {"baseline": files.read_json("metrics/baseline.json")},
+        scores=files.read_json("metrics/map3.json")
+        | {"baseline": files.read_json("metrics/baseline.json"), "calibration": calibration},
     )
     print(f"{written.folder}: {len(written.manifest.files)} files. Try: fsat tag clip.wav")
 

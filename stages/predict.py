@@ -6,50 +6,59 @@ from fsat.core import files, keras_backend, params
 from fsat.core.stage import run
 from fsat.inputs import batches, examples, frames
 from fsat.inputs.passes import Passes
+from fsat.scoring import unknown
 
 
 def main(fold: str) -> None:
-    """Mean log p over tta.lengths x tta.tries passes; test and held-out clips are seen in the same way."""
-    p = params.read("seed", "mel.limits", "crop.step", "tta", "train.backend")
+    """Mean log p over tta.lengths x tta.tries passes, and how unlike the clips the fold learned from each clip is."""
+    p = params.read(
+        "seed", "mel.limits", "crop.step", "tta", "train.backend", "unknown.neighbours", "unknown.references"
+    )
     keras_backend.use(p.train.backend)
     from fsat.networks import backend, model, prediction
 
     backend.prepare(p.seed)
     folders = {stage: f"data/models/{stage}/fold{fold}" for stage in ("stage1", "stage2")}
     networks = {stage: model.load_network(folder) for stage, folder in folders.items()}
-    train_store, test_store = (
-        frames.open_frames("data/mel/train", limits=p.mel.limits),
-        frames.open_frames("data/mel/test", limits=p.mel.limits),
-    )
-    folds, train_pca = files.read_csv("data/folds.csv"), files.read_parquet("data/pca/train.parquet")
-    _, heldout, classes = examples.split_fold(train_store, folds, int(fold), components=train_pca)
+    stores = {split: frames.open_frames(f"data/mel/{split}", limits=p.mel.limits) for split in ("train", "test")}
+    components = {split: files.read_parquet(f"data/pca/{split}.parquet") for split in stores}
+    folds = files.read_csv("data/folds.csv")
+    learned, heldout, classes = examples.split_fold(stores["train"], folds, int(fold), components=components["train"])
     test = examples.make_examples(
-        test_store,
-        test_store.fnames,
-        labels=[],
-        classes=classes,
-        components=files.read_parquet("data/pca/test.parquet"),
+        stores["test"], stores["test"].fnames, labels=[], classes=classes, components=components["test"]
     )
     bounds = model.trained_bounds(folders["stage1"])
     passes = Passes(batches.fixed_lengths(bounds, p.tta.lengths, step=p.crop.step), p.tta.tries)
-    tables = []
-    for split, clips in (("test", test), ("heldout", heldout)):
-        means = prediction.mean_log_probabilities(
+    # One pass at the middle length is enough for clips that others are only compared with.
+    once = Passes([passes.lengths[len(passes.lengths) // 2]], 1)
+    found = {
+        part: prediction.mean_outputs(
             networks,
             clips,
-            passes,
+            some,
             batch_size=p.tta.batch_size,
-            key=(p.seed, "predict", int(fold), split),
-            name=f"fold {fold}, {split}",
+            key=(p.seed, "predict", int(fold), part),
+            name=f"fold {fold}, {part}",
+            embeddings=True,
         )
-        for stage, values in means.items():
-            table = pd.DataFrame(values, columns=classes)
-            table.insert(0, "stage", stage)
-            table.insert(1, "split", split)
-            table.insert(2, "fname", clips.fnames)
-            tables.append(table)
+        for part, clips, some in (("learned", learned, once), ("test", test, passes), ("heldout", heldout, passes))
+    }
+    labels = [classes[number] for number in learned.targets.argmax(axis=1)]
+    known = {
+        stage: unknown.reference(outputs.embeddings, labels, limit=p.unknown.references)
+        for stage, outputs in found["learned"].items()
+    }
+    tables, scores = [], []
+    for split, clips in (("test", test), ("heldout", heldout)):
+        for stage, outputs in found[split].items():
+            keys = pd.DataFrame({"stage": stage, "split": split, "fname": clips.fnames})
+            tables.append(keys.join(pd.DataFrame(outputs.log_probabilities, columns=classes)))
+            score = unknown.score(outputs.embeddings, known[stage], neighbours=p.unknown.neighbours)
+            scores.append(keys.assign(score=score))
     with files.atomic_folder(f"data/predictions/fold{fold}") as part:
         files.write_parquet(part / "predictions.parquet", pd.concat(tables, ignore_index=True))
+        files.write_parquet(part / "unknown.parquet", pd.concat(scores, ignore_index=True))
+        files.write_npz(part / "reference.npz", **known)
 
 
 if __name__ == "__main__":

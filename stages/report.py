@@ -13,12 +13,12 @@ def main() -> None:
     # All that shapes a run, because the page shows it; `sources` only say where the data came from.
     p = params.read(
         "seed", "dataset", "audio", "trim", "mel", "spectral", "pca", "folds", "crop", "augment", "mixup",
-        "model", "train", "tta", "ensemble", "report",
+        "model", "train", "tta", "ensemble", "unknown", "report",
     )  # fmt: skip
     sections = {"dataset": p.dataset, "audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral}
     sections |= {"pca": p.pca, "folds": p.folds, "crop": p.crop, "augment": p.augment, "mixup": p.mixup}
     sections |= {"model": p.model, "train": p.train, "tta": p.tta, "ensemble": p.ensemble}
-    sections |= {"report": p.report}
+    sections |= {"unknown": p.unknown, "report": p.report}
     splits = ("train", "test")
     report = page.build(
         Run(
@@ -34,6 +34,8 @@ def main() -> None:
             facts=files.read_json("metrics/data.json"),
             pca=files.read_json("metrics/pca.json"),
             variance=files.read_csv("metrics/pca_variance.csv"),
+            calibration=files.read_json("metrics/calibration.json"),
+            reliability=files.read_csv("metrics/reliability.csv"),
             parameters={"seed": p.seed} | {name: section.model_dump(mode="json") for name, section in sections.items()},
             meanings=params.leaves(),
         ),

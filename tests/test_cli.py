@@ -50,6 +50,7 @@ class Parrot:
     """Stands in for `tagger.Tagger`: knows every file but those named bad; the label is the name's first letter."""
 
     made: ClassVar[list[dict[str, object]]] = []
+    marks_unknown: ClassVar[bool] = False
 
     def __init__(self, opened: object, **options: object) -> None:
         Parrot.made.append(options)
@@ -67,7 +68,8 @@ class Parrot:
             best = "abc".index(Path(path).name[0])
             p = np.where(np.arange(3) == best, 0.7, 0.15)
             for start in (0.0, 2.0) if segment_s else (0.0,):
-                yield Tagged(path, start, start + 2.0, LETTERS, p, np.full(4, best, dtype=np.float32))
+                mark = (0.25 * best, best == 2) if Parrot.marks_unknown else (None, None)
+                yield Tagged(path, start, start + 2.0, LETTERS, p, np.full(4, best, dtype=np.float32), *mark)
 
 
 @pytest.fixture
@@ -75,6 +77,7 @@ def parrot(monkeypatch: pytest.MonkeyPatch) -> type[Parrot]:
     from fsat.tagger import tagger as tagging
 
     Parrot.made = []
+    monkeypatch.setattr(Parrot, "marks_unknown", False)  # which also undoes what a test sets
     monkeypatch.setattr(tagging, "Tagger", Parrot)
     preprocessing = SimpleNamespace(mel=SimpleNamespace(sample_rate=22_050))
     opened = SimpleNamespace(
@@ -112,6 +115,25 @@ def test_json_is_json(run: Run) -> None:
     assert json.loads(output) == [{"path": "b.wav", "tags": [{"label": "b, or so", "probability": 0.7}]}]
     _, output, _ = run("tag", "b.wav", "--format", "json", "--segments", 2)
     assert [(row["start_s"], row["end_s"]) for row in json.loads(output)] == [(0, 2), (2, 4)]
+
+
+def test_clips_that_are_none_of_the_labels_are_marked(
+    run: Run, parrot: type[Parrot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parrot, "marks_unknown", True)
+    _, output, _ = run("tag", "a.wav", "c.wav", "--top", 1, "--format", "csv")
+    assert list(csv.DictReader(io.StringIO(output))) == [
+        {"path": "a.wav", "label1": "a", "probability1": "0.7", "unknown": "false", "unknown_score": "0.0"},
+        {"path": "c.wav", "label1": "c", "probability1": "0.7", "unknown": "true", "unknown_score": "0.5"},
+    ]
+    _, output, _ = run("tag", "c.wav", "--format", "json")
+    [found] = json.loads(output)
+    assert (found["unknown"], found["unknown_score"]) == (True, 0.5)
+    _, output, _ = run("tag", "a.wav", "c.wav", "--top", 1, "--format", "table")
+    assert [line.split()[-1] for line in output.splitlines() if ".wav" in line] == ["70%", "yes"]
+    assert "none of these" in output
+    _, output, _ = run("tag", "c.wav", "--segments", 2, "--events", "--format", "csv")
+    assert output.splitlines()[0] == "path,start_s,end_s,label,probability"  # an event is about its label
 
 
 @pytest.mark.usefixtures("parrot")
@@ -206,10 +228,13 @@ def test_events_join_windows(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "out.csv").read_text().splitlines()[1] == 'a.wav,a,0.7,"b, or so",0.15,c,0.15'
 
 
-@pytest.mark.usefixtures("parrot")
+@pytest.mark.parametrize("marks", [False, True])
 @pytest.mark.parametrize("options", [(), ("--segments", 2), ("--segments", 2, "--events")])
-def test_resume_loses_no_file_and_has_none_twice(options: tuple[object, ...], run: Run, tmp_path: Path) -> None:
+def test_resume_loses_no_file_and_has_none_twice(
+    options: tuple[object, ...], marks: bool, run: Run, parrot: type[Parrot], tmp_path: Path
+) -> None:
     """Wherever a kill cuts the file off."""
+    parrot.marks_unknown = marks
     names = ["a1.wav", "b\n2.wav", 'c"3.wav', "a1.wav", "a1.wav", "bad.wav", "b4.wav"]
     arguments = ("tag", *names, "--format", "csv", *options, "--output")
     whole = tmp_path / "whole.csv"

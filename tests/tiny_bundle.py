@@ -124,7 +124,21 @@ def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
     folder = Path(keeper.name)
     write_clips(folder / "sounds")
     write_parameters(folder)
-    from stages import baseline, bundle, embed, ensemble, evaluate, folds, index, mel, pca, predict, spectral, trim
+    from stages import (
+        baseline,
+        bundle,
+        calibrate,
+        embed,
+        ensemble,
+        evaluate,
+        folds,
+        index,
+        mel,
+        pca,
+        predict,
+        spectral,
+        trim,
+    )
 
     with inside(folder):
         for stage in (index, trim, mel, spectral, pca, folds):
@@ -132,7 +146,7 @@ def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
         write_networks()
         for fold in FOLDS:
             predict.main(str(fold))
-        for stage in (embed, baseline, ensemble, evaluate, bundle):
+        for stage in (embed, baseline, ensemble, evaluate, calibrate, bundle):
             stage.main()
     return folder, keeper
 

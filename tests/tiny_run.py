@@ -11,11 +11,12 @@ import yaml
 from fsat.core import files, params
 from fsat.inputs import frames
 from fsat.report.run import Run
-from fsat.scoring import baseline, ensemble, outcomes, summary
+from fsat.scoring import baseline, calibration, ensemble, outcomes, summary
 
 ROOT = Path(__file__).parents[1]
 RATE = 44_100
 PLAIN = ("Bark", "Cello", "Gong", "Oboe")
+UNKNOWN = {"threshold": {"stage1": 0.2, "stage2": 0.25}, "kept": {"cv": {"stage1": 0.9, "stage2": 0.94}}}
 # What a dataset may hold: markup, quotes, template and script ends, other scripts, a right-to-left override.
 HOSTILE = (
     "</script><script>window.pwned=1</script>",
@@ -105,6 +106,13 @@ def make_run(
     scored = [outcomes.outcome(logistic, index, split=split, stage="baseline").clips for split in ("heldout", "test")]
     baseline_scores = baseline.table({"statistics": summary.scores(*scored)})
     scores = summary.summarise(predictions, index).headline
+    fitted = {}
+    for stage in ("stage1", "stage2"):
+        heldout, tested = (
+            calibration.scored(outcomes.outcome(predictions, index, split=split, stage=stage), classes)
+            for split in ("heldout", "test")
+        )
+        fitted[stage] = calibration.calibrate(heldout, tested)
     parameters = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     parameters["dataset"]["path"] = path or str(folder)
     parameters["folds"]["ids"] = ids
@@ -122,6 +130,8 @@ def make_run(
         facts=_facts(index) | {"synthetic": path == "data/demo"},
         pca={"requested": 350, "n_components": 6, "explained_variance": 0.9},
         variance=pd.DataFrame({"component": range(1, 7), "cumulative": np.linspace(0.4, 0.93, 6)}),
+        calibration=calibration.headline(fitted) | {"unknown": UNKNOWN},
+        reliability=pd.DataFrame(fitted["stage2"].curve),
         parameters=parameters,
         meanings=params.leaves(),
     )
@@ -212,7 +222,14 @@ def write(run: Run, root: Path) -> None:
             for fname, start, n in zip(store.fnames, store.starts, store.lengths, strict=True)
         ]
         frames.write_frames(data / "mel" / split, clips, n_mels=16)
-    tables = {"map3": run.scores, "baseline": run.baseline_scores, "data": run.facts, "pca": run.pca}
+    files.write_csv(scores / "reliability.csv", run.reliability)
+    tables = {
+        "calibration": run.calibration,
+        "map3": run.scores,
+        "baseline": run.baseline_scores,
+        "data": run.facts,
+        "pca": run.pca,
+    }
     for name, value in tables.items():
         files.write_json(scores / f"{name}.json", value)
     files.write_csv(scores / "pca_variance.csv", run.variance)

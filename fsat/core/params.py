@@ -372,6 +372,16 @@ class Ensemble(Section):
     )
 
 
+class Unknown(Section):
+    """Clips that are none of the labels: those whose embedding is far from every training clip's."""
+
+    keep: Annotated[Float, Field(gt=0, le=1)] = Field(
+        description="share of the held-out clips that the threshold takes for known"
+    )
+    neighbours: Count = Field(description="nearest training clips whose mean distance is the score")
+    references: Count = Field(description="training clips of each fold that are kept to compare with")
+
+
 class Report(Section):
     """The report."""
 
@@ -398,6 +408,7 @@ class Params(Section):
     train: Train = Field(description="training")
     tta: Tta = Field(description="test-time augmentation")
     ensemble: Ensemble = Field(description="the ensemble")
+    unknown: Unknown = Field(description="clips that are none of the labels")
     report: Report = Field(description="the report")
 
 

@@ -39,7 +39,7 @@ def outputs_by_pass(
     key: tuple[int | str, ...],
     name: str,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield for each pass what every network gives for all clips, (n, ...); see `mean_log_probabilities`."""
+    """Yield for each pass what every network gives for all clips, (n, ...); see `prediction.mean_outputs`."""
     for n_frames, number in tqdm(passes, desc=name, unit="pass", mininterval=5, disable=not name):
         outputs: dict[str, list[np.ndarray]] = {predictor_name: [] for predictor_name in predictors}
         for batch in batches.prefetched(batches.crop_pass(examples, n_frames, batch_size, (*key, n_frames, number))):

@@ -32,7 +32,7 @@ def convert(folder: str | Path, path: str | Path) -> int:
     return int(network.get_layer("embedding").output.shape[-1])
 
 
-def convert_trunk(weights: str | Path, path: str | Path, *, backbone: str, width: float, n_mels: int) -> int:
+def convert_trunk(weights: str | Path, backbone: str, width: float, n_mels: int, path: str | Path) -> int:
     """Write an audio trunk with its initial weights as an ONNX file with the one output "embedding".
 
     Returns

@@ -1,6 +1,7 @@
-"""Test-time augmentation: many passes over the same clips, each with fresh random spans, combined as mean log p."""
+"""Test-time augmentation: many passes over the same clips, each with fresh random spans, combined as means."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -10,7 +11,23 @@ from fsat.inputs.passes import Passes, Predictor, log_probabilities, outputs_by_
 from fsat.networks import backend
 
 
-def mean_log_probabilities(
+@dataclass(frozen=True)
+class Outputs:
+    """What a network gives for n clips, mean over the passes.
+
+    Attributes
+    ----------
+    log_probabilities : np.ndarray [shape=(n, C), dtype=float64]
+        Natural logarithms; probabilities under `passes.EPSILON` count as that.
+    embeddings : np.ndarray [shape=(n, E), dtype=float64]
+        Features after pooling; E is 0 where they were not asked for.
+    """
+
+    log_probabilities: np.ndarray
+    embeddings: np.ndarray
+
+
+def mean_outputs(
     models: Mapping[str, keras.Model],
     examples: Examples,
     passes: Passes,
@@ -18,8 +35,9 @@ def mean_log_probabilities(
     batch_size: int,
     key: tuple[int | str, ...],
     name: str,
-) -> dict[str, np.ndarray]:
-    """Mean over all passes of log p, for several networks that see the same spans.
+    embeddings: bool = False,
+) -> dict[str, Outputs]:
+    """Mean over all passes, for several networks that see the same spans.
 
     Parameters
     ----------
@@ -29,24 +47,35 @@ def mean_log_probabilities(
         Seed and purpose of the spans; that of a clip in pass (T, try) has the key ``(*key, T, try, fname)``.
     name : str
         What the progress bar says; none is shown if it is empty.
-
-    Returns
-    -------
-    dict of name to np.ndarray [shape=(n, C), dtype=float64]
-        Natural logarithms; probabilities under `passes.EPSILON` count as that.
+    embeddings : bool
+        Also give the output of the layer "embedding".
     """
-    total = {model_name: np.zeros(examples.targets.shape) for model_name in models}
-    if len(examples) == 0:
-        return total
-    predictors = {model_name: predictor(model) for model_name, model in models.items()}
-    for outputs in outputs_by_pass(predictors, examples, passes, batch_size=batch_size, key=key, name=name):
-        for model_name, output in outputs.items():
-            total[model_name] += log_probabilities(output)
-    return {model_name: value / len(passes) for model_name, value in total.items()}
+    n_classes = examples.targets.shape[1]
+    logs = {model_name: np.zeros(examples.targets.shape) for model_name in models}
+    widths = {
+        model_name: int(model.get_layer("embedding").output.shape[-1]) if embeddings else 0
+        for model_name, model in models.items()
+    }
+    features = {model_name: np.zeros((len(examples), width)) for model_name, width in widths.items()}
+    if len(examples):
+        predictors = {model_name: predictor(model, embeddings=embeddings) for model_name, model in models.items()}
+        for outputs in outputs_by_pass(predictors, examples, passes, batch_size=batch_size, key=key, name=name):
+            for model_name, output in outputs.items():
+                logs[model_name] += log_probabilities(output[:, :n_classes])
+                features[model_name] += output[:, n_classes:]
+    return {
+        model_name: Outputs(logs[model_name] / len(passes), features[model_name] / len(passes)) for model_name in models
+    }
 
 
-def predictor(network: keras.Model) -> Predictor:
-    """Function of a batch's inputs, of which a network takes those it has, that gives its output float32 (B, ...)."""
+def predictor(network: keras.Model, *, embeddings: bool = False) -> Predictor:
+    """Function of a batch's inputs, of which a network takes those it has, that gives its output float32 (B, C).
+
+    With `embeddings` the output of the layer "embedding" follows it: (B, C + E).
+    """
+    if embeddings:
+        both = keras.layers.Concatenate(dtype="float32")([network.output, network.get_layer("embedding").output])
+        network = keras.Model(network.inputs, both)
     function = backend.predictor(network)
     wanted = {tensor.name for tensor in network.inputs}
     return lambda inputs: function({name: value for name, value in inputs.items() if name in wanted})

@@ -131,6 +131,24 @@ def confusion_matrix(counts: np.ndarray, labels: list[str]) -> dict[str, Any]:
     return {"elements": elements, "width": width, "height": height}
 
 
+def reliability(table: pd.DataFrame) -> dict[str, Any]:
+    """Chart of accuracy by confidence, before and after calibration; `table` is `metrics/reliability.csv`.
+
+    Bins without clips have no point.
+    """
+    x = table["confidence"].to_numpy(np.float64)
+    ends = np.array([0.0, 1.0])
+    kinds = {"before": "stage1", "after": "stage2"}
+    curves = [charts.Curve(ends, ends, "rate", "ideal")]
+    marks = []
+    for column, kind in kinds.items():
+        y = table[column].to_numpy(np.float64)
+        curves.append(charts.Curve(x, y, kind, column))
+        marks += [(float(a), float(b), kind) for a, b in zip(x, y, strict=True) if np.isfinite(b)]
+    scale = [0.0, 0.25, 0.5, 0.75, 1.0]
+    return _fluid(charts.Plot(curves, (0.0, 1.0), (0.0, 1.0), 260, scale, scale, marks=marks))
+
+
 def variance(table: pd.DataFrame) -> dict[str, Any]:
     """Chart of the cumulative share of variance; `table` has the columns component and cumulative."""
     x, y = table["component"].to_numpy(np.float64), table["cumulative"].to_numpy(np.float64)

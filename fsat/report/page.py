@@ -89,6 +89,7 @@ def build(run: Run, *, mistakes: int, suspicious: int) -> Report:
         "matrices": {split: figures.confusion_matrix(counts[split], labels) for split in splits},
         "confusions": {split: scores.frequent_confusions(counts[split], labels) for split in splits},
         "classes": classwise,
+        "reliability": figures.reliability(run.reliability),
         "cards": cards,
         "n_silent": sum(card["key"] not in media for name in cards for card in cards[name]),
         "player_seconds": clips.PLAYER_SECONDS,
@@ -105,11 +106,15 @@ def build(run: Run, *, mistakes: int, suspicious: int) -> Report:
         },
     }
     caution = "Synthetic demo data." if run.is_demo else ""
-    of_clips = caution if shown_split == "test" or run.select == "last" else f"{caution} {CV_CAUTION}.".strip()
+    of_heldout = caution if run.select == "last" else f"{caution} {CV_CAUTION}.".strip()
+    of_clips = caution if shown_split == "test" else of_heldout
     which = SPLITS[shown_split]
     drawn = {
         "learning_curves.png": pngs.learning_curves(run.histories, select=run.select, caution=caution),
         "confusion.png": pngs.confusion(counts[shown_split], labels, which, caution=of_clips),
+        "reliability.png": pngs.reliability(
+            run.reliability, run.calibration["before_after"]["ece"]["cv"]["stage2"], caution=of_heldout
+        ),
         "per_class.png": pngs.per_class(classwise[shown_split], which, caution=of_clips),
     }
     return Report(_render(context), drawn)

@@ -171,6 +171,45 @@ def per_class(rows: Sequence[Mapping[str, Any]], clips: str, *, caution: str) ->
         return _png(figure, f"AP@3 per class (number of clips), {clips.lower()}", caution)
 
 
+def reliability(table: pd.DataFrame, error: Sequence[float], *, caution: str) -> bytes:
+    """Accuracy by confidence, before and after calibration, and below it how many clips there are.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        `metrics/reliability.csv`.
+    error : (float, float)
+        Expected calibration error before and after.
+    caution
+        Said below.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6.5, 6.5), layout="constrained")
+        axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        axes.plot((0, 1), (0, 1), color=_MUTED, linewidth=0.8, linestyle=":", label="accuracy = confidence")
+        width = 0.4 / len(table)
+        for name, value, place, colour in zip(("before", "after"), error, (-0.5, 0.5), _COLOURS.values(), strict=True):
+            seen = table[table[name].notna()]
+            axes.plot(seen["confidence"], seen[name], "o-", markersize=4, color=colour,
+                      label=f"{name} (expected error {value:.3f})")  # fmt: skip
+            counts.bar(table["confidence"] + place * width, table[f"n_{name}"], width=width, color=colour)
+        axes.set_ylabel("accuracy")
+        axes.set_ylim(0, 1.03)
+        axes.set_xlim(0, 1)
+        axes.legend(frameon=False)
+        counts.set_ylabel("clips")
+        counts.set_xlabel("confidence: probability of the first label")
+        for part in (axes, counts):
+            part.grid(axis="y")
+            part.set_axisbelow(True)
+        return _png(figure, "Reliability of stage 2, held-out clips", f"After: out of fold. {caution}")
+
+
 def _short(label: str) -> str:
     return label if len(label) <= _LONGEST_NAME else label[: _LONGEST_NAME - 1] + "…"
 

@@ -34,6 +34,10 @@ class Run:
         `metrics/map3.json`, `metrics/baseline.json`, `metrics/data.json`, `metrics/pca.json`.
     variance : pd.DataFrame
         component, cumulative.
+    calibration : dict
+        `metrics/calibration.json`.
+    reliability : pd.DataFrame
+        `metrics/reliability.csv`.
     parameters : dict
         Parameters by section, nested as in `params.yaml`.
     meanings : mapping of dotted key to str
@@ -52,6 +56,8 @@ class Run:
     facts: dict[str, Any]
     pca: dict[str, Any]
     variance: pd.DataFrame
+    calibration: dict[str, Any]
+    reliability: pd.DataFrame
     parameters: dict[str, Any]
     meanings: Mapping[str, str]
 

@@ -9,9 +9,12 @@
     trunk.onnx                embedding of a whole clip; only where that regression reads it
     stage1/fold<k>.onnx       the mel networks
     stage2/fold<k>.onnx       the mel + PCA networks
+    <stage>/fold<k>.npz       embeddings of training clips by that network; only where clips that are none of the
+                              labels are marked
 
 It holds arrays and text, no code and no clock: equal models give equal bytes. A bundle has at least one network;
-stage 2, further folds, the projection, late fusion, several passes over a clip and calibration are optional.
+stage 2, further folds, the projection, late fusion, several passes over a clip, calibration and marks of unknown clips
+are optional.
 """
 
 import hashlib
@@ -30,6 +33,7 @@ FORMAT, VERSION = "fsat-bundle", 2
 PROJECTION, BASELINE, TRUNK = "projection.npz", "baseline.npz", "trunk.onnx"
 NotNegative = Annotated[StrictInt, Field(ge=0)]
 Positive = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
+Distance = Annotated[float, Field(strict=True, ge=0, le=2, allow_inf_nan=False)]  # of two directions: 1 - cosine
 
 # What is in `bundle.json` ------------------------------------------------------------------------------------------
 
@@ -75,9 +79,21 @@ class Network(params.Section):
 
 
 class Calibration(params.Section):
-    """Logits are divided by the temperature of the stage before they become probabilities."""
+    """The logits of a stage's probabilities, fused ones included, are divided by its temperature."""
 
     temperature: dict[Stage, Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]]
+
+
+class Unknown(params.Section):
+    """Clips that are none of the labels: those farther than the stage's threshold from the training clips.
+
+    The score of a clip is `scoring.unknown.score`, mean over the folds; `neighbours` is how many training clips count,
+    `keep` the share of held-out clips that the threshold was chosen to take for known.
+    """
+
+    threshold: Annotated[dict[Stage, Distance], Field(min_length=1)]
+    neighbours: Positive
+    keep: Annotated[float, Field(gt=0, le=1)]
 
 
 class Fusion(params.Section):
@@ -137,6 +153,7 @@ class Manifest(params.Section):
     networks: Annotated[dict[Stage, Network], Field(min_length=1)]
     fusion: Fusion | None = None
     calibration: Calibration | None = None
+    unknown: Unknown | None = None
     select: Annotated[str | None, Field(description="train.select: which weights a training handed on")] = None
     dataset: Dataset
     published: Annotated[tuple[Published, ...], Field(description="none: the networks were trained by fsat")] = ()
@@ -155,8 +172,16 @@ class Manifest(params.Section):
             raise ValueError("has a network that reads components, but no section spectral to compute them from")
         if self.fusion is not None and not ("stage2" in self.networks and self.networks["stage2"].n_components):
             raise ValueError("fuses stage 2 with a regression on components that it does not read")
-        names = file_names(self.networks, self.folds, projection=self.reads_components, fusion=self.fusion)
-        if set(self.files) != set(names):
+        if not set(self.marked_stages) <= set(self.networks):
+            raise ValueError("has a threshold for unknown clips of a stage that it does not hold")
+        expected = file_names(
+            self.networks,
+            self.folds,
+            projection=self.reads_components,
+            fusion=self.fusion,
+            marked=self.marked_stages,
+        )
+        if set(self.files) != set(expected):
             raise ValueError("lists other files than its networks and folds need")
         return self
 
@@ -164,6 +189,11 @@ class Manifest(params.Section):
     def reads_components(self) -> bool:
         """Whether a network has the input "pca"."""
         return any(network.n_components for network in self.networks.values())
+
+    @property
+    def marked_stages(self) -> list[Stage]:
+        """Stages that mark clips which are none of the labels."""
+        return [] if self.unknown is None else list(self.unknown.threshold)
 
     @property
     def best_stage(self) -> Stage:
@@ -176,8 +206,18 @@ def network_name(stage: str, fold: int) -> str:
     return f"{stage}/fold{fold}.onnx"
 
 
+def reference_name(stage: str, fold: int) -> str:
+    """``stage2/fold0.npz``."""
+    return f"{stage}/fold{fold}.npz"
+
+
 def file_names(
-    stages: Mapping[Any, Any] | Sequence[str], folds: Sequence[int], *, projection: bool, fusion: Fusion | None = None
+    stages: Mapping[Any, Any] | Sequence[str],
+    folds: Sequence[int],
+    *,
+    projection: bool,
+    fusion: Fusion | None = None,
+    marked: Sequence[str] = (),
 ) -> list[str]:
     """Names of the files that such a bundle holds besides `bundle.json` and the card."""
     optional = {
@@ -186,6 +226,7 @@ def file_names(
         TRUNK: fusion is not None and fusion.n_embedding > 0,
     }
     needed = [name for name, is_needed in optional.items() if is_needed]
+    needed += [reference_name(stage, fold) for stage in marked for fold in folds]
     return [*needed, *(network_name(stage, fold) for stage in stages for fold in folds)]
 
 

@@ -21,6 +21,7 @@ from fsat.tagger.bundle import (
     file_names,
     network_name,
     read,
+    reference_name,
 )
 from fsat.tagger.card import model_card
 
@@ -38,6 +39,9 @@ def write(
     labels: Sequence[str],
     preprocessing: Mapping[str, params.Section],
     passes: Mapping[str, int],
+    calibration: Mapping[str, float],
+    unknown: Mapping[str, Any],
+    references: str | Path,
     select: str,
     dataset: Mapping[str, Any],
     scores: Mapping[str, Any],
@@ -66,6 +70,12 @@ def write(
         Fields of `Preprocessing`: sections audio, trim, mel and spectral of the parameters.
     passes : mapping
         seed, step, lengths and tries of `RandomPasses`.
+    calibration : mapping of stage to float
+        Temperatures.
+    unknown : mapping
+        Fields of `Unknown`, for both stages.
+    references : path
+        Holds ``fold<k>/reference.npz`` with an array a stage, of `unknown.reference`.
     dataset : mapping
         Fields of `Dataset`.
     scores : mapping
@@ -105,6 +115,8 @@ def write(
         n_embedding = {}
         for stage, fold in summaries:
             (part / stage).mkdir(exist_ok=True)
+            known = files.read_npz(Path(references) / f"fold{fold}" / "reference.npz")[stage]
+            files.write_npz(part / reference_name(stage, fold), embeddings=known)
             n_embedding[stage] = convert(Path(models) / stage / f"fold{fold}", part / network_name(stage, fold))
         values = {
             "format": FORMAT,
@@ -124,12 +136,13 @@ def write(
                 for stage, summary in alike.items()
             },
             "fusion": None if fusion is None else fusion.model_dump(),
-            "calibration": None,
+            "calibration": {"temperature": dict(calibration)},
+            "unknown": dict(unknown),
             "select": select,
             "dataset": dict(dataset),
             "scores": dict(scores),
         }
-        names = file_names(STAGES, folds, projection=has_components, fusion=fusion)
+        names = file_names(STAGES, folds, projection=has_components, fusion=fusion, marked=STAGES)
         written = _close(part, values, names)
     return Bundle(Path(out), written.manifest)
 

@@ -75,12 +75,35 @@ def _sums(manifest: Manifest) -> str:
     uncalibrated = "" if manifest.calibration else " and are not calibrated"
     if manifest.activation == "softmax":
         return (
-            "A clip with none of these sounds gets some of the labels below as well. The probabilities of a clip sum "
-            f"to 1{uncalibrated}."
+            f"A clip with none of these sounds gets some of the labels below as well.{_mark(manifest)} "
+            f"The probabilities of a clip sum to 1{uncalibrated}.{_calibration(manifest)}"
         )
     return (
         f"The probabilities of a clip are independent of each other{uncalibrated}: several labels may be near 1, or "
         "none, and they do not sum to 1."
+    )
+
+
+def _calibration(manifest: Manifest) -> str:
+    """How the probabilities were made to mean something."""
+    if manifest.calibration is None:
+        return ""
+    temperatures = ", ".join(f"{value:g} in {stage}" for stage, value in manifest.calibration.temperature.items())
+    return (
+        f" They are calibrated by a temperature ({temperatures}) that was fitted on held-out clips, each seen "
+        "by one fold's network; the mean of all folds may be less sure than it could be."
+    )
+
+
+def _mark(manifest: Manifest) -> str:
+    """How a clip with none of the sounds is told, if it is."""
+    if manifest.unknown is None:
+        return ""
+    limits = ", ".join(f"{value:g} in {stage}" for stage, value in manifest.unknown.threshold.items())
+    return (
+        f" It is marked as `unknown` if its embedding's cosine distance to the nearest training clip, mean over the "
+        f"folds, is above a threshold ({limits}) that keeps {manifest.unknown.keep:.0%} of the held-out clips: so "
+        "some clips of these labels are marked, and some other sounds are not."
     )
 
 

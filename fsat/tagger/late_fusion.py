@@ -2,13 +2,11 @@
 
 import numpy as np
 
-from fsat.core import files
-from fsat.core.errors import FsatError
 from fsat.inputs import whole_clips
 from fsat.inputs.examples import Examples
 from fsat.scoring import ensemble, fusion
-from fsat.tagger import sessions
-from fsat.tagger.bundle import BASELINE, TRUNK, Bundle, Fusion
+from fsat.tagger import arrays, sessions
+from fsat.tagger.bundle import TRUNK, Bundle, Fusion
 from fsat.tagger.windows import one_blas_thread
 
 
@@ -33,13 +31,7 @@ class LateFusion:
         """Check and open the files."""
         self._settings = settings
         n_features = settings.n_embedding + bundle.manifest.networks["stage2"].n_components
-        n_labels = len(bundle.manifest.labels)
-        path = bundle.verified(BASELINE)
-        arrays = files.read_npz(path)
-        for name, shape in {"weights": (n_labels, n_features), "bias": (n_labels,)}.items():
-            if name not in arrays or arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
-                raise FsatError(f"{path}: has no {name} of shape {shape}. Make the bundle anew: `dvc repro bundle`.")
-        self._weights, self._bias = arrays["weights"], arrays["bias"]
+        self._weights, self._bias = arrays.load_baseline(bundle, n_features)
         self._embed = None
         if settings.n_embedding:
             session = sessions.open_trunk(bundle, settings.n_embedding, threads=threads)

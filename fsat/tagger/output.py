@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from fsat.core.errors import FsatError
 
@@ -20,6 +20,7 @@ RAVEN_HEADS = (
     *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
     *("Label", "Probability"),
 )
+MARK_HEADS = ("unknown", "unknown_score")
 
 
 class Printer:
@@ -35,6 +36,8 @@ class Printer:
         Whether results are windows or events.
     events : bool
         Whether results are `Event`.
+    marks : bool
+        Whether results say if a sound is none of the labels.
     highest_hz : float
         Upper end of the networks' mel bands, the height of a selection in Raven.
     header : bool
@@ -52,17 +55,18 @@ class Printer:
         with_times: bool,
         events: bool,
         highest_hz: float,
+        marks: bool = False,
         header: bool = True,
         note: str = "",
     ) -> None:
         """Print the head of a format that has one."""
         self.stream, self.form, self.top, self.highest_hz, self.note = stream, form, top, highest_hz, note
-        self.with_times, self.events = with_times, events
-        self.rows: list[tuple[list[Any], list[tuple[str, float]]]] = []
+        self.with_times, self.events, self.marks = with_times, events, marks
+        self.rows: list[tuple[list[Any], list[tuple[str, float]], dict[str, Any]]] = []
         self.n_selections = 0
         self.lines = csv.writer(stream, lineterminator="\n")
         if form == "csv" and header:
-            self.lines.writerow(csv_heads(top=top, with_times=with_times, events=events))
+            self.lines.writerow(csv_heads(top=top, with_times=with_times, events=events, marks=marks))
         if form == "raven":
             print(*RAVEN_HEADS, sep="\t", file=stream)
 
@@ -71,13 +75,15 @@ class Printer:
         times = [round(result.start_s, 3), round(result.end_s, 3)] if self.with_times else []
         tags = [(label, round(probability, 6)) for label, probability in result.top(self.top)]
         keys = [printable(result.path), *times]
+        mark = _mark(result) if self.marks else {}
         if self.form == "csv":
-            self.lines.writerow([*keys, *(value for pair in tags for value in pair)])
+            marked = [json.dumps(value) for value in mark.values()]  # true and false, not Python's True and False
+            self.lines.writerow([*keys, *(value for pair in tags for value in pair), *marked])
         elif self.form in LABEL_FORMATS:
             for label, probability in tags:
                 self._write_label(result.start_s, result.end_s, label, probability)
         else:
-            self.rows.append((keys, tags))
+            self.rows.append((keys, tags, mark))
             return
         self.stream.flush()
 
@@ -94,14 +100,20 @@ class Printer:
     def end(self) -> None:
         """Print what was kept."""
         if self.form == "json":
-            objects = [self._object(keys, tags) for keys, tags in self.rows]
+            objects = [self._object(keys, tags) | mark for keys, tags, mark in self.rows]
             print(json.dumps(objects, indent=2, ensure_ascii=False), file=self.stream)
         elif self.form == "table":
             times = ["start", "end"] if self.with_times else []
             heads = ["file", *times, *(["label"] if self.events else [f"{rank}." for rank in range(1, self.top + 1)])]
+            heads += ["none of these"] if self.marks else []
             rows = [
-                [str(keys[0]), *(f"{time:.2f} s" for time in keys[1:]), *(f"{label} {p:.0%}" for label, p in tags)]
-                for keys, tags in self.rows
+                [
+                    str(keys[0]),
+                    *(f"{time:.2f} s" for time in keys[1:]),
+                    *(f"{label} {p:.0%}" for label, p in tags),
+                    *(["yes" if mark["unknown"] else ""] if mark else []),
+                ]
+                for keys, tags, mark in self.rows
             ]
             print_table(heads, rows, right=times, stream=self.stream)
             if self.note:
@@ -113,12 +125,19 @@ class Printer:
         return found | (described[0] if self.events else {"tags": described})
 
 
-def csv_heads(*, top: int, with_times: bool, events: bool) -> list[str]:
+def _mark(result: "Tagged | Event") -> dict[str, Any]:
+    """Whether a sound is none of the labels, and the score that says so."""
+    tagged = cast("Tagged", result)
+    score = tagged.unknown_score
+    return {"unknown": tagged.unknown, "unknown_score": None if score is None else round(score, 6)}
+
+
+def csv_heads(*, top: int, with_times: bool, events: bool, marks: bool = False) -> list[str]:
     """Names of the columns of a CSV."""
     if events:
         return ["path", "start_s", "end_s", "label", "probability"]
     ranked = [f"{name}{rank}" for rank in range(1, top + 1) for name in ("label", "probability")]
-    return ["path", *(["start_s", "end_s"] if with_times else []), *ranked]
+    return ["path", *(["start_s", "end_s"] if with_times else []), *ranked, *(MARK_HEADS if marks else ())]
 
 
 def resume(path: Path, heads: Sequence[str]) -> Counter[str]:

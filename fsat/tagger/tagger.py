@@ -20,15 +20,15 @@ from tqdm import tqdm
 from fsat.clips import audio
 from fsat.core import parallel
 from fsat.core.errors import FsatError
-from fsat.features import pca, spectral
+from fsat.features import pca
 from fsat.inputs import batches
 from fsat.inputs.examples import Examples
 from fsat.inputs.frames import FrameStore
 from fsat.inputs.passes import Passes, Predictor, log_probabilities, outputs_by_pass
-from fsat.scoring import ensemble
+from fsat.scoring import calibration, ensemble, unknown
+from fsat.tagger import arrays, sessions
 from fsat.tagger import bundle as bundles
-from fsat.tagger import sessions
-from fsat.tagger.bundle import PROJECTION, Bundle
+from fsat.tagger.bundle import Bundle
 from fsat.tagger.late_fusion import LateFusion
 from fsat.tagger.windows import Failed, Features, file_features, one_blas_thread, stream_features, window_features
 
@@ -61,6 +61,11 @@ class Tagged:
         In the order of the labels; the sum is 1 where the bundle's activation is softmax.
     embedding : np.ndarray [shape=(E,), dtype=float32] or None
         The trunk's features after pooling (1280 for MobileNetV2 at width 1.0), mean over all passes and folds.
+    unknown_score : float or None
+        How unlike the training clips the sound is, 0 to 2; see `scoring.unknown.score`. None where the bundle does not
+        hold what that needs.
+    unknown : bool or None
+        Whether the score is above the bundle's threshold: probably none of the labels.
     """
 
     path: str
@@ -69,6 +74,8 @@ class Tagged:
     labels: Sequence[str]
     probabilities: np.ndarray
     embedding: np.ndarray | None
+    unknown_score: float | None = None
+    unknown: bool | None = None
 
     def top(self, k: int = 3) -> list[tuple[str, float]]:
         """The `k` most probable labels with their probabilities, best first."""
@@ -129,9 +136,12 @@ class Tagger:
             )
         self.passes = self._passes(lengths, tries)
         has_components = manifest.networks[self.stage].n_components > 0
-        self._projection = _load_projection(opened, self.stage) if has_components else None
+        self._projection = arrays.load_projection(opened, self.stage) if has_components else None
         fusion = manifest.fusion if self.stage == "stage2" else None
         self._late_fusion = None if fusion is None else LateFusion(opened, fusion, threads=threads)
+        self._references = arrays.load_references(opened, self.stage, manifest.folds[:n_folds])
+        self._gives_embeddings = embeddings
+        embeddings = embeddings or bool(self._references)
         self._predictors: dict[int, Predictor] = {}
         for fold in manifest.folds[:n_folds]:
             session = sessions.open_network(opened, self.stage, fold, threads=threads)
@@ -159,6 +169,11 @@ class Tagger:
     def n_passes(self) -> int:
         """Passes over a clip, of all folds."""
         return len(self._predictors) * (1 if self.passes is None else len(self.passes))
+
+    @property
+    def marks_unknown(self) -> bool:
+        """Whether results say if a sound is none of the labels."""
+        return bool(self._references)
 
     def __call__(self, sound: str | Path | np.ndarray, sample_rate: int | None = None) -> Tagged:
         """Tag one sound as a whole.
@@ -271,24 +286,44 @@ class Tagger:
         examples = self._examples(clips)
         labels = self.manifest.labels
         logs, features = [], np.zeros((len(clips), self._n_outputs - len(labels)))
+        distances = np.zeros(len(clips))
         bar = tqdm(total=self.n_passes, desc=name, unit="pass", leave=False, disable=not name)
         for fold, predict in self._predictors.items():
             total, n_passes = np.zeros((len(clips), len(labels))), 0
+            fold_features = np.zeros(features.shape)
             for output in self._outputs(predict, examples, fold):
                 bar.update()
                 n_passes += 1
                 total += log_probabilities(output[:, : len(labels)])
-                features += output[:, len(labels) :]
+                fold_features += output[:, len(labels) :]
             logs.append(total / n_passes)
+            features += fold_features
+            distances += self._distances(fold_features, fold)
         bar.close()
         probabilities = self._combined(logs)
         if self._late_fusion is not None:
             probabilities = self._late_fusion.fuse(probabilities, examples)
-        embeddings = (features / self.n_passes).astype(np.float32)
+        probabilities = self._calibrated(probabilities)
+        embeddings = (features / self.n_passes).astype(np.float32) if self._gives_embeddings else [None] * len(clips)
+        marks = self._marks(distances / len(self._predictors))
         return [
-            Tagged(clip.path, clip.start_s, clip.end_s, labels, probability, embedding if len(embedding) else None)
-            for clip, probability, embedding in zip(clips, probabilities, embeddings, strict=True)
+            Tagged(clip.path, clip.start_s, clip.end_s, labels, probability, embedding, *mark)
+            for clip, probability, embedding, mark in zip(clips, probabilities, embeddings, marks, strict=True)
         ]
+
+    def _distances(self, features: np.ndarray, fold: int) -> np.ndarray:
+        """Distances (n,) to the clips that a fold learned from; zeros where the bundle holds none."""
+        if not self._references or self.manifest.unknown is None:
+            return np.zeros(len(features))
+        with one_blas_thread():
+            return unknown.score(features, self._references[fold], neighbours=self.manifest.unknown.neighbours)
+
+    def _marks(self, distances: np.ndarray) -> list[tuple[float | None, bool | None]]:
+        """Score of each clip, and whether it is above the threshold."""
+        if not self._references or self.manifest.unknown is None:
+            return [(None, None)] * len(distances)
+        threshold = self.manifest.unknown.threshold[self.stage]  # type: ignore[index]
+        return [(float(distance), bool(distance > threshold)) for distance in distances]
 
     def _outputs(self, predict: Predictor, examples: Examples, fold: int) -> Iterator[np.ndarray]:
         """Yield what a network gives in each pass, (n, C) or (n, C + E)."""
@@ -315,17 +350,18 @@ class Tagger:
         return output
 
     def _combined(self, logs: Sequence[np.ndarray]) -> np.ndarray:
-        """Probabilities (n, C) of all folds' mean log p, calibrated where the bundle says how."""
-        manifest = self.manifest
-        temperatures = {} if manifest.calibration is None else manifest.calibration.temperature
+        """Probabilities (n, C) of all folds' mean log p."""
+        if self.manifest.activation == "softmax":
+            return ensemble.geometric_mean(logs)
+        return np.exp(np.minimum(np.mean(logs, axis=0), 0))
+
+    def _calibrated(self, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities (n, C) at the temperature that the bundle has for the stage."""
+        temperatures = {} if self.manifest.calibration is None else self.manifest.calibration.temperature
         temperature = temperatures.get(self.stage, 1.0)  # type: ignore[call-overload]
-        if manifest.activation == "softmax":
-            return ensemble.geometric_mean([log / temperature for log in logs])
-        log_p = np.minimum(np.mean(logs, axis=0), 0)
-        if temperature == 1:
-            return np.exp(log_p)
-        logits = log_p - np.log(np.maximum(-np.expm1(log_p), np.finfo(np.float64).tiny))
-        return 1 / (1 + np.exp(-logits / temperature))
+        if self.manifest.activation == "softmax":
+            return calibration.scale(probabilities, temperature)
+        return calibration.scale_independent(probabilities, temperature)
 
     def _examples(self, clips: Sequence[Features]) -> Examples:
         lengths = np.array([len(clip.frames) for clip in clips], dtype=np.int64)
@@ -352,18 +388,3 @@ def _checked_hop(segment_s: float, hop_s: float | None) -> float:
     if not MIN_SEGMENT_S <= hop_s <= segment_s:
         raise FsatError(f"--hop must be between {MIN_SEGMENT_S} and {segment_s}, the length of a window. Got {hop_s}.")
     return hop_s
-
-
-def _load_projection(bundle: Bundle, stage: str) -> pca.Projection:
-    """The projection, if it takes this version's statistics and gives what the networks need."""
-    path = bundle.verified(PROJECTION)
-    projection = pca.load(path)
-    section = bundle.manifest.preprocessing.spectral
-    names = spectral.feature_names(n_mfcc=section.n_mfcc) if section is not None else []
-    needed = bundle.manifest.networks[stage].n_components  # type: ignore[index]
-    if len(projection.components) != needed or projection.columns != names:
-        raise FsatError(
-            f"{path}: does not fit: it makes {len(projection.components)} components of {len(projection.columns)} "
-            f"statistics, the networks need {needed} of {len(names)}. Make the bundle anew: `dvc repro bundle`."
-        )
-    return projection

@@ -48,13 +48,13 @@ recipe = training.Recipe(
     augment=augmentation(), settings=params.Train.model_validate(settings), schedule=plan,
 )
 passes = Passes([128], 1)
-before = prediction.mean_log_probabilities(
+before = prediction.mean_outputs(
     {"stage2": network}, some, passes, batch_size=16, key=(1, "predict"), name="predict"
 )
 history = training.train(network, some, some, recipe, state=weights.with_suffix(sys.argv[2]))
 import keras
 assert keras.backend.backend() == sys.argv[2][1:]
-print(json.dumps({"loss": history["loss"].tolist(), "before": np.asarray(before["stage2"]).tolist()}))
+print(json.dumps({"loss": history["loss"].tolist(), "before": np.asarray(before["stage2"].log_probabilities).tolist()}))
 """
 
 

@@ -10,7 +10,7 @@ import pytest
 import project
 
 AFTER_EVALUATION = {"report", "bundle"}
-AFTER_TRAINING = ["predict@0", "predict@1", "ensemble", "evaluate"]
+AFTER_TRAINING = ["predict@0", "predict@1", "ensemble", "evaluate", "calibrate"]
 
 
 def test_every_output_is_there(finished_project: Path) -> None:
@@ -58,7 +58,15 @@ def test_an_experiment_runs_what_it_changes_and_its_table_fits_a_screen(copy: Pa
     changes = ["--set-param", "mixup.alpha=0.4", "--set-param", "folds.ids=[0]"]
     output = project.call(copy, "dvc", "exp", "run", *changes).stdout
     ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
-    assert ran - AFTER_EVALUATION == {"baseline", "stage1@0", "stage2@0", "predict@0", "ensemble", "evaluate"}
+    assert ran - AFTER_EVALUATION == {
+        "baseline",
+        "stage1@0",
+        "stage2@0",
+        "predict@0",
+        "ensemble",
+        "evaluate",
+        "calibrate",
+    }
     difference = project.call(copy, "dvc", "metrics", "diff").stdout
     assert "cv.stage2" in difference and len(difference.splitlines()) <= 40
 

@@ -27,7 +27,7 @@ def test_a_branch_runs_what_it_changes_and_gets_a_table(shared: Path, tmp_path: 
     project.call(runner, "git", "checkout", "--quiet", "-b", "mixup")
     project.commit(runner, "more mixup")
     ran = project.shared_run(runner, "--against", "origin/main")
-    assert ran == project.TRAINING | {"predict@0", "predict@1", "ensemble", "evaluate", "report", "bundle"}
+    assert ran == project.TRAINING | {"predict@0", "predict@1", "ensemble", "evaluate", "calibrate", "report", "bundle"}
     table = (runner / "metrics_diff.md").read_text()
     old, new = (json.loads((folder / "metrics" / "map3.json").read_text()) for folder in (shared, runner))
     row = next(line for line in table.splitlines() if "| cv.stage2 " in line)

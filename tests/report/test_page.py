@@ -384,7 +384,7 @@ def notes_of(figures: dict[str, bytes]) -> dict[str, str]:
 
 
 def test_figures_are_small_pictures_that_say_what_they_show(run: Run, built: report_page.Report) -> None:
-    assert set(built.figures) == {"learning_curves.png", "confusion.png", "per_class.png"}
+    assert set(built.figures) == {"learning_curves.png", "confusion.png", "per_class.png", "reliability.png"}
     for png in built.figures.values():
         picture = Image.open(io.BytesIO(png))
         assert picture.format == "PNG" and picture.width > 600 and picture.height > 300 and len(png) < 300_000
@@ -461,7 +461,8 @@ def test_a_score_taken_where_weights_were_chosen_says_so(tmp_path: Path, select:
     words = Page(built.html).words
     assert ("cv: weights were chosen on the held-out fold" in words) == is_cautious
     assert ("eights were chosen on the held-out fold" in words.split("Scores MAP@3")[0]) == is_cautious
-    assert ("weights were chosen" in notes_of(built.figures)["confusion"]) == is_cautious
+    for name in ("confusion", "reliability"):
+        assert ("weights were chosen" in notes_of(built.figures)[name]) == is_cautious
     assert "No labelled test clips" in words and "held-out clips" in words
 
 
@@ -472,6 +473,35 @@ def test_without_labelled_test_clips_cross_validation_is_the_score(tmp_path: Pat
     assert list(page.data["clips"]) == ["heldout"]
     assert f"{run.scores['cv']['stage2']:.3f} MAP@3 on" in page.words
     assert {card["data-key"].partition("/")[0] for tag, card in page.tags if tag == "article"} == {"train"}
+
+
+def test_calibration_is_shown_before_and_after(run: Run, page: Page, tmp_path: Path) -> None:
+    part = page.words.partition("What a probability means")[2].partition("The most confident mistakes")[0]
+    pairs = run.calibration["before_after"]
+    for split, title in (("cv", "held-out"), ("test", "test")):
+        for model, name in (("stage1", "Stage 1"), ("stage2", "Stage 2")):
+            numbers = [
+                *pairs["ece"][split][model],
+                *pairs["log_loss"][split][model],
+                run.calibration["temperature"][model],
+            ]
+            row = " ".join(f"{value:.3f}" for value in numbers)
+            assert f"{name} {title} clips {row}" in part
+    assert "cosine distance 0.250 in stage 2) keeps 95 % of the held-out clips" in part
+    assert "of the other folds 94 % are kept." in part  # tiny_run has no share of the test clips
+    without = Page(report_page.build(tiny_run.make_run(tmp_path, test="none"), mistakes=1, suspicious=1).html).words
+    assert "Stage 2 held-out clips" in without and "Stage 2 test clips" not in without
+
+
+def test_an_empty_bin_has_no_point(run: Run) -> None:
+    table = run.reliability.copy()
+    n_points = int(table["before"].notna().sum())
+    assert 0 < n_points < len(table)
+    elements = figures.reliability(table)["elements"]
+    assert elements.count('class="mark stage1"') == n_points and "nan" not in elements
+    nothing = figures.reliability(table.assign(before=np.nan, after=np.nan))["elements"]
+    assert 'class="mark' not in nothing
+    assert pngs.reliability(table.assign(before=np.nan, after=np.nan), (0.1, 0.2), caution="")
 
 
 def test_perfect_predictions_leave_nothing_to_list(tmp_path: Path) -> None:
@@ -572,6 +602,7 @@ def test_the_stage_writes_page_and_figures(
         "confusion.png",
         "learning_curves.png",
         "per_class.png",
+        "reliability.png",
     ]
 
 

@@ -63,6 +63,9 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
             files.write_json(folder / "summary.json", summary(stage))
     projection = pca.Projection(np.zeros(4), np.ones(4), np.zeros(4), np.ones((3, 4)), list("abcd"))
     pca.save(tmp_path / "projection.npz", projection)
+    for fold in (0, 2):
+        known = {stage: np.eye(4, 7, dtype=np.float16) for stage in STAGES}
+        files.write_npz(tmp_path / "predictions" / f"fold{fold}" / "reference.npz", **known)
     p = params.read("audio", "trim", "mel", "spectral", path=Path(__file__).parents[2] / "params.yaml")
     return {
         "models": tmp_path / "models",
@@ -75,6 +78,9 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
         "labels": LABELS,
         "preprocessing": {"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
         "passes": {"seed": 2**32 - 1, "step": 1, "lengths": 3, "tries": 2},
+        "calibration": {"stage1": 1.2, "stage2": 0.9},
+        "unknown": {"threshold": {"stage1": 0.25, "stage2": 0.3}, "neighbours": 1, "keep": 0.95},
+        "references": tmp_path / "predictions",
         "select": "best",
         "dataset": {"name": "sounds", "synthetic": False, "fingerprint": "ab12", "facts": FACTS},
         "scores": SCORES,
@@ -104,7 +110,11 @@ def test_what_is_written_is_read(written: Path) -> None:
     assert manifest.activation == "softmax"
     assert manifest.scores == SCORES
     found = sorted(path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file())
-    networks = [f"{stage}/fold{fold}.onnx" for stage in ("stage1", "stage2") for fold in (0, 2)]
+    assert manifest.calibration is not None and manifest.calibration.temperature == {"stage1": 1.2, "stage2": 0.9}
+    assert manifest.unknown is not None and manifest.unknown.threshold["stage2"] == 0.3
+    networks = [
+        f"{stage}/fold{fold}.{kind}" for stage in ("stage1", "stage2") for fold in (0, 2) for kind in ("npz", "onnx")
+    ]
     assert found == ["README.md", "bundle.json", "projection.npz", *networks]
     assert bundle.read(written).content("stage1/fold2.onnx") == b"stage1 2"
 
@@ -119,7 +129,7 @@ def test_equal_models_give_equal_bytes(inputs: dict[str, Any], written: Path, tm
 def test_a_folds_own_folder_gives_no_file_twice(inputs: dict[str, Any], written: Path) -> None:
     """A bundle of fewer folds leaves nothing of the larger one behind."""
     bundler.write(written, **(inputs | {"folds": [2]}))
-    assert sorted(path.name for path in (written / "stage2").iterdir()) == ["fold2.onnx"]
+    assert sorted(path.name for path in (written / "stage2").iterdir()) == ["fold2.npz", "fold2.onnx"]
 
 
 @pytest.mark.parametrize("name", ["projection.npz", "stage2/fold0.onnx"])
@@ -156,10 +166,26 @@ def turn_bounds(values: dict[str, Any]) -> None:
         (lambda values: values.pop("scores"), r"scores: Field required"),
         (lambda values: values["preprocessing"].pop("spectral"), r"reads components, but no section spectral"),
         (lambda values: values.update(activation="relu"), r"activation: .* 'softmax' or 'sigmoid'"),
-        (lambda values: values["networks"].pop("stage2"), r"other files than its networks and folds need"),
+        (
+            lambda values: values["networks"].pop("stage2"),
+            r"threshold for unknown clips of a stage that it does not hold",
+        ),
         (lambda values: values["networks"].clear(), r"networks: .* at least 1"),
         (lambda values: values.update(folds=[0, 0]), r"names a fold twice"),
         (lambda values: values.update(calibration={"temperature": {"stage1": 0}}), r"calibration.* greater than 0"),
+        (lambda values: values["calibration"]["temperature"].update(stage3=1), r"calibration.*'stage1' or 'stage2'"),
+        (lambda values: values.update(unknown=None), r"other files than its networks and folds need"),
+        (lambda values: values["unknown"]["threshold"].pop("stage1"), r"other files than its networks and folds need"),
+        (lambda values: values["unknown"]["threshold"].clear(), r"unknown\.threshold: .* at least 1"),
+        (lambda values: values["unknown"]["threshold"].update(stage1="0.2"), r"unknown\.threshold\.stage1: .* number"),
+        (
+            lambda values: values["unknown"]["threshold"].update(stage1=-0.1),
+            r"unknown\.threshold\.stage1: .* equal to 0",
+        ),
+        (lambda values: values["unknown"]["threshold"].update(stage1=1e400), r"unknown\.threshold\.stage1: .* finite"),
+        (lambda values: values["unknown"].update(neighbours=0), r"unknown\.neighbours: .* greater than or equal to 1"),
+        (lambda values: values["unknown"].update(keep=1.5), r"unknown\.keep: .* less than or equal to 1"),
+        (lambda values: values["unknown"].update(script="x"), r"unknown\.script: Extra inputs"),
         (lambda values: values["preprocessing"]["mel"].update(n_fft="8"), r"preprocessing\.mel\.n_fft: .* integer"),
         (lambda values: values.update(folds=[0, 1]), r"other files than its networks and folds need"),
         (repeat_label, r"names a label twice"),
@@ -287,15 +313,12 @@ def with_trunk(project: Path, tmp_path: Path) -> Path:  # noqa: F811
     files.write_npz(folder / "baseline.npz", weights=weights, bias=np.array([0.5, 0.0, -0.5]))
     trunk = model.build_trunk("EfficientAT", width=0.4)
     model.save_trunk(trunk, tmp_path / "trunk.weights.h5")
-    assert (
-        onnx_export.convert_trunk(
-            tmp_path / "trunk.weights.h5", folder / "trunk.onnx", backbone="EfficientAT", width=0.4, n_mels=32
-        )
-        == 384
-    )
+    made = onnx_export.convert_trunk(tmp_path / "trunk.weights.h5", "EfficientAT", 0.4, 32, folder / "trunk.onnx")
+    assert made == 384
 
     def fuse(values: dict[str, Any]) -> None:
         values["fusion"] = {"baseline_weight": 1.0, "n_embedding": 384}
+        values["calibration"] = None
         for name in ("baseline.npz", "trunk.onnx"):
             values["files"][name] = bundle.file_facts(folder / name).model_dump()
 

@@ -1,5 +1,6 @@
 """Tagging gives what the pipeline gives, for any file; windows, failures, embeddings, less effort."""
 
+import io
 import json
 import os
 import pickle
@@ -7,9 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +25,8 @@ from fsat.core import files
 from fsat.core.errors import FsatError
 from fsat.features import pca, spectral
 from fsat.inputs.frames import LIMITS, FrameStore
+from fsat.scoring import calibration
+from fsat.scoring.names import Stage
 from fsat.tagger import bundle, windows
 from fsat.tagger.card import model_card
 from fsat.tagger.tagger import Tagged, Tagger
@@ -47,11 +52,21 @@ def tagged(tagger: Tagger, *paths: Path, segment_s: float | None = None, hop_s: 
     return [result for result in results if isinstance(result, Tagged)]
 
 
+def metrics_of(project: Path) -> dict[str, Any]:
+    values: dict[str, Any] = files.read_json(project / "metrics" / "calibration.json")
+    return values
+
+
+def predicted(project: Path, stage: str, name: str) -> np.ndarray:
+    """The pipeline's probabilities of a test clip, at the temperature it found."""
+    table = files.read_parquet(project / "data" / "predictions.parquet")
+    row = table[(table["stage"] == stage) & (table["split"] == "test") & table["fname"].str.endswith(name)]
+    return calibration.scale(row[LABELS].to_numpy(), metrics_of(project)["temperature"][stage])[0]
+
+
 @pytest.mark.parametrize("name", ["short.wav", "long.flac", "stereo.wav"])
 def test_tagging_a_test_clip_alone_gives_the_pipelines_own_prediction(name: str, project: Path, tagger: Tagger) -> None:
-    table = files.read_parquet(project / "data" / "predictions.parquet")
-    row = table[(table["stage"] == "stage2") & (table["split"] == "test") & table["fname"].str.endswith(name)]
-    expected = row[LABELS].to_numpy()[0]
+    expected = predicted(project, "stage2", name)
     assert expected.max() - expected.min() > 0.01  # a network that tells nothing apart would prove nothing
     [result] = tagged(tagger, project / "sounds" / "test" / name)
     np.testing.assert_allclose(result.probabilities, expected, atol=1e-4)
@@ -61,10 +76,8 @@ def test_stage1_gives_its_own_prediction_without_statistics(
     project: Path, mel_tagger: Tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(spectral, "spectral_statistics")
-    table = files.read_parquet(project / "data" / "predictions.parquet")
-    row = table[(table["stage"] == "stage1") & (table["split"] == "test") & table["fname"].str.endswith("long.flac")]
     [result] = tagged(mel_tagger, project / "sounds" / "test" / "long.flac")
-    np.testing.assert_allclose(result.probabilities, row[LABELS].to_numpy()[0], atol=1e-4)
+    np.testing.assert_allclose(result.probabilities, predicted(project, "stage1", "long.flac"), atol=1e-4)
     assert mel_tagger.passes is not None and mel_tagger.n_passes == 2 * len(mel_tagger.passes)
 
 
@@ -252,7 +265,8 @@ def test_equal_bytes_for_any_number_of_threads_and_twice(project: Path) -> None:
         results = tagged(tagger, *paths)
         embeddings = [result.embedding for result in results if result.embedding is not None]
         assert len(embeddings) == len(paths)
-        found.append([array.tobytes() for array in (*(result.probabilities for result in results), *embeddings)])
+        arrays = (*(result.probabilities for result in results), *embeddings)
+        found.append([*(array.tobytes() for array in arrays), *(result.unknown_score for result in results)])
     assert found[0] == found[1] == found[2] == found[3]
 
 
@@ -325,7 +339,7 @@ def sigmoid_bundle(project: Path, folder: Path, **changes: object) -> bundle.Bun
     (folder / "stage1" / "fold0.onnx").write_bytes(made.SerializeToString())
     values = json.loads((source / "bundle.json").read_text())
     values |= {"activation": "sigmoid", "passes": None, "folds": [0], "calibration": None, "fusion": None}
-    values |= {"select": None, "scores": {}}
+    values |= {"select": None, "scores": {}, "unknown": None}
     values["preprocessing"] |= {"trim": None, "spectral": None}
     del values["networks"]["stage2"]
     values["files"] = {"stage1/fold0.onnx": bundle.file_facts(folder / "stage1" / "fold0.onnx").model_dump()}
@@ -364,11 +378,132 @@ def test_a_temperature_divides_the_logits(project: Path, tmp_path: Path) -> None
     np.testing.assert_allclose(np.log(cooled / (1 - cooled)), np.log(plain / (1 - plain)) / 2.5, rtol=1e-9)
     opened = copied(project, tmp_path / "bundle")
     values = json.loads((opened.folder / "bundle.json").read_text())
+    (opened.folder / "bundle.json").write_text(json.dumps(values | {"calibration": None}))
+    plain = Tagger(opened.folder, stage="stage1")(clip).probabilities
     (opened.folder / "bundle.json").write_text(json.dumps(values | {"calibration": warm}))
-    plain = Tagger(project / "data" / "bundle", stage="stage1")(clip).probabilities
     cooled = Tagger(opened.folder, stage="stage1")(clip).probabilities
     expected = plain ** (1 / 2.5)
     np.testing.assert_allclose(cooled, expected / expected.sum(), rtol=1e-9)
+
+
+# None of these
+
+
+def test_the_bundle_carries_what_calibrate_found(project: Path) -> None:
+    manifest, found = bundle.read(project / "data" / "bundle").manifest, metrics_of(project)
+    assert manifest.calibration is not None and manifest.calibration.temperature == found["temperature"]
+    assert manifest.unknown is not None and manifest.unknown.threshold == found["unknown"]["threshold"]
+    assert set(found["unknown"]["kept"]) == {"cv", "test"} and manifest.unknown.keep == 0.95
+    card = model_card(manifest)
+    assert "calibrated by a temperature" in card and "not calibrated" not in card
+    assert "marked as `unknown`" in card and "keeps 95% of the held-out clips" in card
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_the_score_of_a_test_clip_is_the_pipelines(stage: Stage, project: Path) -> None:
+    table = files.read_parquet(project / "data" / "unknown.parquet")
+    known = table[(table["stage"] == stage) & (table["split"] == "test")].set_index("fname")["score"]
+    tagger = Tagger(project / "data" / "bundle", stage=stage)
+    assert tagger.manifest.unknown is not None
+    threshold = tagger.manifest.unknown.threshold[stage]
+    results = tagged(tagger, *sorted((project / "sounds" / "test").iterdir()))
+    assert len(results) == len(known) == 3
+    for result in results:
+        [name] = [name for name in known.index if name.endswith(Path(result.path).name)]
+        assert result.unknown_score == pytest.approx(known[name], abs=1e-4)
+        assert result.unknown_score is not None and result.embedding is None
+        assert result.unknown is (result.unknown_score > threshold)
+
+
+def marked(project: Path, folder: Path, **unknown: object) -> Path:
+    """A copy of the bundle with other values in its section `unknown`."""
+    opened = copied(project, folder)
+    values = json.loads((folder / "bundle.json").read_text())
+    values["unknown"] |= unknown
+    (folder / "bundle.json").write_text(json.dumps(values))
+    return opened.folder
+
+
+def test_the_threshold_decides(project: Path, tmp_path: Path) -> None:
+    sound = tone(700, 0.5)
+    for number, threshold in enumerate((0.0, 2.0)):
+        folder = marked(project, tmp_path / str(number), threshold={"stage1": threshold, "stage2": threshold})
+        assert Tagger(folder, stage="stage1")(sound, RATE).unknown is (threshold == 0)
+
+
+def test_a_bundle_without_references_marks_nothing(project: Path, tmp_path: Path) -> None:
+    """As older ones of version 2 are: no section `unknown`, no files of it."""
+    opened = copied(project, tmp_path / "bundle")
+    values = json.loads((opened.folder / "bundle.json").read_text())
+    del values["unknown"], values["calibration"]
+    for name in [name for name in values["files"] if name.endswith(".npz") and "fold" in name]:
+        del values["files"][name]
+        (opened.folder / name).unlink()
+    (opened.folder / "bundle.json").write_text(json.dumps(values))
+    for stage in ("stage1", "stage2"):
+        tagger = Tagger(opened.folder, stage=stage)
+        result = tagger(tone(700, 0.5), RATE)
+        assert (tagger.marks_unknown, result.unknown, result.unknown_score) == (False, None, None)
+        assert "marked as `unknown`" not in model_card(tagger.manifest)
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def with_header(shape: tuple[int, ...], written: np.ndarray) -> bytes:
+    """An npz file whose array says that it is larger than it is."""
+    array = io.BytesIO()
+    np.lib.format.write_array_header_1_0(array, {"descr": "<f2", "fortran_order": False, "shape": shape})
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("embeddings.npy", array.getvalue() + written.tobytes())
+    return stream.getvalue()
+
+
+UNIT = np.eye(2, 1280, dtype=np.float16)
+HOSTILE = {
+    "nothing": b"",
+    "half": npz(embeddings=UNIT)[:900],
+    "another name": npz(means=UNIT),
+    "another width": npz(embeddings=UNIT[:, :5]),
+    "one axis": npz(embeddings=UNIT[0]),
+    "no clip": npz(embeddings=UNIT[:0]),
+    "another type": npz(embeddings=UNIT.astype(np.float64)),
+    "text": npz(embeddings=np.full((2, 1280), "a")),
+    "NaN": npz(embeddings=UNIT * np.float16(np.nan)),
+    "infinite": npz(embeddings=np.where(UNIT > 0, np.float16(np.inf), UNIT)),
+    "not of length 1": npz(embeddings=UNIT * np.float16(3)),
+    "objects": npz(embeddings=np.array([[{}]], dtype=object)),
+    "a huge header": with_header((1 << 40, 1280), UNIT),
+}
+
+
+@pytest.mark.parametrize("kind", [*HOSTILE, "pickle"])
+def test_hostile_references_with_the_right_checksum_are_one_clear_line(
+    kind: str, project: Path, tmp_path: Path
+) -> None:
+    trap = tmp_path / "sprung"
+    folder = copied(project, tmp_path / "bundle").folder
+    path = folder / "stage1" / "fold0.npz"
+    path.write_bytes(HOSTILE[kind] if kind in HOSTILE else hostile_pickle(trap))
+    values = json.loads((folder / "bundle.json").read_text())
+    values["files"]["stage1/fold0.npz"] = bundle.file_facts(path).model_dump()
+    (folder / "bundle.json").write_text(json.dumps(values))
+    with pytest.raises(FsatError, match=r"fold0\.npz: has no embeddings of shape \(k, 1280\) and length 1") as refused:
+        Tagger(folder, stage="stage1")
+    assert "\n" not in str(refused.value) and not trap.exists()
+
+
+def test_references_that_were_changed_are_refused(project: Path, tmp_path: Path) -> None:
+    opened = copied(project, tmp_path / "bundle")
+    path = opened.folder / "stage1" / "fold1.npz"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(FsatError, match=r"fold1\.npz: is not the file that bundle\.json names"):
+        Tagger(opened, stage="stage1")
+    assert Tagger(opened, stage="stage1", n_folds=1).marks_unknown  # that fold is not asked for
 
 
 # Python

@@ -1,0 +1,288 @@
+"""How well "none of these" works: whole labels are left out of training, and a score has to tell their clips apart.
+
+    python -m benchmarks.unknown --weights data/pretrained/audioset.weights.h5 slice=FOLDER esc10=FOLDER
+
+Five draws (seeds 0 to 4) a dataset. In each, three labels are left out; one network learns the others by the numbers of
+`presets/audioset.yaml`, stage 1, without one fold; then it sees the clips of that fold (known) and all clips of the
+three labels (unknown). The AUROC of a score is the probability that an unknown clip has a higher one than a known clip.
+Writes the table of docs/RESULTS.md to standard output; what the networks gave is kept in `state/unknown/`, so that
+another score needs no training.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.covariance import ledoit_wolf
+from sklearn.metrics import roc_auc_score
+
+from fsat.clips import folds, index
+from fsat.core import files, params
+from fsat.core.parallel import map_clips
+from fsat.features import mel, trim
+from fsat.inputs import batches, examples, frames
+from fsat.inputs.passes import Passes, log_probabilities, outputs_by_pass
+from fsat.scoring import ensemble, unknown
+
+PRESET = Path(__file__).parents[1] / "presets" / "audioset.yaml"
+STATE = Path("state/unknown")
+SEEDS = range(5)
+LEFT_OUT = 3
+
+
+def preset() -> params.Params:
+    """The sections of the preset that a stage-1 training and its passes read."""
+    return params.read(
+        "seed", "audio", "trim", "mel", "crop", "augment", "mixup", "model", "train", "tta", "folds", path=PRESET
+    )
+
+
+def prepared(name: str, folder: Path, p: params.Params) -> tuple[frames.FrameStore, pd.DataFrame]:
+    """Spectrograms of all clips of a dataset, computed once, and its table: fname, label, given fold if it has any."""
+    table = index.scan(folder).table
+    out = STATE / name / "mel"
+    if not out.is_dir():
+        paths = [folder / path for path in table["path"]]
+        intervals = map_clips(
+            partial(trim.trim_clip, sample_rate=p.audio.sample_rate, top_db=p.trim.top_db), paths, desc=f"{name}: trim"
+        )
+        clips = [(path, start, end) for path, (start, end) in zip(paths, intervals, strict=True)]
+        work = partial(mel.mel_clip, sample_rate=p.audio.sample_rate, settings=p.mel)
+        found = map_clips(work, clips, desc=f"{name}: mel")
+        frames.write_frames(out, zip(table["fname"], found, strict=True), n_mels=p.mel.n_mels)
+    return frames.open_frames(out, limits=p.mel.limits), table
+
+
+def draw(table: pd.DataFrame, seed: int, n_splits: int) -> pd.DataFrame:
+    """The table with a column `part`: learn, known (held out) or unknown (its label was left out)."""
+    names = sorted(table["label"].unique())
+    left_out = set(np.random.default_rng(seed).choice(names, LEFT_OUT, replace=False))
+    is_known = ~table["label"].isin(left_out)
+    known = table[is_known]
+    given = known["fold"].astype(int).tolist() if "fold" in known else None
+    n_splits = max(given) + 1 if given else n_splits
+    number = folds.assign(known["label"].tolist(), n_splits=n_splits, seed=seed, fold=given)
+    heldout = seed % n_splits if given else 0
+    part = pd.Series("unknown", index=table.index)
+    part[is_known] = np.where(np.asarray(number) == heldout, "known", "learn")
+    return table.assign(part=part)
+
+
+def clips_of(store: frames.FrameStore, table: pd.DataFrame, classes: list[str]) -> examples.Examples:
+    """Examples of the rows of a table, all of whose labels are among the classes."""
+    labels = table["label"].tolist()
+    return examples.make_examples(store, table["fname"].tolist(), labels=labels, classes=classes)
+
+
+def bounds_of(store: frames.FrameStore, fnames: list[str], p: params.Params) -> tuple[int, int]:
+    """Shortest and longest T, from the lengths of some clips."""
+    return batches.length_range(store.lengths[store.rows(fnames)], p.crop.percentiles, step=p.crop.step)
+
+
+def fresh_network(p: params.Params, n_classes: int, weights: Path, seed: int) -> Any:
+    """The preset's network of stage 1 with the initial trunk and a fresh head."""
+    from fsat.networks import backend, model
+
+    backend.prepare(seed, "unknown")
+    network = model.build_network(
+        backbone=p.model.backbone, width=p.model.width, batchnorm_momentum=p.model.batchnorm_momentum,
+        n_mels=p.mel.n_mels, n_classes=n_classes, head=p.model.head, freeze_batchnorm=p.model.freeze_batchnorm,
+    )  # fmt: skip
+    model.load_trunk_weights(network.get_layer("trunk"), weights)
+    return network
+
+
+def passes_over(
+    network: Any, store: frames.FrameStore, p: params.Params, *, n_classes: int, bounds: tuple[int, int], seed: int
+) -> np.ndarray:
+    """Probabilities and embedding of every clip of the store in each pass, float32 (n_passes, n, C + E)."""
+    from fsat.networks import prediction
+
+    nothing = np.zeros((len(store.fnames), n_classes), dtype=np.float32)
+    every = examples.Examples(store.fnames, store, np.arange(len(store.fnames)), None, nothing)
+    passes = Passes(batches.fixed_lengths(bounds, p.tta.lengths, step=p.crop.step), p.tta.tries)
+    predict = prediction.predictor(network, embeddings=True)
+    key = (seed, "predict", 0, "test")
+    found = outputs_by_pass({"": predict}, every, passes, batch_size=p.tta.batch_size, key=key, name="")
+    return np.stack([output[""] for output in found])
+
+
+def initial_embeddings(name: str, store: frames.FrameStore, p: params.Params, weights: Path) -> dict[str, np.ndarray]:
+    """Embeddings of all clips by the initial trunk, computed once.
+
+    Returns
+    -------
+    dict
+        "passes" [shape=(n_passes, n, E)], those of prediction; "crops" [shape=(n_lengths, n, E)], those that the
+        frozen phase of a training learns from.
+    """
+    path = STATE / name / "embeddings.npz"
+    if not path.is_file():
+        from fsat.networks import backend, head
+
+        print(f"{name}: embeddings", flush=True)
+        network = fresh_network(p, 1, weights, 0)
+        trunk, _ = head.split_at_embedding(network)
+        bounds = bounds_of(store, store.fnames, p)
+        lengths = batches.fixed_lengths(bounds, p.train.validation_lengths, step=p.crop.step)
+        nothing = np.zeros((len(store.fnames), 1), dtype=np.float32)
+        every = examples.Examples(store.fnames, store, np.arange(len(store.fnames)), None, nothing)
+        crops = head.features(
+            *(backend.predictor(trunk), every, lengths), batch_size=16, seed=p.seed, key=("stage1", 0, "embedding")
+        )
+        passes = passes_over(network, store, p, n_classes=1, bounds=bounds, seed=p.seed)
+        files.write_npz(path, passes=passes[:, :, 1:], crops=crops)
+    return files.read_npz(path)
+
+
+def frozen_outputs(
+    name: str, store: frames.FrameStore, drawn: pd.DataFrame, p: params.Params, *, seed: int, weights: Path
+) -> np.ndarray:
+    """The preset's phase 0: the head alone learns; outputs as of `passes_over`."""
+    import keras
+
+    from fsat.networks import head
+
+    found = initial_embeddings(name, store, p, weights)
+    learn = drawn[drawn["part"] == "learn"]
+    clips = clips_of(store, learn, sorted(learn["label"].unique()))
+    n_classes = clips.targets.shape[1]
+    network = fresh_network(p, n_classes, weights, seed)
+    _, top = head.split_at_embedding(network)
+    weight = np.ones(len(clips), dtype=np.float32)
+    crops = found["crops"][:, store.rows(clips.fnames)]
+    size = p.train.batch_size
+    head.fit(top, crops, clips, weight, p.train.stage1.frozen, batch_size=size, seed=seed, key=("stage1", 0))
+    keras.backend.clear_session()
+    probabilities = [np.asarray(top({"embedding": rows}, training=False)) for rows in found["passes"]]
+    return np.concatenate([np.stack(probabilities), found["passes"]], axis=2)
+
+
+def tuned_outputs(
+    name: str, store: frames.FrameStore, drawn: pd.DataFrame, p: params.Params, *, seed: int, weights: Path
+) -> np.ndarray:
+    """The preset's whole stage 1; outputs as of `passes_over`."""
+    from fsat.networks import training
+
+    parts = {part: drawn[drawn["part"] == part] for part in ("learn", "known")}
+    classes = sorted(parts["learn"]["label"].unique())
+    learn, heldout = (clips_of(store, parts[part], classes) for part in ("learn", "known"))
+    bounds = bounds_of(store, [*learn.fnames, *heldout.fnames], p)
+    recipe = training.Recipe(
+        seed=seed, stage="stage1", fold=0, bounds=bounds, crop=p.crop, alpha=p.mixup.alpha,
+        augment=p.augment, settings=p.train, schedule=p.train.stage1,
+    )  # fmt: skip
+    network = fresh_network(p, len(classes), weights, seed)
+    state = STATE / name / f"training{seed}.npz"
+    training.train(network, learn, heldout, recipe, state=state)
+    state.unlink(missing_ok=True)
+    return passes_over(network, store, p, n_classes=len(classes), bounds=bounds, seed=seed)
+
+
+SCHEDULES = {"frozen": frozen_outputs, "tuned": tuned_outputs}
+
+
+def collect(name: str, folder: Path, weights: Path, schedule: str) -> None:
+    """Outputs of all draws of a dataset, kept in `state/unknown/<name>/`."""
+    p = preset()
+    store, table = prepared(name, folder, p)
+    for seed in SEEDS:
+        path = STATE / name / f"{schedule}{seed}.npz"
+        if path.is_file():
+            continue
+        print(f"{name}: {schedule}, seed {seed}", flush=True)
+        drawn = draw(table, seed, p.folds.n_splits)
+        outputs = SCHEDULES[schedule](name, store, drawn, p, seed=seed, weights=weights)
+        files.write_npz(path, outputs=outputs, labels=drawn["label"].to_numpy(str), part=drawn["part"].to_numpy(str))
+
+
+# Scores ------------------------------------------------------------------------------------------------------------
+
+
+def scores(outputs: np.ndarray, labels: np.ndarray, part: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of all clips of a draw by each method; higher is more unlike the clips that were learned."""
+    learn = part == "learn"
+    classes, numbers = np.unique(labels[learn], return_inverse=True)
+    p, features = outputs[:, :, : len(classes)].astype(np.float64), outputs[:, :, len(classes) :].astype(np.float64)
+    mean = ensemble.geometric_mean(list(log_probabilities(p)))
+    embedding = features.mean(axis=0)
+    # Of the clips that were learned from: one pass at the middle length, as in the stage predict.
+    known = features[len(features) // 2 - 1 + len(features) % 2][learn]
+    kept = unknown.reference(known, labels[learn].tolist(), limit=10**6)
+    centres = np.stack([known[numbers == number].mean(axis=0) for number in range(len(classes))])
+    inverse = np.linalg.inv(ledoit_wolf(known - centres[numbers], assume_centered=True)[0])
+    background = np.linalg.inv(ledoit_wolf(known - known.mean(axis=0), assume_centered=True)[0])
+    mahalanobis = np.min([_squared(embedding - centre, inverse) for centre in centres], axis=0)
+    return {
+        "maximum probability": 1 - mean.max(axis=1),
+        "entropy": _entropy(mean),
+        "disagreement of the passes (mutual information)": _entropy(p.mean(axis=0)) - _entropy(p).mean(axis=0),
+        "**cosine distance to the nearest clip**": unknown.score(embedding, kept, neighbours=1),
+        "cosine distance, mean of the 3 nearest clips": unknown.score(embedding, kept, neighbours=3),
+        "cosine distance to the nearest class mean": unknown.score(embedding, centres, neighbours=1),
+        "Mahalanobis distance to the nearest class": mahalanobis,
+        "the same minus that to all clips (Ren et al. 2021)": mahalanobis
+        - _squared(embedding - known.mean(axis=0), background),
+    }
+
+
+def _entropy(p: np.ndarray) -> np.ndarray:
+    return -(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(axis=-1)
+
+
+def _squared(difference: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """Squared Mahalanobis length of each row."""
+    return np.einsum("ij,jk,ik->i", difference, inverse, difference)
+
+
+def table(names: list[str]) -> str:
+    """The table of docs/RESULTS.md from all draws that are kept: mean AUROC [lowest, highest]."""
+    cells: dict[str, list[str]] = {}
+    heads = []
+    for schedule in SCHEDULES:
+        for name in names:
+            draws = [path for seed in SEEDS if (path := STATE / name / f"{schedule}{seed}.npz").is_file()]
+            if not draws:
+                continue
+            heads.append(f"{name}, {schedule}" + (f" ({len(draws)} draws)" if len(draws) < len(SEEDS) else ""))
+            found: dict[str, list[float]] = {}
+            caught = []
+            for path in draws:
+                arrays = files.read_npz(path)
+                asked = arrays["part"] != "learn"
+                is_unknown = arrays["part"][asked] == "unknown"
+                for method, values in scores(**arrays).items():
+                    found.setdefault(method, []).append(float(roc_auc_score(is_unknown, values[asked])))
+                    if method.startswith("**"):
+                        limit = unknown.threshold(values[asked][~is_unknown], 0.95)
+                        caught.append(float((values[asked][is_unknown] > limit).mean()))
+            for method, areas in found.items():
+                cells.setdefault(method, []).append(f"{np.mean(areas):.3f} [{min(areas):.3f}, {max(areas):.3f}]")
+            cells.setdefault("unknown clips marked where 95 % of the known are kept", []).append(
+                f"{np.mean(caught):.2f} [{min(caught):.2f}, {max(caught):.2f}]"
+            )
+    lines = [f"| score | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    marked = cells.pop("unknown clips marked where 95 % of the known are kept")
+    cells["unknown clips marked where 95 % of the known are kept"] = marked
+    return "\n".join(lines + [f"| {method} | {' | '.join(row)} |" for method, row in cells.items()])
+
+
+def main() -> None:
+    """Collect what is missing, then score."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--schedules", nargs="+", choices=("frozen", "tuned"), default=["frozen", "tuned"])
+    parser.add_argument("datasets", nargs="+", metavar="NAME=FOLDER")
+    arguments = parser.parse_args()
+    named: dict[str, Any] = dict(text.split("=", 1) for text in arguments.datasets)
+    for schedule in arguments.schedules:
+        for name, folder in named.items():
+            collect(name, Path(folder), arguments.weights, schedule)
+    print(table(list(named)))
+
+
+if __name__ == "__main__":
+    main()

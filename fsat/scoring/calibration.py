@@ -1,0 +1,234 @@
+"""Probabilities that mean something: one temperature a model, and how far confidence is from accuracy.
+
+Source: Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, 2017.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fsat.scoring.outcomes import Outcome
+
+# Equal-width bins of confidence.
+N_BINS = 15
+# Where a temperature is looked for. Clips that are all tagged right would ask for 0.
+LOWEST, HIGHEST = 0.05, 20.0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions of clips whose label is known.
+
+    Attributes
+    ----------
+    probabilities : np.ndarray [shape=(n, C)]
+    labels : np.ndarray [shape=(n,), dtype=int64]
+        Index of the given class; -1 for a label that is none of them, which counts as a mistake.
+    groups : np.ndarray [shape=(n,), dtype=int64]
+        The fold that held a clip out.
+    """
+
+    probabilities: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """Probability of each clip's most probable label, (n,)."""
+        return self.probabilities.max(axis=1)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether that is the given one, bool (n,)."""
+        return self.probabilities.argmax(axis=1) == self.labels
+
+
+def scored(outcome: "Outcome", classes: Sequence[str]) -> Scored:
+    """The outcome of a model on some clips as arrays; `classes` are the columns of its probabilities."""
+    number = {label: column for column, label in enumerate(classes)}
+    labels = np.array([number.get(label, -1) for label in outcome.clips["actual"]], dtype=np.int64)
+    return Scored(outcome.probabilities, labels, outcome.clips["fold"].to_numpy(np.int64))
+
+
+def scale(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities (n, C) of the same logits divided by `temperature`: p to the power of 1 / temperature, sum 1.
+
+    The order of a clip's labels stays.
+
+    >>> scale(np.array([[0.8, 0.2]]), 2.0).round(3)
+    array([[0.667, 0.333]])
+    """
+    if temperature == 1:
+        return probabilities
+    logs = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)) / temperature
+    unscaled = np.exp(logs - logs.max(axis=1, keepdims=True, initial=-np.inf))
+    return unscaled / unscaled.sum(axis=1, keepdims=True)
+
+
+def scale_independent(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Sigmoid probabilities (n, C) of the same logits divided by `temperature`.
+
+    >>> scale_independent(np.array([[0.8, 0.5]]), 2.0).round(3)
+    array([[0.667, 0.5  ]])
+    """
+    if temperature == 1:
+        return probabilities
+    # log(p / (1 - p)), finite where p is 0 or 1.
+    log_p = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    logits = log_p - np.log(np.maximum(1 - probabilities, np.finfo(np.float64).tiny))
+    return 1 / (1 + np.exp(-logits / temperature))
+
+
+def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean of -log p(given label) over the clips whose label is a class; NaN if there is none.
+
+    >>> round(log_loss(np.array([[0.5, 0.5], [0.9, 0.1]]), np.array([0, -1])), 3)
+    0.693
+    """
+    rows = np.flatnonzero(labels >= 0)
+    if len(rows) == 0:
+        return float("nan")
+    chosen = np.maximum(probabilities[rows, labels[rows]], np.finfo(np.float64).tiny)
+    return float(-np.log(chosen).mean())
+
+
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Temperature between `LOWEST` and `HIGHEST` with the lowest log loss, to four digits; 1 without clips.
+
+    Parameters
+    ----------
+    probabilities : np.ndarray [shape=(n, C)]
+        Of clips that the model has not learned from.
+    labels : np.ndarray [shape=(n,), dtype=int]
+        Index of the given class; -1 does not count.
+    """
+    from scipy.optimize import minimize_scalar
+
+    known = labels >= 0
+    if not known.any():
+        return 1.0
+    probabilities, labels = probabilities[known], labels[known]
+    # The loss is convex in 1 / temperature, so it has one minimum in its logarithm too.
+    found = minimize_scalar(
+        lambda log_t: log_loss(scale(probabilities, float(np.exp(log_t))), labels),
+        bounds=(np.log(LOWEST), np.log(HIGHEST)),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    return float(f"{np.exp(found.x):.4g}")
+
+
+def cross_scaled(scored: Scored) -> np.ndarray:
+    """Probabilities of each group, scaled by the temperature that the other groups ask for.
+
+    With one group alone, every second clip is a group of its own.
+    """
+    groups = scored.groups if len(np.unique(scored.groups)) > 1 else np.arange(len(scored.labels)) % 2
+    result = np.empty(scored.probabilities.shape)
+    for group in np.unique(groups):
+        mine = groups == group
+        temperature = fit_temperature(scored.probabilities[~mine], scored.labels[~mine])
+        result[mine] = scale(scored.probabilities[mine], temperature)
+    return result
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray, *, n_bins: int = N_BINS) -> dict[str, np.ndarray]:
+    """Clips in equal-width bins of confidence: (0, 1/n_bins], (1/n_bins, 2/n_bins] ...
+
+    Returns
+    -------
+    dict of str to np.ndarray [shape=(n_bins,)]
+        "n" (int64); "confidence" and "accuracy", the means over a bin's clips, NaN where it has none.
+
+    >>> reliability(np.array([0.4, 0.6, 1.0]), np.array([False, True, True]), n_bins=2)["accuracy"]
+    array([0., 1.])
+    """
+    number = np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
+    n = np.bincount(number, minlength=n_bins)
+    # 0 / 0 is NaN where a bin is empty.
+    with np.errstate(invalid="ignore"):
+        means = (np.bincount(number, weights=values, minlength=n_bins) / n for values in (confidence, correct))
+        return dict(zip(("n", "confidence", "accuracy"), (n, *means), strict=True))
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray, *, n_bins: int = N_BINS) -> float:
+    """Expected calibration error: mean over clips of |accuracy - confidence| of their bin; NaN without clips.
+
+    >>> round(calibration_error(np.array([0.9, 0.9]), np.array([True, False])), 3)
+    0.4
+    """
+    bins = reliability(confidence, correct, n_bins=n_bins)
+    if not bins["n"].any():
+        return float("nan")
+    gaps = np.abs(bins["accuracy"] - bins["confidence"])
+    return float(np.nansum(bins["n"] * gaps) / bins["n"].sum())
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What `calibrate` returns.
+
+    Attributes
+    ----------
+    temperature : float
+        Fitted on all held-out clips.
+    ece, log_loss : dict of str to [float, float]
+        Before and after; keys "cv" (after: each fold by the temperature of the others) and, where test clips have
+        labels, "test" (by `temperature`).
+    curve : dict of str to np.ndarray [shape=(N_BINS,)]
+        Of the held-out clips: "confidence" (middle of a bin), and "before", "after" (accuracy, NaN where a bin is
+        empty), "n_before", "n_after".
+    """
+
+    temperature: float
+    ece: dict[str, list[float]]
+    log_loss: dict[str, list[float]]
+    curve: dict[str, np.ndarray]
+
+
+def calibrate(heldout: Scored, test: Scored) -> Calibration:
+    """Fit the temperature of a model on its held-out clips, and say what it changes.
+
+    A held-out prediction is that of one fold's network, a test prediction the mean of all of them, which is less sure
+    of itself: a temperature that suits the one need not suit the other.
+
+    Parameters
+    ----------
+    heldout, test : Scored
+        `test` may be empty; a test set without any label that is a class is left out.
+    """
+    temperature = fit_temperature(heldout.probabilities, heldout.labels)
+    pairs = {"cv": (heldout, cross_scaled(heldout))}
+    if (test.labels >= 0).any():
+        pairs["test"] = (test, scale(test.probabilities, temperature))
+    ece, losses = {}, {}
+    for part, (before, after) in pairs.items():
+        both = [before, Scored(after, before.labels, before.groups)]
+        ece[part] = [round(calibration_error(scored.confidence, scored.correct), 6) for scored in both]
+        losses[part] = [round(log_loss(scored.probabilities, scored.labels), 6) for scored in both]
+    first, after = pairs["cv"]
+    curve = {"confidence": (np.arange(N_BINS) + 0.5) / N_BINS}
+    for name, scored in (("before", first), ("after", Scored(after, first.labels, first.groups))):
+        bins = reliability(scored.confidence, scored.correct)
+        curve |= {name: bins["accuracy"], f"n_{name}": bins["n"]}
+    return Calibration(temperature, ece, losses, curve)
+
+
+def headline(found: Mapping[str, Calibration]) -> dict[str, Any]:
+    """Numbers of all models for `metrics/calibration.json`: those after calibration, then pairs of before and after.
+
+    A pair is a list, so that `dvc metrics diff` leaves it out.
+    """
+    parts = list(next(iter(found.values())).ece)
+    pairs = {
+        name: {part: {stage: getattr(value, name)[part] for stage, value in found.items()} for part in parts}
+        for name in ("ece", "log_loss")
+    }
+    return {
+        "temperature": {stage: value.temperature for stage, value in found.items()},
+        "ece": {part: {stage: pair[1] for stage, pair in stages.items()} for part, stages in pairs["ece"].items()},
+        "before_after": pairs,
+    }

@@ -1,0 +1,88 @@
+"""A bundle's arrays: projection, baseline and embeddings of training clips, each checked before it is used."""
+
+import io
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from fsat.core import files
+from fsat.core.errors import FsatError
+from fsat.features import pca, spectral
+from fsat.tagger.bundle import BASELINE, PROJECTION, Bundle, reference_name
+
+# Much more than the pipeline keeps; a file that claims more is not read.
+_LARGEST_BYTES = 1 << 30
+# Rounding of a unit vector's length in float16.
+_ROUNDING = 0.01
+
+
+def load_baseline(bundle: Bundle, n_features: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (C, k) and bias (C,) of the regression that stage 2 is fused with, if they fit the bundle and k."""
+    path = bundle.verified(BASELINE)
+    arrays = files.read_npz(path)
+    n_labels = len(bundle.manifest.labels)
+    shapes = {"weights": (n_labels, n_features), "bias": (n_labels,)}
+    for name, shape in shapes.items():
+        if name not in arrays or arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
+            raise FsatError(f"{path}: has no {name} of shape {shape}. Make the bundle anew: `dvc repro bundle`.")
+    return arrays["weights"], arrays["bias"]
+
+
+def load_projection(bundle: Bundle, stage: str) -> pca.Projection:
+    """The projection, if it takes this version's statistics and gives what the networks need."""
+    path = bundle.verified(PROJECTION)
+    projection = pca.load(path)
+    section = bundle.manifest.preprocessing.spectral
+    names = spectral.feature_names(n_mfcc=section.n_mfcc) if section is not None else []
+    needed = bundle.manifest.networks[stage].n_components  # type: ignore[index]
+    if len(projection.components) != needed or projection.columns != names:
+        raise FsatError(
+            f"{path}: does not fit: it makes {len(projection.components)} components of {len(projection.columns)} "
+            f"statistics, the networks need {needed} of {len(names)}. Make the bundle anew: `dvc repro bundle`."
+        )
+    return projection
+
+
+def load_references(bundle: Bundle, stage: str, folds: Sequence[int]) -> dict[int, np.ndarray]:
+    """Embeddings (k, E) of training clips by the network of each fold; none where the stage marks no clips.
+
+    Raises
+    ------
+    FsatError
+        If a file was changed, is damaged, or holds what are no embeddings of that network.
+    """
+    if stage not in bundle.manifest.marked_stages:
+        return {}
+    return {fold: _reference(bundle, stage, fold) for fold in folds}
+
+
+def _reference(bundle: Bundle, stage: str, fold: int) -> np.ndarray:
+    name = reference_name(stage, fold)
+    width = bundle.manifest.networks[stage].n_embedding  # type: ignore[index]
+    known = _array(bundle.content(name))
+    if (
+        known is None
+        or known.dtype != np.float16
+        or known.ndim != 2
+        or known.shape[1] != width
+        or len(known) == 0
+        or not np.abs(np.linalg.norm(known.astype(np.float64), axis=1) - 1).max() <= _ROUNDING  # NaN fails it too
+    ):
+        raise FsatError(
+            f"{bundle.folder / name}: has no embeddings of shape (k, {width}) and length 1. Make the bundle anew: "
+            "`dvc repro bundle`."
+        )
+    return known
+
+
+def _array(content: bytes) -> np.ndarray | None:
+    """The array "embeddings" of an npz file; None if there is none, it would need pickle, or is larger than it says."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > _LARGEST_BYTES:
+                return None
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return arrays["embeddings"]
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,40 @@
+"""Held-out predictions and scores -> `metrics/calibration.json`: temperatures, and thresholds of "none of these"."""
+
+import numpy as np
+import pandas as pd
+
+from fsat.core import files, params
+from fsat.core.stage import run
+from fsat.scoring import calibration, outcomes, unknown
+from fsat.scoring.names import STAGES
+
+
+def main() -> None:
+    """Fit on the held-out clips, out of fold; say what it does on them and, where labels exist, on the test clips."""
+    p = params.read("folds.ids", "unknown.keep")
+    predictions, index = files.read_parquet("data/predictions.parquet"), files.read_csv("data/index.csv")
+    classes = outcomes.class_names(predictions)
+    found = {}
+    for stage in STAGES:
+        heldout, test = (
+            calibration.scored(outcomes.outcome(predictions, index, split=split, stage=stage), classes)
+            for split in ("heldout", "test")
+        )
+        found[stage] = calibration.calibrate(heldout, test)
+    folders = {fold: f"data/predictions/fold{fold}" for fold in sorted(p.folds.ids)}
+    scores = unknown.combine({fold: files.read_parquet(f"{path}/unknown.parquet") for fold, path in folders.items()})
+    headline = calibration.headline(found) | {"unknown": unknown.summary(scores, keep=p.unknown.keep)}
+    files.write_parquet("data/unknown.parquet", scores)
+    files.write_json("metrics/calibration.json", headline)
+    curve = pd.DataFrame(found["stage2"].curve).round(6)
+    files.write_csv("metrics/reliability.csv", curve.assign(ideal=np.round(curve["confidence"], 6)))
+    for stage, value in found.items():
+        (before, after), kept = value.ece["cv"], headline["unknown"]["kept"]["cv"][stage]
+        print(
+            f"{stage}: temperature {value.temperature:g}, expected calibration error {before:.3f} -> {after:.3f} "
+            f"(held-out clips, out of fold); {kept:.0%} of them are taken for known"
+        )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,127 @@
+"""Temperatures on made-up logits whose right temperature is known, and the numbers of calibration by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fsat.scoring import calibration
+from fsat.scoring.calibration import Scored
+
+
+def drawn(n: int, *, temperature: float, seed: int = 0, n_classes: int = 5) -> Scored:
+    """Clips whose labels are drawn from softmax(logits), and predictions softmax(logits * temperature)."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1.5, (n, n_classes))
+    true = calibration.scale(np.exp(logits), 1.0001)
+    labels = np.array([rng.choice(n_classes, p=row) for row in true / true.sum(axis=1, keepdims=True)])
+    return Scored(calibration.scale(true, 1 / temperature), labels, np.arange(n) % 4)
+
+
+NOTHING = Scored(np.zeros((0, 5)), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_that_was_put_in_is_found(temperature: float) -> None:
+    scored = drawn(20_000, temperature=temperature)
+    assert calibration.fit_temperature(scored.probabilities, scored.labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_scaling_keeps_the_order_of_labels_and_sums_to_one() -> None:
+    p = drawn(200, temperature=2.0).probabilities
+    for temperature in (0.1, 0.7, 5.0):
+        scaled = calibration.scale(p, temperature)
+        assert scaled.sum(axis=1) == pytest.approx(1)
+        assert (np.argsort(-scaled, axis=1, kind="stable") == np.argsort(-p, axis=1, kind="stable")).all()
+    assert calibration.scale(p, 1.0) is p
+
+
+def test_a_probability_of_zero_stays_a_number() -> None:
+    scaled = calibration.scale(np.array([[1.0, 0.0]]), 3.0)
+    assert np.isfinite(scaled).all() and scaled[0, 0] > 0.999
+    assert np.isfinite(calibration.log_loss(np.array([[1.0, 0.0]]), np.array([1])))
+
+
+def test_clips_that_are_all_right_stop_at_the_lowest_temperature() -> None:
+    p = np.array([[0.9, 0.1], [0.2, 0.8]])
+    assert calibration.fit_temperature(p, np.array([0, 1])) == pytest.approx(calibration.LOWEST, rel=1e-3)
+    assert calibration.fit_temperature(p, np.array([1, 0])) == pytest.approx(calibration.HIGHEST, rel=1e-3)
+    assert calibration.fit_temperature(p, np.array([-1, -1])) == 1.0
+
+
+def test_bins_are_closed_on_the_right_and_weighted_by_their_clips() -> None:
+    confidence = np.array([0.2, 0.2, 0.4, 1.0])
+    correct = np.array([True, False, False, True])
+    bins = calibration.reliability(confidence, correct, n_bins=5)
+    assert bins["n"].tolist() == [2, 1, 0, 0, 1]
+    assert bins["accuracy"][[0, 1, 4]].tolist() == [0.5, 0.0, 1.0] and np.isnan(bins["accuracy"][2])
+    expected = (2 * 0.3 + 1 * 0.4 + 0) / 4
+    assert calibration.calibration_error(confidence, correct, n_bins=5) == pytest.approx(expected)
+
+
+def test_calibrated_clips_have_a_small_error_and_overconfident_ones_a_large_one() -> None:
+    good, sure = drawn(20_000, temperature=1.0), drawn(20_000, temperature=4.0)
+    assert calibration.calibration_error(good.confidence, good.correct) < 0.015
+    assert calibration.calibration_error(sure.confidence, sure.correct) > 0.15
+
+
+def test_a_fold_is_scaled_by_the_others_alone() -> None:
+    scored = drawn(400, temperature=3.0)
+    first = scored.groups == 0
+    labels = np.where(first, (scored.labels + 1) % 5, scored.labels)  # fold 0 says something else
+    changed = calibration.cross_scaled(Scored(scored.probabilities, labels, scored.groups))
+    plain = calibration.cross_scaled(scored)
+    assert np.array_equal(changed[first], plain[first])
+    assert not np.allclose(changed[~first], plain[~first])
+
+
+def test_a_single_fold_is_halved() -> None:
+    scored = drawn(400, temperature=3.0)
+    one = Scored(scored.probabilities, scored.labels, np.zeros(400, dtype=np.int64))
+    halves = Scored(scored.probabilities, scored.labels, np.arange(400) % 2)
+    assert np.array_equal(calibration.cross_scaled(one), calibration.cross_scaled(halves))
+
+
+def test_one_clip_alone_is_left_as_it_is() -> None:
+    scored = Scored(np.array([[0.7, 0.3]]), np.array([0]), np.array([0]))
+    assert np.array_equal(calibration.cross_scaled(scored), scored.probabilities)
+    assert json.dumps(calibration.headline({"stage2": calibration.calibrate(scored, scored)}), allow_nan=False)
+
+
+def test_the_metrics_show_a_gain_out_of_fold_and_fit_one_screen() -> None:
+    heldout, test = drawn(4000, temperature=3.0), drawn(1000, temperature=2.5, seed=1)
+    found = {stage: calibration.calibrate(heldout, test) for stage in ("stage1", "stage2")}
+    metrics = calibration.headline(found)
+    before, after = metrics["before_after"]["ece"]["cv"]["stage2"]
+    assert after < before / 4 and metrics["ece"]["cv"]["stage2"] == after
+    before, after = metrics["before_after"]["log_loss"]["test"]["stage1"]
+    assert after < before
+    assert metrics["temperature"]["stage1"] == pytest.approx(3.0, rel=0.1)
+    curve = found["stage2"].curve
+    assert curve["n_before"].sum() == curve["n_after"].sum() == 4000
+
+
+def test_without_labelled_test_clips_there_is_no_test_part() -> None:
+    metrics = calibration.headline({"stage2": calibration.calibrate(drawn(100, temperature=2.0), NOTHING)})
+    assert list(metrics["ece"]) == ["cv"]
+    assert np.isnan(calibration.calibration_error(NOTHING.probabilities[:, 0], NOTHING.correct))
+
+
+def test_a_label_that_no_class_has_counts_as_a_mistake_and_not_in_the_loss() -> None:
+    p = np.array([[0.9, 0.1], [0.9, 0.1]])
+    scored = Scored(p, np.array([0, -1]), np.array([0, 1]))
+    assert scored.correct.tolist() == [True, False]
+    assert calibration.log_loss(p, scored.labels) == pytest.approx(-np.log(0.9))
+    assert np.isnan(calibration.log_loss(p, np.array([-1, -1])))
+
+
+def leaves(tree: object) -> int:
+    """Lines that `dvc metrics diff` prints for a file whose values all change: a line a number, none for a list."""
+    return sum(map(leaves, tree.values())) if isinstance(tree, dict) else int(not isinstance(tree, list))
+
+
+def test_the_file_of_metrics_takes_a_few_lines_of_a_screen() -> None:
+    found = {stage: calibration.calibrate(drawn(40, temperature=2.0), drawn(40, temperature=2.0)) for stage in "ab"}
+    both = {"a": 0.1, "b": 0.2}
+    unknown = {"threshold": both, "kept": {"cv": both, "test": both}}  # as of unknown.summary
+    assert leaves(calibration.headline(found) | {"unknown": unknown}) <= 12

@@ -1,0 +1,107 @@
+"""None of these: distances by hand, thresholds, and clusters that a training never saw."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fsat.core.errors import FsatError
+from fsat.scoring import unknown
+
+
+def clusters(n: int, centres: list[int], *, seed: int = 0, width: int = 20, spread: float = 0.2) -> np.ndarray:
+    """`n` vectors around each of some unit vectors."""
+    rng = np.random.default_rng(seed)
+    return np.concatenate([np.eye(width)[centre] + rng.normal(0, spread, (n, width)) for centre in centres])
+
+
+def test_an_unseen_cluster_is_told_from_the_known_ones() -> None:
+    known = unknown.reference(clusters(30, [0, 1, 2]), list("a" * 30 + "b" * 30 + "c" * 30), limit=1000)
+    same = unknown.score(clusters(20, [0, 1, 2], seed=1, spread=0.1), known, neighbours=1)
+    other = unknown.score(clusters(20, [7], seed=2, spread=0.1), known, neighbours=1)
+    assert same.max() < other.min()
+
+
+def test_the_length_of_an_embedding_does_not_matter() -> None:
+    x, known = clusters(5, [0, 1]), clusters(5, [0, 1], seed=3)
+    assert unknown.score(7 * x, known, neighbours=2) == pytest.approx(unknown.score(x, 3 * known, neighbours=2))
+
+
+def test_the_score_is_the_mean_over_the_nearest() -> None:
+    known = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    x = np.array([[1.0, 0.0]])
+    assert [unknown.score(x, known, neighbours=k)[0] for k in (1, 2, 3, 9)] == pytest.approx([0, 0.5, 1, 1])
+
+
+def test_silence_and_no_clips_have_scores_too() -> None:
+    known = np.eye(3)
+    assert unknown.score(np.zeros((1, 3)), known, neighbours=1).tolist() == [1.0]
+    assert unknown.score(np.zeros((0, 3)), known, neighbours=1).shape == (0,)
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, known = clusters(10, [0, 1]), clusters(4, [0, 1], seed=5)
+    whole = unknown.score(x, known, neighbours=3)
+    monkeypatch.setattr(unknown, "_BLOCK", 3)
+    assert unknown.score(x, known, neighbours=3) == pytest.approx(whole, abs=1e-12)
+
+
+def test_all_embeddings_are_kept_where_they_are_few() -> None:
+    x = clusters(3, [0, 1])
+    kept = unknown.reference(x, list("aaabbb"), limit=6)
+    assert kept.dtype == np.float16
+    assert kept == pytest.approx(x / np.linalg.norm(x, axis=1, keepdims=True), abs=1e-3)
+
+
+def test_of_many_the_kept_ones_cover_the_rest() -> None:
+    """Two far groups in one label: both are found although one is tiny; and each label gets its share."""
+    x = np.concatenate([clusters(50, [0], spread=0.02), clusters(2, [5], spread=0.02), clusters(40, [9], spread=0.02)])
+    kept = unknown.reference(x, ["a"] * 52 + ["b"] * 40, limit=8)
+    assert len(kept) == 8
+    assert (kept.argmax(axis=1) == 9).sum() == 4 and {0, 5, 9} == set(kept.argmax(axis=1))
+    assert unknown.score(x, kept, neighbours=1).max() < 0.05
+    assert len(unknown.reference(x, ["a"] * 52 + ["b"] * 40, limit=1)) == 2
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.95, 1.0])
+def test_the_threshold_keeps_the_share(keep: float) -> None:
+    scores = np.random.default_rng(0).uniform(0, 1, 997)
+    found = unknown.threshold(scores, keep)
+    assert (scores <= found).mean() >= keep
+    assert (scores <= found - 2e-3).mean() < keep
+
+
+def test_the_share_kept_is_that_of_the_other_folds_threshold() -> None:
+    scores = np.concatenate([np.full(50, 0.1), np.full(50, 0.5)])
+    folds = np.repeat([0, 1], 50)
+    assert unknown.kept_out_of_fold(scores, folds, 0.95) == 0.5  # all of fold 1 is above what fold 0 knows
+    assert unknown.kept_out_of_fold(np.full(10, 0.2), np.zeros(10, dtype=int), 0.95) == 1.0
+    assert unknown.kept_out_of_fold(np.array([0.4]), np.array([3]), 0.95) == 1.0
+
+
+def tables() -> dict[int, pd.DataFrame]:
+    rows = {
+        fold: [("stage2", "heldout", f"h{fold}{n}.wav", 0.1 * n) for n in range(4)]
+        + [("stage2", "test", name, value + fold) for name, value in (("b.wav", 0.1), ("a.wav", 0.3))]
+        for fold in (0, 2)
+    }
+    return {fold: pd.DataFrame(table, columns=["stage", "split", "fname", "score"]) for fold, table in rows.items()}
+
+
+def test_test_clips_get_the_mean_of_all_folds_and_held_out_ones_that_of_their_own() -> None:
+    found = unknown.combine(tables())
+    test = found[found["split"] == "test"]
+    assert test["fname"].tolist() == ["a.wav", "b.wav"] and (test["fold"] == -1).all()
+    assert test["score"].tolist() == pytest.approx([1.3, 1.1])
+    heldout = found[found["split"] == "heldout"]
+    assert heldout["fold"].tolist() == [0] * 4 + [2] * 4
+    summary = unknown.summary(found, keep=0.75)
+    assert summary["threshold"] == {"stage2": pytest.approx(0.2)}
+    assert summary["kept"] == {"cv": {"stage2": 0.75}, "test": {"stage2": 0.0}}
+
+
+def test_without_test_clips_there_is_no_test_part() -> None:
+    heldout = {fold: table[table["split"] == "heldout"] for fold, table in tables().items()}
+    assert list(unknown.summary(unknown.combine(heldout), keep=0.9)["kept"]) == ["cv"]
+    test = {fold: table[table["split"] == "test"] for fold, table in tables().items()}
+    with pytest.raises(FsatError, match="no scores of held-out clips by stage2"):
+        unknown.summary(unknown.combine(test), keep=0.9)
