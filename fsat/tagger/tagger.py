@@ -60,6 +60,10 @@ class Tagged:
         In the order of the labels; the sum is 1 where the bundle's activation is softmax.
     embedding : np.ndarray [shape=(E,), dtype=float32] or None
         The trunk's features after pooling (1280 for MobileNetV2 at width 1.0), mean over all passes and folds.
+    unknown : bool or None
+        Whether the sound is unlike all training clips; None where the bundle cannot say.
+    unknown_score : float or None
+        How unlike them it is.
     """
 
     path: str
@@ -68,6 +72,8 @@ class Tagged:
     labels: Sequence[str]
     probabilities: np.ndarray
     embedding: np.ndarray | None
+    unknown: bool | None = None
+    unknown_score: float | None = None
 
     def top(self, k: int = 3) -> list[tuple[str, float]]:
         """The `k` most probable labels with their probabilities, best first."""

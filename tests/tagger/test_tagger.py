@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_bundle import LABELS, RATE, ROOT, project, tone
+from tiny_bundle import LABELS, RATE, ROOT, project, sigmoid_bundle, tone
 
 from fsat.core import files
 from fsat.core.errors import FsatError
@@ -306,27 +306,6 @@ def test_a_worker_process_imports_nothing_heavy(project: Path) -> None:
     sent = pickle.dumps((work, str(project / "sounds" / "test" / "short.wav"), HEAVY))
     done = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, check=True, cwd=ROOT)
     assert done.stdout.decode().split() == [] and done.stderr == b""
-
-
-def sigmoid_bundle(project: Path, folder: Path, **changes: object) -> bundle.Bundle:
-    """A ready bundle: one sigmoid network, no second stage, no projection, one pass over the whole clip."""
-    import onnx
-
-    source = project / "data" / "bundle"
-    made = onnx.load(str(source / "stage1" / "fold0.onnx"))
-    [softmax] = [node for node in made.graph.node if node.op_type == "Softmax"]
-    softmax.op_type = "Sigmoid"
-    del softmax.attribute[:]
-    (folder / "stage1").mkdir(parents=True)
-    (folder / "stage1" / "fold0.onnx").write_bytes(made.SerializeToString())
-    values = json.loads((source / "bundle.json").read_text())
-    values |= {"activation": "sigmoid", "passes": None, "folds": [0], "calibration": None, "fusion": None}
-    values |= {"select": None, "scores": {}}
-    values["preprocessing"] |= {"trim": None, "spectral": None}
-    del values["networks"]["stage2"]
-    values["files"] = {"stage1/fold0.onnx": bundle.file_facts(folder / "stage1" / "fold0.onnx").model_dump()}
-    (folder / "bundle.json").write_text(json.dumps(values | changes))
-    return bundle.read(folder)
 
 
 def test_a_ready_bundle_of_one_sigmoid_network(project: Path, tmp_path: Path) -> None:
