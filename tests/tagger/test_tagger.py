@@ -271,6 +271,16 @@ def test_tagging_imports_nothing_heavy(project: Path) -> None:
     assert done.stdout.strip() == "[]" and done.stderr == ""
 
 
+def test_tagging_leaves_no_trace_of_telemetry(project: Path, tmp_path: Path) -> None:
+    """ONNX Runtime keeps the identity under which it reports among temporary files, or in the user's folder."""
+    clip = project / "sounds" / "test" / "long.flac"
+    homes = {name: str(tmp_path) for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"} | homes
+    words = [sys.executable, "-m", "fsat.cli", "tag", "--model", project / "data" / "bundle", "--tries", "1", clip]
+    subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_importing_the_package_imports_none_of_its_modules() -> None:
     code = "import sys, fsat; print([name for name in sys.modules if name.startswith('fsat.') or name == 'numpy'])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
