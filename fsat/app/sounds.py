@@ -79,7 +79,10 @@ def examine(tagger: Tagger, path: str, *, segment_s: float, hop_s: float, thresh
 
 def _playable(path: str) -> Path:
     """The file, or a FLAC copy beside it, in mono."""
-    info = soundfile.info(path)
+    try:
+        info = soundfile.info(path)
+    except soundfile.SoundFileError as error:
+        raise audio.AudioError(path, "changed while it was read") from error
     if info.subtype in _PLAYED.get(info.format, ()):
         return Path(path)
     rate = min(info.samplerate, _COPY_RATE)

@@ -187,6 +187,13 @@ def test_what_browsers_do_not_play_is_played_from_a_copy(tmp_path: Path, tagger:
     assert sounds._playable(str(tmp_path / "law.wav")).suffix == ".flac"
 
 
+def test_a_file_that_is_gone_before_it_is_played_is_one_line(
+    clip: Path, tagger: Tagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spectrogram, "picture", lambda path, *_, **__: Path(path).unlink())
+    assert examine(tagger, str(clip), **SETTINGS) == Failed(str(clip), "changed while it was read")
+
+
 def test_addresses_and_ports_that_cannot_be_served_are_named(tagger: Tagger) -> None:
     with pytest.raises(FsatError, match=r"--host must be an address, such as 127\.0\.0\.1\. Got here"):
         page.serve(tagger, host="here", port=None)
