@@ -1,4 +1,4 @@
-"""The command `fsat`: tag sounds, check this machine, show the times of a run.
+"""The command `fsat`: tag sounds, in a terminal or on a page; check this machine; show the times of a run.
 
 Heavy imports (NumPy, pydantic) are inside the commands, so that `fsat --help` answers at once.
 """
@@ -66,6 +66,13 @@ class Stage(StrEnum):
 
 
 ModelOption = Annotated[Path, typer.Option("--model", metavar="FOLDER", help="Model bundle.")]
+StageOption = Annotated[
+    Stage | None,
+    typer.Option(help="stage2: mel + PCA network; stage1: mel network, faster.  [default: the bundle's last]"),
+]
+FoldsOption = Annotated[int | None, typer.Option(metavar="N", help="Use the first N folds.  [default: all]")]
+LengthsOption = Annotated[int | None, typer.Option(metavar="N", help="Lengths a fold.  [default: the bundle's]")]
+TriesOption = Annotated[int | None, typer.Option(metavar="N", help="Passes a length.  [default: the bundle's]")]
 FormatOption = Annotated[
     Format | None, typer.Option("--format", help="How to print.  [default: table on a terminal, csv in a pipe]")
 ]
@@ -115,13 +122,10 @@ def tag(
             metavar="FILE", help="Also write the network's features, mean over passes and folds: .npz or .parquet."
         ),
     ] = None,
-    stage: Annotated[
-        Stage | None,
-        typer.Option(help="stage2: mel + PCA network; stage1: mel network, faster.  [default: the bundle's last]"),
-    ] = None,
-    folds: Annotated[int | None, typer.Option(metavar="N", help="Use the first N folds.  [default: all]")] = None,
-    lengths: Annotated[int | None, typer.Option(metavar="N", help="Lengths a fold.  [default: the bundle's]")] = None,
-    tries: Annotated[int | None, typer.Option(metavar="N", help="Passes a length.  [default: the bundle's]")] = None,
+    stage: StageOption = None,
+    folds: FoldsOption = None,
+    lengths: LengthsOption = None,
+    tries: TriesOption = None,
 ) -> None:
     """Tag sound files: any length, rate, number of channels and format that libsndfile reads.
 
@@ -184,7 +188,7 @@ def tag(
                 kept.append(cast("Tagged", result))
         printer.end()
     if embeddings is not None:
-        _write_embeddings(embeddings, kept)
+        printing.write_embeddings(embeddings, kept)
     for failure in failed:
         print(f"fsat: {printing.one_line(failure.path)}: {failure.reason}", file=sys.stderr)
     if failed:
@@ -271,33 +275,32 @@ def _sounds_below(folder: Path) -> list[str]:
     return found
 
 
-def _write_embeddings(path: Path, tagged: Sequence["Tagged"]) -> None:
-    """One row a file or window: path, start_s, end_s, e0000 ... (Parquet); name, start_s, end_s, embedding (npz)."""
-    import numpy as np
+# fsat app ----------------------------------------------------------------------------------------------------------
 
-    from fsat.core import files
-    from fsat.tagger.output import printable
 
-    if not tagged:
-        raise FsatError(f"--embeddings: {path} was not written, because no file could be tagged.")
-    values = np.array([result.embedding for result in tagged])  # (n, E)
-    keys = {
-        "path": [printable(result.path) for result in tagged],
-        "start_s": [result.start_s for result in tagged],
-        "end_s": [result.end_s for result in tagged],
-    }
-    if path.suffix == ".npz":
-        names, starts, ends = (np.array(column) for column in keys.values())
-        files.write_npz(path, embedding=values, name=names, start_s=starts, end_s=ends)
-        return
-    try:
-        import pandas as pd
-        import pyarrow  # noqa: F401  # what pandas writes Parquet with
-    except ImportError as error:
-        message = f"--embeddings: {path} needs {error.name}: `pip install 'fsat[pipeline]'`, or write .npz."
-        raise FsatError(message) from error
-    features = {f"e{number:04d}": column for number, column in enumerate(values.T)}
-    files.write_parquet(path, pd.DataFrame(keys | features))
+@app.command("app")
+def serve_app(
+    model: ModelOption = DEFAULT_BUNDLE,
+    host: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="Address to serve at; not 127.0.0.1: others can use the page."),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=65535, help="Port.  [default: the first free from 7860]")
+    ] = None,
+    stage: StageOption = None,
+    folds: FoldsOption = None,
+    lengths: LengthsOption = None,
+    tries: TriesOption = None,
+) -> None:
+    """Serve a web page that tags sounds dropped on it or recorded by its microphone; needs the extra `app`.
+
+    Nothing leaves this machine, and uploads are deleted when the command ends.
+    """
+    from fsat.app import page
+    from fsat.tagger.tagger import Tagger
+
+    page.serve(Tagger(model, stage=stage, n_folds=folds, lengths=lengths, tries=tries), host=host, port=port)
 
 
 # fsat times --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 PAGE = Path("docs/ARCHITECTURE.md")
 START, END = "<!-- modules: made by `make docs` -->\n", "<!-- end of modules -->\n"
 # In the order in which a clip passes them.
-WINGS = ("core", "clips", "sources", "features", "inputs", "scoring", "networks", "tagger", "report")
+WINGS = ("core", "clips", "sources", "features", "inputs", "scoring", "networks", "tagger", "report", "app")
 
 
 def first_line(module: Path) -> str:

@@ -5,7 +5,7 @@ import base64
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -57,11 +57,11 @@ class Page:
         result: dict[str, Any] = event["result"]
         return result
 
-    async def open(self, path: Path) -> None:
-        """Open a file and wait until it is loaded."""
+    async def open(self, page: Path | str) -> None:
+        """Open a file or an address and wait until it is loaded."""
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.call(f"{domain}.enable")
-        await self.call("Page.navigate", url=path.resolve().as_uri())
+        await self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         await asyncio.wait_for(self._loaded.wait(), _PATIENCE_S)
 
     async def run(self, script: str) -> Any:
@@ -71,6 +71,22 @@ class Page:
         )
         assert "exceptionDetails" not in result, f"{script}: {result['exceptionDetails']}"
         return result["result"].get("value")
+
+    async def until(self, script: str, *, patience_s: float = 3 * _PATIENCE_S) -> Any:
+        """Value of an expression as soon as it is true."""
+        for _ in range(int(patience_s * 10)):
+            if value := await self.run(script):
+                return value
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"never true: {script}; the page says: {await self.run('document.body.innerText')}")
+
+    async def drop(self, paths: Sequence[Path], selector: str) -> None:
+        """Drag files over an element and let them go."""
+        centre = "(e => { const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })"
+        x, y = await self.run(f"{centre}(document.querySelector({json.dumps(selector)}))")
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            await self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
     async def press(self, key: str) -> None:
         """Press and release a key, as a person at the keyboard would."""
@@ -99,11 +115,11 @@ class Page:
 
 
 @asynccontextmanager
-async def page(profile: Path) -> AsyncIterator[Page]:
-    """A tab of a fresh browser that keeps its files in `profile`."""
+async def page(profile: Path, *flags: str) -> AsyncIterator[Page]:
+    """A tab of a fresh browser that keeps its files in `profile`, started with further flags."""
     profile.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
-        [CHROMIUM, *_FLAGS[:-1], f"--user-data-dir={profile}", _FLAGS[-1]],
+        [CHROMIUM, *_FLAGS[:-1], *flags, f"--user-data-dir={profile}", _FLAGS[-1]],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores; before TensorFlow and NumPy are imported
     os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before ONNX Runtime is imported: tests report nothing to anybody
+
 import filelock
 import numpy as np
 import pytest

@@ -4,6 +4,7 @@ Three labels, nine training and three test clips of about half a second, two fol
 """
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import yaml
 
 from fsat.core import files
 from fsat.inputs import batches, frames
+from fsat.tagger import bundle as bundles
 
 ROOT = Path(__file__).parents[1]
 LABELS = ["Bark", "Gong", "Hi-hat"]
@@ -155,3 +157,24 @@ def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
 def project() -> Path:
     """Folder of the run: sounds/, params.yaml, data/ with data/bundle/, metrics/. Made once; leave it as it is."""
     return _made()[0]
+
+
+def sigmoid_bundle(project: Path, folder: Path, **changes: object) -> bundles.Bundle:
+    """A ready bundle: one sigmoid network, no second stage, no projection, one pass over the whole clip."""
+    import onnx
+
+    source = project / "data" / "bundle"
+    made = onnx.load(str(source / "stage1" / "fold0.onnx"))
+    [softmax] = [node for node in made.graph.node if node.op_type == "Softmax"]
+    softmax.op_type = "Sigmoid"
+    del softmax.attribute[:]
+    (folder / "stage1").mkdir(parents=True)
+    (folder / "stage1" / "fold0.onnx").write_bytes(made.SerializeToString())
+    values = json.loads((source / "bundle.json").read_text())
+    values |= {"activation": "sigmoid", "passes": None, "folds": [0], "calibration": None, "fusion": None}
+    values |= {"select": None, "scores": {}, "unknown": None}
+    values["preprocessing"] |= {"trim": None, "spectral": None}
+    del values["networks"]["stage2"]
+    values["files"] = {"stage1/fold0.onnx": bundles.file_facts(folder / "stage1" / "fold0.onnx").model_dump()}
+    (folder / "bundle.json").write_text(json.dumps(values | changes))
+    return bundles.read(folder)

@@ -3,6 +3,7 @@
 A clip is either read completely or refused with a reason: a decode error never becomes a shorter or silent example.
 """
 
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -160,7 +161,7 @@ def resample(x: np.ndarray, rate: int, wanted_rate: int) -> np.ndarray:
 
 @contextmanager
 def _opened(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Iterator[soundfile.SoundFile]:
-    """Open a clip after checking that its header is plausible and its file complete."""
+    """Open a clip whose header is plausible and whose bytes are all there, and stay so until it has been read."""
     try:
         # Opening a pipe or a device can block for ever, so the type of the file is checked first.
         mode = Path(path).stat().st_mode
@@ -168,23 +169,37 @@ def _opened(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Iterator[s
             raise AudioError(str(path), "a folder, not an audio file")
         if not stat.S_ISREG(mode):
             raise AudioError(str(path), "not a regular file")
-        with Path(path).open("rb") as stream:
-            _check_container(stream, path)
+        stream = Path(path).open("rb")  # noqa: SIM115 - closed below
     except FileNotFoundError as error:
         raise AudioError(str(path), "no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise AudioError(str(path), f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
-    try:
-        sound = soundfile.SoundFile(str(path))
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: the suffix says headerless .raw
-        raise AudioError(str(path), f"not audio that can be decoded ({_reason(error)})") from error
-    with sound:
-        if not MIN_RATE <= sound.samplerate <= MAX_RATE:
-            raise AudioError(str(path), f"sample rate {sound.samplerate} Hz, allowed is {MIN_RATE} to {MAX_RATE}")
-        if sound.frames > max_seconds * sound.samplerate:
-            seconds = sound.frames // sound.samplerate
-            raise AudioError(str(path), f"{seconds} s long by its header, allowed is {max_seconds}")
-        yield sound
+    with stream:
+        before = _state(stream)
+        try:
+            _check_container(stream, path)
+        except OSError as error:
+            raise AudioError(str(path), f"cannot be read ({error.strerror})") from error
+        try:
+            sound = soundfile.SoundFile(str(path))
+        except (soundfile.SoundFileError, TypeError) as error:  # TypeError: the suffix says headerless .raw
+            raise AudioError(str(path), f"not audio that can be decoded ({_reason(error)})") from error
+        with sound:
+            if not MIN_RATE <= sound.samplerate <= MAX_RATE:
+                raise AudioError(str(path), f"sample rate {sound.samplerate} Hz, allowed is {MIN_RATE} to {MAX_RATE}")
+            if sound.frames > max_seconds * sound.samplerate:
+                seconds = sound.frames // sound.samplerate
+                raise AudioError(str(path), f"{seconds} s long by its header, allowed is {max_seconds}")
+            yield sound
+        # What was checked may not be what was read.
+        if _state(stream) != before:
+            raise AudioError(str(path), "changed while it was read")
+
+
+def _state(stream: BinaryIO) -> tuple[int, int]:
+    """Size and time of the last change of an open file."""
+    found = os.fstat(stream.fileno())
+    return found.st_size, found.st_mtime_ns
 
 
 def _blocks(sound: soundfile.SoundFile, path: str | Path) -> Iterator[np.ndarray]:

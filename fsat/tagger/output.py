@@ -199,6 +199,40 @@ def _record_ends(text: str) -> list[int]:
     return ends
 
 
+def write_embeddings(path: Path, tagged: Sequence["Tagged"]) -> None:
+    """One row a file or window: path, start_s, end_s, e0000 ... (Parquet); name, start_s, end_s, embedding (npz).
+
+    Raises
+    ------
+    FsatError
+        If nothing was tagged, or Parquet cannot be written here.
+    """
+    import numpy as np
+
+    from fsat.core import files
+
+    if not tagged:
+        raise FsatError(f"--embeddings: {path} was not written, because no file could be tagged.")
+    values = np.array([result.embedding for result in tagged])  # (n, E)
+    keys = {
+        "path": [printable(result.path) for result in tagged],
+        "start_s": [result.start_s for result in tagged],
+        "end_s": [result.end_s for result in tagged],
+    }
+    if path.suffix == ".npz":
+        names, starts, ends = (np.array(column) for column in keys.values())
+        files.write_npz(path, embedding=values, name=names, start_s=starts, end_s=ends)
+        return
+    try:
+        import pandas as pd
+        import pyarrow  # noqa: F401  # what pandas writes Parquet with
+    except ImportError as error:
+        message = f"--embeddings: {path} needs {error.name}: `pip install 'fsat[pipeline]'`, or write .npz."
+        raise FsatError(message) from error
+    features = {f"e{number:04d}": column for number, column in enumerate(values.T)}
+    files.write_parquet(path, pd.DataFrame(keys | features))
+
+
 def printable(path: str) -> str:
     """A file name as it can be written: bytes that are no UTF-8 become ``?``."""
     return path.encode("utf-8", "replace").decode("utf-8")

@@ -1,9 +1,13 @@
 """A bundle's networks in ONNX Runtime: opened from bytes with the right checksum; inputs and outputs are checked."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+# Official builds of ONNX Runtime report their use to Microsoft unless this is set before they are loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 

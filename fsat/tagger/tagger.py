@@ -32,10 +32,11 @@ from fsat.tagger.bundle import Bundle
 from fsat.tagger.late_fusion import LateFusion
 from fsat.tagger.windows import Failed, Features, file_features, one_blas_thread, stream_features, window_features
 
-# Larger batches take more memory for the activations of a network's first layers, and are not faster.
-BATCH_SIZE = 16
+# Bins of spectrogram (bands x frames) and clips in a batch. Larger ones take more memory for the activations of a
+# network's first layers, and leave the processor's cache: they are slower.
+BATCH_BINS, MAX_BATCH = 1 << 17, 16
 # Windows whose features are in memory at a time.
-CHUNK_WINDOWS = 64
+CHUNK_WINDOWS = 16
 # Files whose features are in memory at a time.
 CHUNK_FILES = 128
 # With fewer files, starting other processes would take longer than the work.
@@ -331,11 +332,13 @@ class Tagger:
         if usual is None or self.passes is None:
             yield self._whole_clips(predict, examples)
             return
-        key = (usual.seed, "predict", fold, "test")
-        for output in outputs_by_pass(
-            {self.stage: predict}, examples, self.passes, batch_size=BATCH_SIZE, key=key, name=""
-        ):
+        key, size = (usual.seed, "predict", fold, "test"), self._batch_size(max(self.passes.lengths))
+        for output in outputs_by_pass({self.stage: predict}, examples, self.passes, batch_size=size, key=key, name=""):
             yield output[self.stage]
+
+    def _batch_size(self, n_frames: int) -> int:
+        """Clips of so many frames that are asked about at a time."""
+        return min(MAX_BATCH, max(1, BATCH_BINS // (n_frames * self.manifest.preprocessing.mel.n_mels)))
 
     def _whole_clips(self, predict: Predictor, examples: Examples) -> np.ndarray:
         """Outputs for all frames of each clip; one too short for the network is mirrored to the shortest length."""
@@ -343,8 +346,9 @@ class Tagger:
         output = np.empty((len(examples), self._n_outputs), dtype=np.float32)
         for n_frames in np.unique(lengths):
             alike = np.flatnonzero(lengths == n_frames)
-            for start in range(0, len(alike), BATCH_SIZE):
-                which = alike[start : start + BATCH_SIZE]
+            size = self._batch_size(int(n_frames))
+            for start in range(0, len(alike), size):
+                which = alike[start : start + size]
                 spans = np.zeros(len(which), dtype=np.int64)
                 output[which] = predict(batches.cropped(examples, which, spans, int(n_frames)).inputs)
         return output

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_bundle import LABELS, RATE, ROOT, project, tone
+from tiny_bundle import LABELS, RATE, ROOT, project, sigmoid_bundle, tone
 
 from fsat.core import files
 from fsat.core.errors import FsatError
@@ -289,6 +289,18 @@ def test_tagging_imports_nothing_heavy(project: Path) -> None:
     assert done.stdout.strip() == "[]" and done.stderr == ""
 
 
+def test_tagging_leaves_no_trace_of_telemetry(project: Path, tmp_path: Path) -> None:
+    """ONNX Runtime keeps the identity under which it reports among temporary files, or in the user's folder."""
+    clip = project / "sounds" / "test" / "long.flac"
+    homes = {name: str(tmp_path) for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"} | homes
+    words = ["tag", "--model", str(project / "data" / "bundle"), "--tries", "1", str(clip)]
+    subprocess.run(
+        [sys.executable, "-m", "fsat.cli", *words], cwd=ROOT, env=environment, capture_output=True, check=True
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_importing_the_package_imports_none_of_its_modules() -> None:
     code = "import sys, fsat; print([name for name in sys.modules if name.startswith('fsat.') or name == 'numpy'])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -324,27 +336,6 @@ def test_a_worker_process_imports_nothing_heavy(project: Path) -> None:
     sent = pickle.dumps((work, str(project / "sounds" / "test" / "short.wav"), HEAVY))
     done = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, check=True, cwd=ROOT)
     assert done.stdout.decode().split() == [] and done.stderr == b""
-
-
-def sigmoid_bundle(project: Path, folder: Path, **changes: object) -> bundle.Bundle:
-    """A ready bundle: one sigmoid network, no second stage, no projection, one pass over the whole clip."""
-    import onnx
-
-    source = project / "data" / "bundle"
-    made = onnx.load(str(source / "stage1" / "fold0.onnx"))
-    [softmax] = [node for node in made.graph.node if node.op_type == "Softmax"]
-    softmax.op_type = "Sigmoid"
-    del softmax.attribute[:]
-    (folder / "stage1").mkdir(parents=True)
-    (folder / "stage1" / "fold0.onnx").write_bytes(made.SerializeToString())
-    values = json.loads((source / "bundle.json").read_text())
-    values |= {"activation": "sigmoid", "passes": None, "folds": [0], "calibration": None, "fusion": None}
-    values |= {"select": None, "scores": {}, "unknown": None}
-    values["preprocessing"] |= {"trim": None, "spectral": None}
-    del values["networks"]["stage2"]
-    values["files"] = {"stage1/fold0.onnx": bundle.file_facts(folder / "stage1" / "fold0.onnx").model_dump()}
-    (folder / "bundle.json").write_text(json.dumps(values | changes))
-    return bundle.read(folder)
 
 
 def test_a_ready_bundle_of_one_sigmoid_network(project: Path, tmp_path: Path) -> None:
