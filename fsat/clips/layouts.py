@@ -343,13 +343,14 @@ def _entries(folder: Path) -> "list[os.DirEntry[str]]":
 
 def _has_good_names(row: _Row, problems: Problems) -> bool:
     """Whether the names can be written: UTF-8 holds no undecodable bytes, CSV no bare carriage returns."""
-    bad = next((name for name in (row["path"], row["fname"]) if not _is_plain(name)), None)
+    bad = next((name for name in (row["path"], row["fname"]) if not is_plain(name)), None)
     if bad is not None:
         problems.add("name is not UTF-8 or has control characters", "Rename the file.", ascii(bad))
     return bad is None
 
 
-def _is_plain(text: str) -> bool:
+def is_plain(text: str) -> bool:
+    """Whether a name is UTF-8 without control characters."""
     return shown(text) == text and not any(unicodedata.category(char) == "Cc" for char in text)
 
 
@@ -378,5 +379,5 @@ def _check_labels(rows: list[_Row], problems: Problems, notes: list[str]) -> Non
     for label in spelled:
         if label in RESERVED_LABELS:
             problems.add("label is a word that the pipeline's tables use", "Rename it.", label)
-        elif not _is_plain(label):
+        elif not is_plain(label):
             problems.add("label is not UTF-8 or has control characters", "Rename it.", ascii(label))

@@ -103,6 +103,7 @@ class Dataset(Section):
     path: Text = Field(description="dataset folder: data/demo, data/fsdkaggle2018, or a folder outside data/")
     bad_clips: Literal["fail", "skip"] = Field(description="what to do about training clips that cannot be used")
     exclude_licenses: list[str] = Field(description="training clips with one of these licences are left out")
+    corrections: Text = Field(description="CSV file with corrections of training labels; a header alone: none")
 
 
 class DemoSource(Section):
@@ -332,7 +333,8 @@ class Train(Section):
     batch_size: Annotated[Int, Field(ge=1, le=65_536)] = Field(description="clips a batch")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(description="Keras dtype policy")
     deterministic: Bool = Field(description="deterministic TensorFlow ops: the same bytes each run")
-    class_weight: Literal["none", "balanced"] = Field(description="weight of a clip in the loss")
+    class_weight: Literal["none", "balanced"] = Field(description="weight of a class in the loss")
+    unverified_weight: Share = Field(description="weight in the loss of a clip that is not verified; 0: left out")
     select: Literal["best", "last"] = Field(description="weights a phase hands on: lowest validation loss, or last")
     validate_every: Count = Field(description="epochs between validations; a phase's last epoch always has one")
     validation_lengths: Annotated[Int, Field(ge=1, le=1_000)] = Field(

@@ -23,6 +23,7 @@ def fit_predict(
     others: np.ndarray,
     classes: Sequence[str],
     *,
+    weights: np.ndarray | None = None,
     choose_penalty: bool = False,
 ) -> np.ndarray:
     """Fit multinomial logistic regression on some clips, and predict others.
@@ -36,6 +37,8 @@ def fit_predict(
         Of the clips to predict.
     classes
         Columns of the result; a class without a clip among `labels` gets probability 0.
+    weights : np.ndarray [shape=(n,)], optional
+        Of the clips to fit on, in the loss; 1 each without.
     choose_penalty
         Standardise the features and choose among `CANDIDATES`; else the features are used as they are, with `C`. With
         fewer than `INNER_FOLDS` clips of a label there is nothing to choose by, and the strongest penalty is used.
@@ -59,13 +62,22 @@ def fit_predict(
         return result
     # With one thread the result does not depend on the number of cores.
     with threadpool_limits(limits=1, user_api="blas"):
-        model = _with_chosen_penalty(features, labels) if choose_penalty else LogisticRegression(C=C, max_iter=1000)
-        model.fit(features.astype(np.float64), list(labels))
+        if choose_penalty:
+            model = _with_chosen_penalty(features, labels, weights)
+            model.fit(features.astype(np.float64), list(labels), **_in_pipeline(weights))
+        else:
+            model = LogisticRegression(C=C, max_iter=1000)
+            model.fit(features.astype(np.float64), list(labels), sample_weight=weights)
         result[:, columns] = model.predict_proba(others.astype(np.float64))
     return result
 
 
-def _with_chosen_penalty(features: np.ndarray, labels: Sequence[str]) -> Any:
+def _in_pipeline(weights: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Weights of clips by the name that a scikit-learn pipeline knows them by."""
+    return {} if weights is None else {"logisticregression__sample_weight": weights}
+
+
+def _with_chosen_penalty(features: np.ndarray, labels: Sequence[str], weights: np.ndarray | None) -> Any:
     """An estimator, not yet fitted: standardised features, and the best penalty of `CANDIDATES`."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
@@ -78,7 +90,9 @@ def _with_chosen_penalty(features: np.ndarray, labels: Sequence[str]) -> Any:
     inner = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=0)
     values = features.astype(np.float64)
     losses = [
-        -cross_val_score(estimator, values, list(labels), cv=inner, scoring="neg_log_loss").mean()
+        -cross_val_score(
+            estimator, values, list(labels), cv=inner, scoring="neg_log_loss", params=_in_pipeline(weights)
+        ).mean()
         for estimator in estimators
     ]
     return estimators[int(np.argmin(losses))]
@@ -92,7 +106,7 @@ def coefficients(features: pd.DataFrame, folds: pd.DataFrame) -> dict[str, np.nd
     features : pd.DataFrame
         Column fname, then k features: a row a training clip.
     folds : pd.DataFrame
-        Columns fname, label: the training clips, of at least two labels.
+        `data/folds.csv`: the training clips, of at least two labels.
 
     Returns
     -------
@@ -103,9 +117,11 @@ def coefficients(features: pd.DataFrame, folds: pd.DataFrame) -> dict[str, np.nd
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    known = features.set_index("fname").loc[folds["fname"]].to_numpy(np.float64)
+    learned = folds[folds["weight"] > 0]
+    known = features.set_index("fname").loc[learned["fname"]].to_numpy(np.float64)
     with threadpool_limits(limits=1, user_api="blas"):
-        model = LogisticRegression(C=C, max_iter=1000).fit(known, folds["label"].tolist())
+        model = LogisticRegression(C=C, max_iter=1000)
+        model.fit(known, learned["corrected"].tolist(), sample_weight=_weights(learned))
     weights, bias = model.coef_, model.intercept_
     if len(weights) == 1:  # of two labels scikit-learn keeps the second one's alone
         weights, bias = np.concatenate([0 * weights, weights]), np.concatenate([0 * bias, bias])
@@ -122,7 +138,7 @@ def predict(
     features : mapping of "train" and "test" to pd.DataFrame
         Column fname, then the features: a row a clip.
     folds : pd.DataFrame
-        Columns fname, label, fold: the training clips.
+        `data/folds.csv`: the training clips. Corrected labels and weights are fitted on.
     ids
         Folds whose held-out clips are predicted: `folds.ids`.
     choose_penalty
@@ -139,7 +155,7 @@ def predict(
     FsatError
         If a training clip has no features.
     """
-    classes = sorted(folds["label"].unique())
+    classes = sorted(folds["corrected"].unique())
     train, test = (features[split].set_index("fname") for split in ("train", "test"))
     missing = set(folds["fname"]) - set(train.index)
     if missing:
@@ -161,11 +177,20 @@ def _predicted(
     classes: list[str],
     choose_penalty: bool,
 ) -> pd.DataFrame:
+    fit_on = fit_on[fit_on["weight"] > 0]
     known = train.loc[fit_on["fname"]].to_numpy()  # (n, k)
-    labels = fit_on["label"].tolist()
-    probabilities = fit_predict(known, labels, others.to_numpy(), classes, choose_penalty=choose_penalty)
+    labels, weights = fit_on["corrected"].tolist(), _weights(fit_on)
+    probabilities = fit_predict(
+        known, labels, others.to_numpy(), classes, weights=weights, choose_penalty=choose_penalty
+    )
     keys = pd.DataFrame({"stage": BASELINE, "split": split, "fold": fold, "fname": others.index.to_numpy(object)})
     return pd.concat([keys, pd.DataFrame(probabilities, columns=classes)], axis=1)
+
+
+def _weights(clips: pd.DataFrame) -> np.ndarray | None:
+    """Weights of clips in the loss; None where all are 1."""
+    weights = clips["weight"].to_numpy(np.float64)
+    return None if (weights == 1).all() else weights
 
 
 def best(scores: Mapping[str, Mapping[str, Any]]) -> str:
