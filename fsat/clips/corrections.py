@@ -258,11 +258,19 @@ def write(path: str | Path, corrections: Iterable[Correction]) -> None:
     files.write_csv(path, pd.DataFrame(rows, columns=COLUMNS, dtype=str))
 
 
-def merge(existing: Iterable[Correction], proposed: Iterable[Correction]) -> list[Correction]:
-    """Somebody's own rows as they are, then the proposals about other clips; earlier rows of `fsat verify` go."""
-    own = [row for row in existing if not row.is_machine_made]
-    taken = {_nfc(row.fname) for row in own}
-    return own + [row for row in proposed if _nfc(row.fname) not in taken]
+def merge(
+    existing: Iterable[Correction], proposed: Iterable[Correction], *, decided: Iterable[str]
+) -> list[Correction]:
+    """Rows of an earlier file that stay, in their order, then the proposals.
+
+    Somebody's own rows stay, and a proposal about the same clip does not count; rows of `fsat verify` go where the
+    clip is one of `decided`, those that were decided about anew.
+    """
+    existing = list(existing)
+    gone = {_nfc(fname) for fname in decided} | {_nfc(row.fname) for row in existing if not row.is_machine_made}
+    kept = [row for row in existing if not (row.is_machine_made and _nfc(row.fname) in gone)]
+    taken = {_nfc(row.fname) for row in kept}
+    return kept + [row for row in proposed if _nfc(row.fname) not in taken]
 
 
 def digest(path: str | Path) -> str:

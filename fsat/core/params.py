@@ -86,6 +86,7 @@ Percentiles = Annotated[tuple[_Percentile, _Percentile], *_PAIR]
 Limits = Annotated[tuple[Float, Float], *_PAIR, AfterValidator(_apart)]
 Shares = Annotated[tuple[_PositiveShare, _PositiveShare], *_PAIR]
 Ratios = Annotated[tuple[_Ratio, _Ratio], *_PAIR]
+Ratio = Annotated[Float, Field(gt=0, le=100)]
 
 
 class Section(BaseModel):
@@ -365,6 +366,22 @@ class Ensemble(Section):
     )
 
 
+class Verify(Section):
+    """The rule of `fsat verify`, by q: the held-out probability of a label over the mean on clips of that label."""
+
+    agree: Ratio = Field(description="q of the given label from which it is verified")
+    doubt: Ratio = Field(description="q of the given label below which it is doubted")
+    relabel: Ratio = Field(description="q of another label from which a doubted clip gets it")
+    rest: Literal["drop", "keep"] = Field(description="doubted clips without such a label: drop, or keep their label")
+
+    @field_validator("doubt")
+    @classmethod
+    def _doubt_is_below(cls, doubt: float, info: ValidationInfo) -> float:
+        if doubt > info.data.get("agree", doubt):
+            raise PydanticCustomError("doubt", "must be at most agree")
+        return doubt
+
+
 class Report(Section):
     """The report."""
 
@@ -391,6 +408,7 @@ class Params(Section):
     train: Train = Field(description="training")
     tta: Tta = Field(description="test-time augmentation")
     ensemble: Ensemble = Field(description="the ensemble")
+    verify: Verify = Field(description="the rule of fsat verify")
     report: Report = Field(description="the report")
 
 

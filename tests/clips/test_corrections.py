@@ -1,5 +1,6 @@
 """Corrections of training labels: reading what people write, refusing what does not fit, applying the rest."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "new" / "x.csv"
     corrections.write(path, rows)
     found = corrections.read(path)
-    assert [corrections.replace(row, line="") for row in found] == rows
+    assert [replace(row, line="") for row in found] == rows
     first = path.read_bytes()
     corrections.write(path, found)
     assert path.read_bytes() == first
@@ -234,7 +235,10 @@ def test_own_rows_win_over_those_of_fsat_verify(index: pd.DataFrame) -> None:
         Correction("01.wav", "relabel", "Gong", by=corrections.MACHINE),
         Correction("03.wav", "drop", by=corrections.MACHINE),
     ]
-    assert corrections.merge(machine + own, later) == [*own, later[1]]
+    decided = ["01.wav", "02.wav", "03.wav"]
+    assert corrections.merge(machine + own, later, decided=decided) == [*own, later[1]]
+    # A clip that was not held out this time keeps its earlier row.
+    assert corrections.merge(machine + own, later, decided=["01.wav", "03.wav"]) == [machine[1], *own, later[1]]
 
 
 @needs("fsdkaggle2018_meta/train_post_competition.csv")
