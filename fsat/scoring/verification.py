@@ -8,6 +8,7 @@ enough of them, because the wrong labels among the others lower it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -172,3 +173,34 @@ def noise(evidence: Evidence) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).astype({"noise": "Float64"})
+
+
+def scores(predictions: pd.DataFrame, index: pd.DataFrame, estimate: pd.DataFrame) -> dict[str, Any]:
+    """Content of `metrics/labels.json`: stage 2 on verified and on unverified held-out clips, and the noise estimate.
+
+    All by the dataset's own labels and flags, whatever was corrected.
+
+    Parameters
+    ----------
+    predictions, index : pd.DataFrame
+        `data/predictions.parquet`, `data/index.csv`.
+    estimate : pd.DataFrame
+        Of `noise`.
+
+    Returns
+    -------
+    dict
+        ``verified`` and ``unverified``, each with map3, accuracy and n (a group without clips has no key), and
+        ``noise``, the estimated share of wrong labels among the unverified clips (no key where none was counted).
+    """
+    clips = outcomes.outcome(predictions, index, split="heldout", stage="stage2").clips
+    is_verified = clips["verified"].map(lambda value: value is True).to_numpy(bool)
+    found: dict[str, Any] = {}
+    for name, chosen in (("verified", clips[is_verified]), ("unverified", clips[~is_verified])):
+        if len(chosen):
+            ap3, correct = (chosen[column].to_numpy(np.float64) for column in ("ap3", "correct"))
+            score, accuracy = (round(float(values.mean()), 6) for values in (ap3, correct))
+            found[name] = {"map3": score, "accuracy": accuracy, "n": len(chosen)}
+    if counted := int(estimate["counted"].sum()):
+        found["noise"] = round(float(estimate["wrong"].sum() / counted), 6)
+    return found

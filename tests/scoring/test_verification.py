@@ -137,3 +137,20 @@ def test_noise_of_known_size_is_estimated() -> None:
     table = verification.noise(verification.gather(*run(rows)))
     assert table["noise"].to_numpy(float) == pytest.approx(np.full(3, 1 / 3 + 0.03), abs=0.05)
     assert table["counted"].sum() == 3000
+
+
+def test_scores_of_verified_and_unverified_clips_apart() -> None:
+    rows = [
+        ("v", "Bark", 1.0, [0.5, 0.3, 0.2]),
+        ("w", "Gong", 1.0, [0.5, 0.3, 0.2]),
+        ("x", "Bark", 0.0, [0.3, 0.5, 0.2]),
+        ("y", "Cello", None, [0.3, 0.5, 0.2]),
+    ]
+    predictions, index = run(rows)
+    found = verification.scores(predictions, index, verification.noise(verification.gather(predictions, index)))
+    assert found["verified"] == {"map3": pytest.approx((1 + 1 / 3) / 2), "accuracy": 0.5, "n": 2}
+    assert found["unverified"] == {"map3": 0.75, "accuracy": 0.5, "n": 2}
+    assert 0 <= found["noise"] <= 1
+    predictions, index = run([row for row in rows if row[2] == 1])
+    noise = verification.noise(verification.gather(predictions, index))
+    assert set(verification.scores(predictions, index, noise)) == {"verified"}
