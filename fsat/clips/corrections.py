@@ -120,7 +120,7 @@ def check(corrections: Sequence[Correction], index: pd.DataFrame, *, path: str |
     train = index[index["split"] == "train"]
     names = _spellings(train["fname"])
     test = _spellings(index.loc[index["split"] == "test", "fname"])
-    labels = _spellings(train["label"])
+    labels = {_spelled(label): label for label in train["label"].unique()}
     given = dict(zip(train["fname"], train["label"], strict=True))
     verified = dict(zip(train["fname"], pd.to_numeric(train["verified"], errors="coerce") == 1, strict=True))
     own = {_nfc(row.fname) for row in corrections if not row.is_machine_made}
@@ -158,7 +158,7 @@ def _check_row(
 ) -> None:
     """Whether one row fits its clip."""
     if row.action == "relabel":
-        known = row.label in labels
+        known = _spelled(row.label) in labels
         if not row.label:
             problems.add("relabel without a label", "Name the right label, or drop the clip.", where)
         elif row.label == given:
