@@ -56,7 +56,7 @@ def verify(
         files.read_parquet("data/predictions.parquet"), index, stage=stage, known=decided_labels(own, folds)
     )
     proposals = verification.propose(evidence, p.verify)
-    found = proposed(proposals)
+    found = proposed(proposals, labels=set(train["label"]))
     merged = corrections.merge(rows, found, decided=proposals["fname"])
     applied(corrections.check(merged, index, path=path))  # refuses what would leave a label without clips
 
@@ -85,8 +85,8 @@ def decided_labels(own: "Sequence[Correction]", folds: "pd.DataFrame") -> dict[s
     return {row.fname: labels[row.action](row) for row in own}
 
 
-def proposed(proposals: "pd.DataFrame") -> "list[Correction]":
-    """Rows for the corrections file; clips to keep as they are have none."""
+def proposed(proposals: "pd.DataFrame", *, labels: "set[str]") -> "list[Correction]":
+    """Rows for the corrections file; clips to keep as they are have none. `labels` are those of the dataset."""
     from fsat.clips.corrections import MACHINE, Correction
 
     return [
@@ -96,6 +96,7 @@ def proposed(proposals: "pd.DataFrame") -> "list[Correction]":
             other if action == "relabel" else "",
             MACHINE,
             f"p({label}) {p_label:.2f}, p({other}) {p_other:.2f}",
+            new=action == "relabel" and other not in labels,
         )
         for fname, label, action, other, p_label, p_other in proposals.itertuples(index=False)
         if action != "keep"

@@ -99,7 +99,9 @@ class Experiment:
             result.n_relabelled_right += sum(row.label == right[row.fname] for row in relabelled)
             if done < n_rounds:
                 proposals = verification.propose(verification.gather(predictions, index, stage=BASELINE), self.rule)
-                rows = corrections.merge(rows, verify.proposed(proposals), decided=proposals["fname"])
+                rows = corrections.merge(
+                    rows, verify.proposed(proposals, labels=set(right.values())), decided=proposals["fname"]
+                )
 
 
 def run(

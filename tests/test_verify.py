@@ -139,3 +139,20 @@ def test_labels_are_found_again(folder: Path) -> None:
     found = wrong.keys() & doubted.keys()
     assert len(found) >= 0.7 * len(wrong) and len(doubted) <= len(wrong) + 4
     assert sum(doubted[fname] == wrong[fname] for fname in found) >= 0.5 * len(found)
+
+
+def test_a_label_that_corrections_brought_in_stays_new(folder: Path) -> None:
+    """Somebody named a new label; networks that know it may find more clips of it."""
+    predictions = files.read_parquet("data/predictions.parquet")
+    held_out = predictions.loc[predictions["split"] == "heldout", "fname"].unique()
+    index = files.read_csv("data/index.csv").set_index("fname")
+    clips = [fname for fname in held_out if index.loc[fname, "verified"] == 0]
+    own = [Correction(fname, "relabel", "Siren", by="eva", new=True) for fname in (clips[0], clips[-1])]
+    corrections.write(FILE, own)
+    sure = predictions["fname"].isin([clips[0], clips[-1], clips[3]])
+    for label in tiny_run.PLAIN:
+        predictions[label] = predictions[label].where(~sure, 0.0)
+    files.write_parquet("data/predictions.parquet", predictions.assign(Siren=sure.astype(float)))
+    assert call("--write").exit_code == 0
+    found = next(row for row in rows() if row.fname == clips[3])
+    assert (found.action, found.label, found.new) == ("relabel", "Siren", True)
