@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
+from fsat import verify
 from fsat.core.errors import FsatError
 
 if TYPE_CHECKING:
@@ -386,6 +387,9 @@ def doctor(
     if missing:
         print(f"fsat: {missing} of {len(found)} checks say that something needed is missing", file=sys.stderr)
         raise typer.Exit(1)
+
+
+app.command()(verify.verify)
 
 
 # Printing ----------------------------------------------------------------------------------------------------------

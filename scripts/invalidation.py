@@ -55,7 +55,7 @@ def declared(stage: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
 def interpolated(stage: Mapping[str, Any]) -> set[str]:
     """Parameters that dvc.yaml puts into a stage's command, dependencies or outputs."""
     text = yaml.safe_dump({key: stage.get(key) for key in ("cmd", "deps", "outs")})
-    return {key for key in ("dataset.path", "model.weights") if f"${{{key}}}" in text}
+    return {key for key in ("dataset.path", "dataset.corrections", "model.weights") if f"${{{key}}}" in text}
 
 
 def outputs(stage: Mapping[str, Any]) -> set[str]:

@@ -38,7 +38,7 @@ def main() -> None:
         projection="data/pca/projection.npz",
         baseline="data/baseline.npz",
         baseline_weight=files.read_json("data/fusion.json")["test"],
-        labels=sorted(files.read_csv("data/folds.csv")["label"].unique()),
+        labels=sorted(files.read_csv("data/folds.csv")["corrected"].unique()),
         preprocessing={"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
         passes={"seed": p.seed, "step": p.crop.step, "lengths": p.tta.lengths, "tries": p.tta.tries},
         calibration=calibration["temperature"],

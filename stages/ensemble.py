@@ -21,8 +21,8 @@ def main() -> None:
     table = ensemble.combine({fold: files.read_parquet(path / "predictions.parquet") for fold, path in folders.items()})
     baseline, weight = files.read_parquet("data/baseline.parquet"), p.ensemble.baseline_weight
     if weight == "auto":
-        folds = files.read_csv("data/folds.csv")
-        actual = dict(zip(folds["fname"], folds["label"], strict=True))
+        learned = files.read_csv("data/folds.csv").query("weight > 0")
+        actual = dict(zip(learned["fname"], learned["corrected"], strict=True))
         weights = fusion.choose_weights(table, baseline, actual)
         print("Weight of the baseline, chosen on held-out clips:", ", ".join(f"{w:g}" for w in weights.values()))
     else:

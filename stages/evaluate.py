@@ -2,7 +2,7 @@
 
 from fsat.core import files
 from fsat.core.stage import run
-from fsat.scoring import summary
+from fsat.scoring import summary, verification
 
 
 def main() -> None:
@@ -16,6 +16,9 @@ def main() -> None:
     files.write_csv("metrics/per_fold.csv", found.per_fold)
     files.write_csv("metrics/confusion.csv", found.confusion)
     files.write_csv("metrics/confusion_test.csv", found.confusion_test)
+    noise = verification.noise(verification.gather(predictions, index))
+    files.write_json("metrics/labels.json", verification.scores(predictions, index, noise))
+    files.write_csv("metrics/label_noise.csv", noise)
     cv, test = found.headline["cv"], found.headline["test"]
     print(
         f"MAP@3, held-out clips: stage 1 {cv['stage1']:.4f}, stage 2 {cv['stage2']:.4f} "

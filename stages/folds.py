@@ -1,13 +1,16 @@
-"""`data/index.csv` -> `data/folds.csv`: the fold that holds each training clip out."""
+"""`data/index.csv`, corrections -> `data/folds.csv`: fold, training label and weight of each training clip."""
 
-from fsat.clips import folds
+from fsat.clips import corrections, folds
 from fsat.core import files, params
+from fsat.core.errors import FsatError
 from fsat.core.stage import run
 
 
 def main() -> None:
-    """Use the dataset's own folds where it has them; else spread every label evenly."""
-    p = params.read("folds.n_splits", "folds.seed")
+    """Folds from the dataset's own labels, or its own folds; corrections are applied afterwards."""
+    p = params.read("dataset.corrections", "folds.n_splits", "folds.seed", "train.unverified_weight")
+    path = p.dataset.corrections
+    rows, before = corrections.read(path), corrections.digest(path)
     index = files.read_csv("data/index.csv")
     train = index[index["split"] == "train"]
     number = folds.assign(
@@ -17,7 +20,15 @@ def main() -> None:
         fold=train["fold"].tolist() if "fold" in train else None,
         group=train["group"].tolist() if "group" in train else None,
     )
-    files.write_csv("data/folds.csv", train[["fname", "label"]].assign(fold=number))
+    checked = corrections.check(rows, index, path=path)
+    table = corrections.apply(train, number, checked, unverified_weight=p.train.unverified_weight)
+    # DVC notes the file as it is when the stage ends: an edit in between would never be applied.
+    if corrections.digest(path) != before:
+        raise FsatError(f"dataset.corrections: {path} was edited while this stage read it. Run `dvc repro` again.")
+    files.write_csv("data/folds.csv", table)
+    if checked:
+        counts = [f"{sum(row.action == action for row in checked)} {action}" for action in corrections.ACTIONS]
+        print(f"{path}: {len(checked)} corrections ({', '.join(counts)})")
 
 
 if __name__ == "__main__":

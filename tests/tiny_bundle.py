@@ -17,6 +17,7 @@ import pytest
 import soundfile
 import yaml
 
+from fsat.clips import corrections
 from fsat.core import files
 from fsat.inputs import batches, frames
 from fsat.tagger import bundle as bundles
@@ -74,6 +75,7 @@ def write_parameters(folder: Path) -> None:
     values["model"]["weights"] = "initial.weights.h5"
     values["tta"] |= {"lengths": 2, "tries": 2}
     (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    corrections.write(folder / values["dataset"]["corrections"], [])
 
 
 def write_networks() -> None:

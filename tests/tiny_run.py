@@ -8,6 +8,7 @@ import pandas as pd
 import soundfile
 import yaml
 
+from fsat.clips import corrections
 from fsat.core import files, params
 from fsat.inputs import frames
 from fsat.report.run import Run
@@ -90,7 +91,9 @@ def make_run(
     for split, named in spectrograms.items():
         frames.write_frames(folder / "mel" / split, named, n_mels=16)
         mel[split] = frames.open_frames(folder / "mel" / split)
-    folds = index.loc[~is_test, ["fname", "label"]].assign(fold=index["number"] // len(labels) % 3)
+    folds = corrections.apply(
+        index[~is_test], (index.loc[~is_test, "number"] // len(labels) % 3).to_numpy(), [], unverified_weight=1.0
+    )
     components = {
         split: pd.DataFrame(
             rng.normal(0, 0.6, (len(clips), 6)) + 2 * np.eye(6)[clips["kind"] % 6],

@@ -14,8 +14,6 @@ and ``usage`` are optional, further ones are ignored. In the last layout a clip'
 folder.
 """
 
-import csv
-import io
 import os
 import posixpath
 import re
@@ -26,6 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fsat.clips import tables
 from fsat.clips.clip_files import file_problem, files_below, inside, is_audio, leaves_folder
 from fsat.clips.problems import Problems
 from fsat.core.errors import FsatError, listed, shown
@@ -174,11 +173,11 @@ def _read_tables(folder: Path, layout: Layout, problems: Problems, notes: list[s
     if not train_table.exists():
         problems.add("table missing", "It lists the training clips: columns fname and label.", layout.train_table)
     else:
-        train = _read_table(folder, layout.train_table, ["fname", "label"], problems)
+        train = tables.read(folder, layout.train_table, ["fname", "label"], problems)
         rows += _locate(folder, layout.train_audio, "train", layout.train_table, train, problems, notes)
     test_table = next((name for name in layout.test_tables if (folder / name).exists()), None)
     if test_table is not None:
-        test = _read_table(folder, test_table, ["fname"], problems)
+        test = tables.read(folder, test_table, ["fname"], problems)
         if test_table == "sample_submission.csv":
             test = [{"fname": row["fname"], "line": row["line"]} for row in test]  # its labels are placeholders
         rows += _locate(folder, layout.test_audio, "test", test_table, test, problems, notes)
@@ -188,72 +187,12 @@ def _read_tables(folder: Path, layout: Layout, problems: Problems, notes: list[s
     return rows
 
 
-def _read_table(folder: Path, name: str, needed: list[str], problems: Problems) -> list[_Row]:
-    """Rows of a CSV file as dicts with lower-case keys, plus `line`; what is wrong goes to `problems`."""
-
-    def wrong(what: str, remedy: str) -> list[_Row]:
-        problems.add(what, remedy, name)
-        return []
-
-    path = folder / name
-    if not inside(folder, path):
-        return wrong(*_OUTSIDE)
-    if not path.is_file():
-        return wrong("not a file", "A CSV table is needed there.")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        return wrong(f"table cannot be read: {error.strerror}", "Check its permissions.")
-    except UnicodeDecodeError as error:
-        return wrong(f"table is not UTF-8 text (byte {error.start})", "Save it as CSV in UTF-8.")
-    if not text.strip():
-        return wrong("table is empty", f"It needs a header with the columns {' and '.join(needed)}, and a row a clip.")
-    # The delimiter is the one that the header has most of; a file with one column has none.
-    header = text.lstrip().splitlines()[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
-    columns: list[str] = []
-    rows: list[_Row] = []
-    try:
-        for cells in reader:
-            cells = [cell.strip() for cell in cells]
-            if not any(cells):
-                continue
-            if not columns:
-                columns = [cell.lower() for cell in cells]
-                missing = [column for column in needed if column not in columns]
-                if missing:
-                    found = f"found: {', '.join(columns)[:200]}"
-                    return wrong(f"column {' and '.join(missing)} missing ({found})", "Add or rename it in the header.")
-                twice = sorted({column for column in columns if column and columns.count(column) > 1})
-                if twice:
-                    return wrong(f"column twice: {', '.join(twice)[:200]}", "Keep one of them.")
-            elif len(cells) != len(columns):
-                problems.add(
-                    "row with another number of fields than the header",
-                    "Quote fields that hold the delimiter.",
-                    f"{name} line {reader.line_num}: {len(cells)} fields, header {len(columns)}",
-                )
-            else:
-                rows.append({**dict(zip(columns, cells, strict=True)), "line": f"{name} line {reader.line_num}"})
-    except csv.Error as error:
-        return wrong(f"table cannot be read as CSV at line {reader.line_num}: {error}", "Save it anew as CSV.")
-    if not rows and not problems:
-        return wrong("table has no rows", "It needs a row for each clip.")
-    return rows
-
-
-_OUTSIDE = (
-    "leads outside the dataset folder",
-    "Nothing outside it is opened: copy the file into it and name it relative to it.",
-)
-
-
 def _locate(
     folder: Path, audio: str, split: str, table: str, rows: list[_Row], problems: Problems, notes: list[str]
 ) -> list[_Row]:
     """Turn the rows of one table into rows of the listing, with the paths of their files."""
     if not inside(folder, folder / audio):
-        problems.add(*_OUTSIDE, f"{audio}/")
+        problems.add(*tables.OUTSIDE, f"{audio}/")
         return []
     if rows and not (folder / audio).is_dir():
         remedy = "Put it there" + (", or remove the table to go on without a test set." if split == "test" else ".")
@@ -270,7 +209,7 @@ def _locate(
             problems.add("row without fname", "Name the clip's file.", row.get("line", table))
             continue
         if leaves_folder(fname):
-            problems.add(*_OUTSIDE, where)
+            problems.add(*tables.OUTSIDE, where)
             continue
         key = unicodedata.normalize("NFC", posixpath.normpath(fname))
         if key in lines:
@@ -280,7 +219,7 @@ def _locate(
         name = on_disk.pop(key, fname)
         path = folder / audio / name
         if not inside(folder, path):
-            problems.add(*_OUTSIDE, where)
+            problems.add(*tables.OUTSIDE, where)
             continue
         problem = file_problem(path)
         clip = {"split": split, "fname": fname, "path": f"{audio}/{name}", "problem": problem}
@@ -326,13 +265,13 @@ def _read_class_folders(folder: Path, names: list[str], problems: Problems, note
         if not (folder / name).is_dir():
             loose.append(name)
         elif not inside(folder, folder / name):
-            problems.add(*_OUTSIDE, f"{name}/")
+            problems.add(*tables.OUTSIDE, f"{name}/")
         elif name == "test":
             for entry in _entries(folder / name):
                 if is_audio(entry.name):
                     rows.append(_clip(folder, "test", entry, "", problems))
                 elif entry.is_dir() and not inside(folder, entry.path):
-                    problems.add(*_OUTSIDE, f"{name}/{entry.name}/")
+                    problems.add(*tables.OUTSIDE, f"{name}/{entry.name}/")
                 elif entry.is_dir():
                     rows += _class_folder(folder, "test", Path(entry.path), problems, notes)
         else:
@@ -355,7 +294,7 @@ def _add_details(folder: Path, rows: list[_Row], problems: Problems) -> None:
     """Fill in the optional columns of clips in class folders from `DETAILS_TABLE`, which names all for training."""
     clips = {unicodedata.normalize("NFC", row["fname"]): row for row in rows if row}
     lines: dict[str, str] = {}
-    for row in _read_table(folder, DETAILS_TABLE, ["fname"], problems):
+    for row in tables.read(folder, DETAILS_TABLE, ["fname"], problems):
         where = f"{row['line']}: {row['fname']}"
         key = unicodedata.normalize("NFC", posixpath.normpath(row["fname"]))
         if key in lines:
@@ -389,7 +328,7 @@ def _clip(folder: Path, split: str, entry: "os.DirEntry[str]", label: str, probl
     path = Path(entry.path)
     relative = path.relative_to(folder).as_posix()
     if not inside(folder, path):
-        problems.add(*_OUTSIDE, relative)
+        problems.add(*tables.OUTSIDE, relative)
         return {}
     problem = file_problem(path)
     return {"split": split, "fname": relative, "path": relative, "label": label, "problem": problem}
@@ -404,13 +343,14 @@ def _entries(folder: Path) -> "list[os.DirEntry[str]]":
 
 def _has_good_names(row: _Row, problems: Problems) -> bool:
     """Whether the names can be written: UTF-8 holds no undecodable bytes, CSV no bare carriage returns."""
-    bad = next((name for name in (row["path"], row["fname"]) if not _is_plain(name)), None)
+    bad = next((name for name in (row["path"], row["fname"]) if not is_plain(name)), None)
     if bad is not None:
         problems.add("name is not UTF-8 or has control characters", "Rename the file.", ascii(bad))
     return bad is None
 
 
-def _is_plain(text: str) -> bool:
+def is_plain(text: str) -> bool:
+    """Whether a name is UTF-8 without control characters."""
     return shown(text) == text and not any(unicodedata.category(char) == "Cc" for char in text)
 
 
@@ -439,5 +379,5 @@ def _check_labels(rows: list[_Row], problems: Problems, notes: list[str]) -> Non
     for label in spelled:
         if label in RESERVED_LABELS:
             problems.add("label is a word that the pipeline's tables use", "Rename it.", label)
-        elif not _is_plain(label):
+        elif not is_plain(label):
             problems.add("label is not UTF-8 or has control characters", "Rename it.", ascii(label))

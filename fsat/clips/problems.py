@@ -22,13 +22,13 @@ class Problems:
         """Count problems of all kinds."""
         return sum(map(len, self.by_kind.values()))
 
-    def raise_if_any(self, folder: str | Path) -> None:
-        """Raise `FsatError` with all problems, grouped by kind and cut after 20 of a kind."""
+    def raise_if_any(self, folder: str | Path, *, what: str = "dataset") -> None:
+        """Raise `FsatError` with all problems of a folder or file, grouped by kind and cut after 20 of a kind."""
         if not self.by_kind:
             return
-        lines = [f"dataset {folder}: {len(self)} problem{'s' if len(self) > 1 else ''}"]
-        for (what, remedy), items in self.by_kind.items():
-            lines.append(f"  {what}. {remedy}")
+        lines = [f"{what} {folder}: {len(self)} problem{'s' if len(self) > 1 else ''}"]
+        for (kind, remedy), items in self.by_kind.items():
+            lines.append(f"  {kind}. {remedy}")
             lines += [f"    {shown(item)}" for item in items[:_SHOWN]]
             if len(items) > _SHOWN:
                 lines.append(f"    ... and {len(items) - _SHOWN} more")

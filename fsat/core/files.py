@@ -75,7 +75,8 @@ def write_csv(path: str | Path, table: "pd.DataFrame", *, float_format: str | No
 
 
 # Names and labels stay text, also where they look like numbers.
-_TEXT_COLUMNS = dict.fromkeys(("split", "fname", "path", "label", "usage", "group", "license", "problem"), str)
+_TEXT = ("split", "fname", "path", "label", "corrected", "usage", "group", "license", "problem")
+_TEXT_COLUMNS = dict.fromkeys(_TEXT, str)
 
 
 def read_csv(path: str | Path) -> "pd.DataFrame":

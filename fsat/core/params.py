@@ -86,6 +86,7 @@ Percentiles = Annotated[tuple[_Percentile, _Percentile], *_PAIR]
 Limits = Annotated[tuple[Float, Float], *_PAIR, AfterValidator(_apart)]
 Shares = Annotated[tuple[_PositiveShare, _PositiveShare], *_PAIR]
 Ratios = Annotated[tuple[_Ratio, _Ratio], *_PAIR]
+Ratio = Annotated[Float, Field(gt=0, le=100)]
 
 
 class Section(BaseModel):
@@ -103,6 +104,7 @@ class Dataset(Section):
     path: Text = Field(description="dataset folder: data/demo, data/fsdkaggle2018, or a folder outside data/")
     bad_clips: Literal["fail", "skip"] = Field(description="what to do about training clips that cannot be used")
     exclude_licenses: list[str] = Field(description="training clips with one of these licences are left out")
+    corrections: Text = Field(description="CSV file with corrections of training labels; a header alone: none")
 
 
 class DemoSource(Section):
@@ -340,7 +342,8 @@ class Train(Section):
     batch_size: Annotated[Int, Field(ge=1, le=65_536)] = Field(description="clips a batch")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(description="Keras dtype policy")
     deterministic: Bool = Field(description="deterministic TensorFlow ops: the same bytes each run")
-    class_weight: Literal["none", "balanced"] = Field(description="weight of a clip in the loss")
+    class_weight: Literal["none", "balanced"] = Field(description="weight of a class in the loss")
+    unverified_weight: Share = Field(description="weight in the loss of a clip that is not verified; 0: left out")
     select: Literal["best", "last"] = Field(description="weights a phase hands on: lowest validation loss, or last")
     validate_every: Count = Field(description="epochs between validations; a phase's last epoch always has one")
     validation_lengths: Annotated[Int, Field(ge=1, le=1_000)] = Field(
@@ -382,6 +385,22 @@ class Unknown(Section):
     references: Count = Field(description="training clips of each fold that are kept to compare with")
 
 
+class Verify(Section):
+    """The rule of `fsat verify`, by q: the held-out probability of a label over the mean on clips of that label."""
+
+    agree: Ratio = Field(description="q of the given label from which it is verified")
+    doubt: Ratio = Field(description="q of the given label below which it is doubted")
+    relabel: Ratio = Field(description="q of another label from which a doubted clip gets it")
+    rest: Literal["drop", "keep"] = Field(description="doubted clips without such a label: drop, or keep their label")
+
+    @field_validator("doubt")
+    @classmethod
+    def _doubt_is_below(cls, doubt: float, info: ValidationInfo) -> float:
+        if doubt > info.data.get("agree", doubt):
+            raise PydanticCustomError("doubt", "must be at most agree")
+        return doubt
+
+
 class Report(Section):
     """The report."""
 
@@ -409,6 +428,7 @@ class Params(Section):
     tta: Tta = Field(description="test-time augmentation")
     ensemble: Ensemble = Field(description="the ensemble")
     unknown: Unknown = Field(description="clips that are none of the labels")
+    verify: Verify = Field(description="the rule of fsat verify")
     report: Report = Field(description="the report")
 
 

@@ -23,11 +23,15 @@ from fsat.inputs.frames import FrameStore
 
 @dataclass(frozen=True)
 class Batch:
-    """Input of one step: mel (B, M, T, 1) scaled to about [0, 1], components (B, P) or None, targets (B, C)."""
+    """Input of one step: mel (B, M, T, 1) scaled to about [0, 1], components (B, P) or None, targets (B, C).
+
+    `weights` (B,) are those of the clips in the loss; None where all are 1.
+    """
 
     mel: np.ndarray
     components: np.ndarray | None
     targets: np.ndarray
+    weights: np.ndarray | None = None
 
     @property
     def inputs(self) -> dict[str, np.ndarray]:
@@ -337,13 +341,15 @@ def training_batch(
 ) -> Batch:
     """One batch of the recipe: one random T, both halves cropped and augmented independently, then mixed.
 
-    Clips and partners share one weight a clip in their spectrograms, components and targets.
+    Clips and partners share one weight a clip in their spectrograms, components and targets. Where clips have weights
+    in the loss, each of the two labels counts with its own clip's: the loss is the mixture of both weighted losses.
     """
     n_frames = draw_length(rng, bounds, step=step)
     views = draw_views(examples, which, n_frames, augment, rng)
     if alpha == 0:
         components = None if examples.components is None else examples.components[which]
-        return Batch(images(examples.store, views), components, examples.targets[which])
+        in_loss = None if examples.weights is None else examples.weights[which]
+        return Batch(images(examples.store, views), components, examples.targets[which], in_loss)
     partner_views = draw_views(examples, partners, n_frames, augment, rng)
     weights = draw_mix_weights(rng, len(which), alpha)
 
@@ -354,7 +360,11 @@ def training_batch(
 
     components = None if examples.components is None else mixed(examples.components)
     mel = images(examples.store, views, (partner_views, weights))
-    return Batch(mel, components, mixed(examples.targets))
+    if examples.weights is None:
+        return Batch(mel, components, mixed(examples.targets))
+    weighted = mixed(examples.targets * examples.weights[:, None])  # (B, C)
+    in_loss = weighted.sum(axis=1)
+    return Batch(mel, components, weighted / in_loss[:, None], in_loss)
 
 
 def prefetched(items: Iterable[Batch]) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""Clips with what a network needs of them: frames, principal components, labels."""
+"""Clips with what a network needs of them: frames, principal components, labels, weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +26,8 @@ class Examples:
     components : np.ndarray [shape=(n, P), dtype=float32] or None
     targets : np.ndarray [shape=(n, C), dtype=float32]
         One-hot labels; all zero where the label is unknown.
+    weights : np.ndarray [shape=(n,), dtype=float32] or None
+        Weight of each clip in the loss, above 0; None where all are 1.
     """
 
     fnames: list[str]
@@ -33,6 +35,7 @@ class Examples:
     rows: np.ndarray
     components: np.ndarray | None
     targets: np.ndarray
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -50,6 +53,7 @@ def make_examples(
     labels: Sequence[str],
     classes: Sequence[str],
     components: "pd.DataFrame | None" = None,
+    weights: np.ndarray | None = None,
 ) -> Examples:
     """Examples of the named clips, in that order.
 
@@ -61,6 +65,8 @@ def make_examples(
         The order of the network's outputs.
     components : pd.DataFrame or None
         fname and one column a component.
+    weights : np.ndarray [shape=(n,)] or None
+        Weight of each clip in the loss, above 0.
 
     Raises
     ------
@@ -78,7 +84,9 @@ def make_examples(
             missing = wanted.index[wanted.isna().any(axis=1)][0]
             raise FsatError(f"No principal components for clip '{missing}'. Run `dvc repro pca`.")
         values = wanted.to_numpy(dtype=np.float32)
-    return Examples(list(fnames), store, store.rows(fnames), values, targets)
+    if weights is not None:
+        weights = None if (weights == 1).all() else weights.astype(np.float32)
+    return Examples(list(fnames), store, store.rows(fnames), values, targets, weights)
 
 
 def split_fold(
@@ -86,14 +94,26 @@ def split_fold(
 ) -> tuple[Examples, Examples, list[str]]:
     """Training clips and held-out clips of one fold, and the classes in alphabetical order.
 
-    `folds` has the columns fname, label, fold.
+    The first learn from corrected labels, without the clips of weight 0. The second are all clips that the fold holds
+    out, with the dataset's own labels: what a correction changes is never what it is scored on.
+
+    Parameters
+    ----------
+    folds : pd.DataFrame
+        `data/folds.csv`: fname, label, corrected, weight, fold.
     """
-    classes = sorted(folds["label"].unique())
-    parts = []
-    for rows in (folds[folds["fold"] != fold], folds[folds["fold"] == fold]):
-        parts.append(
-            make_examples(
-                store, rows["fname"].tolist(), labels=rows["label"].tolist(), classes=classes, components=components
-            )
-        )
-    return parts[0], parts[1], classes
+    classes = sorted(folds["corrected"].unique())
+    rows = folds[(folds["fold"] != fold) & (folds["weight"] > 0)]
+    training = make_examples(
+        store,
+        rows["fname"].tolist(),
+        labels=rows["corrected"].tolist(),
+        classes=classes,
+        components=components,
+        weights=rows["weight"].to_numpy(np.float64),
+    )
+    rows = folds[folds["fold"] == fold]
+    heldout = make_examples(
+        store, rows["fname"].tolist(), labels=rows["label"].tolist(), classes=classes, components=components
+    )
+    return training, heldout, classes

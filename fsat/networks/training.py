@@ -137,7 +137,7 @@ def _fit_head(
     embeddings = head.features(
         backend.predictor(trunk), training, lengths, batch_size=size, seed=recipe.seed, key=(*key, "embedding")
     )  # (L, n, E)
-    weights = training.targets @ clip_weights
+    weights = loss_weights(training.targets, training.weights, clip_weights)
     return head.fit(top, embeddings, training, weights, phase, batch_size=size, seed=recipe.seed, key=key)
 
 
@@ -158,7 +158,7 @@ def _run_epoch(
     for number, batch in enumerate(batches.prefetched(plan)):
         rate = phase.rate(progress.epoch, number, n_batches)
         model.optimizer.learning_rate = rate
-        loss = step(batch, batch.targets @ clip_weights)
+        loss = step(batch, loss_weights(batch.targets, batch.weights, clip_weights))
     return loss(), rate
 
 
@@ -208,6 +208,12 @@ def validate(
         "val_map3": metrics.map_at_k(mean, labels),
         "val_accuracy": metrics.accuracy(mean, labels),
     }
+
+
+def loss_weights(targets: np.ndarray, weights: np.ndarray | None, of_classes: np.ndarray) -> np.ndarray:
+    """Weight of each clip in the loss, float32 (n,): its own (1 where `weights` is None) times that of its class."""
+    by_class: np.ndarray = targets @ of_classes
+    return by_class if weights is None else weights * by_class
 
 
 def class_weights(targets: np.ndarray, kind: str) -> np.ndarray:

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from fsat.report import clips, figures, pngs, scores
 from fsat.report.run import CV_CAUTION, MODELS, SPLITS, Run
-from fsat.scoring import outcomes
+from fsat.scoring import outcomes, verification
 from fsat.scoring.names import NAMES
 
 _LISTED_PROBLEMS = 50
@@ -60,7 +60,11 @@ def build(run: Run, *, mistakes: int, suspicious: int) -> Report:
     )
     shown_split = splits[-1]  # the test clips where they have labels
     wrong = outcomes.mistakes(found[shown_split, "stage2"].clips, limit=mistakes)
-    doubted = outcomes.suspicious(found["heldout", "stage2"].clips, limit=suspicious)
+    heldout = found["heldout", "stage2"].clips
+    corrected = _corrected(run)
+    doubted = outcomes.suspicious(heldout[~heldout["fname"].isin(corrected)], limit=suspicious)
+    noise = verification.noise(verification.gather(run.predictions, run.index))
+    counted = noise[noise["counted"] > 0]
     cards = {
         "mistakes": list(clips.cards(run, found[shown_split, "stage2"], wrong, shown_split, classes)),
         "suspicious": list(clips.cards(run, found["heldout", "stage2"], doubted, "heldout", classes)),
@@ -91,6 +95,9 @@ def build(run: Run, *, mistakes: int, suspicious: int) -> Report:
         "classes": classwise,
         "reliability": figures.reliability(run.reliability),
         "cards": cards,
+        "n_corrected": len(corrected),
+        "label_scores": verification.scores(run.predictions, run.index, noise),
+        "noise": counted.sort_values(["noise", "label"], ascending=[False, True]).to_dict("records"),
         "n_silent": sum(card["key"] not in media for name in cards for card in cards[name]),
         "player_seconds": clips.PLAYER_SECONDS,
         "variance": figures.variance(run.variance),
@@ -137,7 +144,7 @@ def _render(context: dict[str, Any]) -> str:
         "soft": _soft,
     }
     folder = resources("fsat.report") / "templates"
-    script = (folder / "report.js").read_text(encoding="utf-8")
+    script = "\n".join((folder / name).read_text(encoding="utf-8") for name in ("report.js", "choices.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return environment.get_template("report.html.j2").render(
         **context,
@@ -172,6 +179,17 @@ def _soft(label: str) -> Markup:
 
 def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")  # noqa: RUF001 - a minus sign
+
+
+def _corrected(run: Run) -> set[str]:
+    """Training clips that have a correction."""
+    verified = run.folds["fname"].map(run.index[run.index["split"] == "train"].set_index("fname")["verified"])
+    touched = (
+        (run.folds["corrected"] != run.folds["label"])
+        | (run.folds["dropped"] == 1)
+        | ((run.folds["verified"] == 1) & (pd.to_numeric(verified, errors="coerce") != 1))
+    )
+    return set(run.folds.loc[touched, "fname"])
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ def fit_predict(
     others: np.ndarray,
     classes: Sequence[str],
     *,
+    weights: np.ndarray | None = None,
     choose_penalty: bool = False,
 ) -> np.ndarray:
     """Fit multinomial logistic regression on some clips, and predict others.
@@ -36,6 +37,8 @@ def fit_predict(
         Of the clips to predict.
     classes
         Columns of the result; a class without a clip among `labels` gets probability 0.
+    weights : np.ndarray [shape=(n,)], optional
+        Of the clips to fit on, in the loss; 1 each without.
     choose_penalty
         Standardise the features and choose among `CANDIDATES`; else the features are used as they are, with `C`. With
         fewer than `INNER_FOLDS` clips of a label there is nothing to choose by, and the strongest penalty is used.
@@ -55,24 +58,32 @@ def fit_predict(
     if len(seen) == 1:
         result[:, columns] = 1.0
         return result
-    model = _fitted(features, labels, choose_penalty=choose_penalty)
+    model = _fitted(features, labels, weights, choose_penalty=choose_penalty)
     with threadpool_limits(limits=1, user_api="blas"):
         result[:, columns] = model.predict_proba(others.astype(np.float64))
     return result
 
 
-def _fitted(features: np.ndarray, labels: Sequence[str], *, choose_penalty: bool) -> Any:
+def _fitted(features: np.ndarray, labels: Sequence[str], weights: np.ndarray | None, *, choose_penalty: bool) -> Any:
     """The regression, alone or after a scaler; with one thread, so that it does not depend on the number of cores."""
     # scikit-learn takes about a second to import.
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
+    values = features.astype(np.float64)
     with threadpool_limits(limits=1, user_api="blas"):
-        model = _with_chosen_penalty(features, labels) if choose_penalty else LogisticRegression(C=C, max_iter=1000)
-        return model.fit(features.astype(np.float64), list(labels))
+        if choose_penalty:
+            model = _with_chosen_penalty(features, labels, weights)
+            return model.fit(values, list(labels), **_in_pipeline(weights))
+        return LogisticRegression(C=C, max_iter=1000).fit(values, list(labels), sample_weight=weights)
 
 
-def _with_chosen_penalty(features: np.ndarray, labels: Sequence[str]) -> Any:
+def _in_pipeline(weights: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Weights of clips by the name that a scikit-learn pipeline knows them by."""
+    return {} if weights is None else {"logisticregression__sample_weight": weights}
+
+
+def _with_chosen_penalty(features: np.ndarray, labels: Sequence[str], weights: np.ndarray | None) -> Any:
     """An estimator, not yet fitted: standardised features, and the best penalty of `CANDIDATES`."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
@@ -85,7 +96,9 @@ def _with_chosen_penalty(features: np.ndarray, labels: Sequence[str]) -> Any:
     inner = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=0)
     values = features.astype(np.float64)
     losses = [
-        -cross_val_score(estimator, values, list(labels), cv=inner, scoring="neg_log_loss").mean()
+        -cross_val_score(
+            estimator, values, list(labels), cv=inner, scoring="neg_log_loss", params=_in_pipeline(weights)
+        ).mean()
         for estimator in estimators
     ]
     return estimators[int(np.argmin(losses))]
@@ -99,7 +112,7 @@ def coefficients(features: pd.DataFrame, folds: pd.DataFrame, *, choose_penalty:
     features : pd.DataFrame
         Column fname, then k features: a row a training clip.
     folds : pd.DataFrame
-        Columns fname, label: the training clips, of at least two labels.
+        `data/folds.csv`: the training clips, of at least two labels.
     choose_penalty
         See `fit_predict`.
 
@@ -109,8 +122,9 @@ def coefficients(features: pd.DataFrame, folds: pd.DataFrame, *, choose_penalty:
         "weights" [shape=(n_labels, k), dtype=float64] and "bias" [shape=(n_labels,), dtype=float64], for the features
         as they are, labels in alphabetical order.
     """
-    known = features.set_index("fname").loc[folds["fname"]].to_numpy()
-    model = _fitted(known, folds["label"].tolist(), choose_penalty=choose_penalty)
+    learned = folds[folds["weight"] > 0]
+    known = features.set_index("fname").loc[learned["fname"]].to_numpy()
+    model = _fitted(known, learned["corrected"].tolist(), _weights(learned), choose_penalty=choose_penalty)
     scaler, regression = model if choose_penalty else (None, model)
     weights, bias = regression.coef_, regression.intercept_
     if scaler is not None:
@@ -131,7 +145,7 @@ def predict(
     features : mapping of "train" and "test" to pd.DataFrame
         Column fname, then the features: a row a clip.
     folds : pd.DataFrame
-        Columns fname, label, fold: the training clips.
+        `data/folds.csv`: the training clips. Corrected labels and weights are fitted on.
     ids
         Folds whose held-out clips are predicted: `folds.ids`.
     choose_penalty
@@ -148,7 +162,7 @@ def predict(
     FsatError
         If a training clip has no features.
     """
-    classes = sorted(folds["label"].unique())
+    classes = sorted(folds["corrected"].unique())
     train, test = (features[split].set_index("fname") for split in ("train", "test"))
     missing = set(folds["fname"]) - set(train.index)
     if missing:
@@ -170,11 +184,20 @@ def _predicted(
     classes: list[str],
     choose_penalty: bool,
 ) -> pd.DataFrame:
+    fit_on = fit_on[fit_on["weight"] > 0]
     known = train.loc[fit_on["fname"]].to_numpy()  # (n, k)
-    labels = fit_on["label"].tolist()
-    probabilities = fit_predict(known, labels, others.to_numpy(), classes, choose_penalty=choose_penalty)
+    labels, weights = fit_on["corrected"].tolist(), _weights(fit_on)
+    probabilities = fit_predict(
+        known, labels, others.to_numpy(), classes, weights=weights, choose_penalty=choose_penalty
+    )
     keys = pd.DataFrame({"stage": BASELINE, "split": split, "fold": fold, "fname": others.index.to_numpy(object)})
     return pd.concat([keys, pd.DataFrame(probabilities, columns=classes)], axis=1)
+
+
+def _weights(clips: pd.DataFrame) -> np.ndarray | None:
+    """Weights of clips in the loss; None where all are 1."""
+    weights = clips["weight"].to_numpy(np.float64)
+    return None if (weights == 1).all() else weights
 
 
 def best(scores: Mapping[str, Mapping[str, Any]]) -> str:

@@ -31,7 +31,7 @@ def choose_weights(
     predictions, baseline : pd.DataFrame
         As of `fuse`.
     labels : mapping of fname to label
-        Of the held-out clips.
+        Of held-out clips; others have no say.
 
     Returns
     -------
@@ -40,6 +40,8 @@ def choose_weights(
         fold there is nothing to choose its own weight by: 0.
     """
     heldout = predictions[(predictions["stage"] == "stage2") & (predictions["split"] == "heldout")]
+    ids = heldout["fold"].unique()
+    heldout = heldout[heldout["fname"].isin(labels)]
     classes = list(predictions.columns[4:])
     targets = np.array([classes.index(labels[fname]) for fname in heldout["fname"]])
     tables = heldout[classes].to_numpy(np.float64), _baseline_of(heldout, baseline, classes)
@@ -49,7 +51,7 @@ def choose_weights(
         networks, others = (table[rows] for table in tables)
         return _best_weight(networks, others, targets[rows]) if rows.any() else 0.0
 
-    return {-1: chosen(fold >= 0), **{int(one): chosen(fold != one) for one in np.unique(fold)}}
+    return {-1: chosen(fold >= 0), **{int(one): chosen(fold != one) for one in ids}}
 
 
 def _best_weight(networks: np.ndarray, baseline: np.ndarray, targets: np.ndarray) -> float:

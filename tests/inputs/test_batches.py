@@ -1,7 +1,9 @@
 """Crop, augmentation and mixup: exact where there is a rule, distributions (5 sigma) where there is chance."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -243,6 +245,29 @@ def test_mixing_is_the_weighted_sum_of_everything(no_augmentation: params.Augmen
         np.testing.assert_allclose(mixed[0], weight * one[0] + (1 - weight) * other[0], rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(mixed[1], other[1], rtol=1e-6)
     np.testing.assert_array_equal(clips.targets, [[1, 0], [0, 1]])  # the clips themselves are not written to
+
+
+def test_each_label_of_a_mixture_counts_with_its_own_clips_weight(no_augmentation: params.Augment) -> None:
+    """The loss of the mixture is that of both clips, each times its weight in the loss and its share."""
+    clips = make_examples([40, 40, 40], ["a", "b", "c"])
+    weighted = replace(clips, weights=np.array([0.25, 1.0, 0.5], np.float32))
+    which, partners = np.array([0, 1, 2]), np.array([1, 2, 2])
+    options: dict[str, Any] = {"bounds": (40, 40), "step": 1, "augment": no_augmentation}
+    plain = batches.training_batch(clips, which, partners, alpha=0.5, rng=rng(), **options)
+    batch = batches.training_batch(weighted, which, partners, alpha=0.5, rng=rng(), **options)
+    assert plain.weights is None and batch.weights is not None
+    np.testing.assert_array_equal(batch.mel, plain.mel)
+    log_p = np.log(np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.2, 0.2, 0.6]]))
+    share = plain.targets[[0, 1], [0, 1]]
+    expected = [
+        share[0] * 0.25 * log_p[0, 0] + (1 - share[0]) * 1.0 * log_p[0, 1],
+        share[1] * 1.0 * log_p[1, 1] + (1 - share[1]) * 0.5 * log_p[1, 2],
+        0.5 * log_p[2, 2],
+    ]
+    assert batch.weights * (batch.targets * log_p).sum(axis=1) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(batch.targets.sum(axis=1), 1, rtol=1e-6)
+    unmixed = batches.training_batch(weighted, which, partners, alpha=0.0, rng=rng(), **options)
+    assert unmixed.weights is not None and unmixed.weights.tolist() == [0.25, 1.0, 0.5]
 
 
 def test_mix_weights_follow_the_beta_distribution() -> None:

@@ -34,6 +34,7 @@ def recipe(augment: params.Augment, *, epochs: tuple[int, int, int] = (2, 1, 2),
         "precision": "float32",
         "deterministic": True,
         "class_weight": "none",
+        "unverified_weight": 1.0,
         "select": "best",
         "validate_every": 1,
         "validation_lengths": 2,
@@ -294,6 +295,31 @@ def test_balanced_weights_make_every_class_count_the_same() -> None:
     assert (targets @ weights).mean() == pytest.approx(1)
     assert np.allclose(targets.sum(axis=0) * weights, 8 / 3)
     assert training.class_weights(targets, "none").tolist() == [1, 1, 1]
+
+
+def test_a_clip_counts_in_the_loss_as_much_as_it_weighs(no_augmentation: params.Augment, tmp_path: Path) -> None:
+    """Six of ten labels are wrong: with a small weight on them the network learns the right ones, else the wrong."""
+    plan = replace(recipe(no_augmentation, epochs=(60, 0, 1), max_lr=3e-2, select="last"), alpha=0.2)
+    right = clips()
+    for row, label in enumerate(right.targets.argmax(axis=1)):
+        start = right.store.starts[row]
+        right.store.frames[start : start + right.store.lengths[row]] = -80 if label else 20
+    targets = right.targets.copy()
+    targets[:6] = targets[:6][:, ::-1]
+    weights = np.array([0.01] * 6 + [1.0] * 4, np.float32)
+    accuracy = {}
+    for name, examples in {
+        "weighted": replace(right, targets=targets, weights=weights),
+        "unweighted": replace(right, targets=targets),
+    }.items():
+        backend.prepare(plan.seed, plan.stage, plan.fold)
+        network = tiny_network()
+        history = training.train(network, examples, right, plan, state=tmp_path / f"{name}.npz")
+        accuracy[name] = history["val_accuracy"].iloc[-1]
+    assert accuracy == {"weighted": 1.0, "unweighted": 0.0}
+    by_class = np.array([2.0, 1.0], np.float32)
+    assert training.loss_weights(right.targets[:2], weights[:2], by_class) == pytest.approx([0.02, 0.01])
+    assert training.loss_weights(right.targets[:2], None, by_class).tolist() == [2, 1]
 
 
 def test_a_network_learns_what_can_be_learned(no_augmentation: params.Augment, tmp_path: Path) -> None:

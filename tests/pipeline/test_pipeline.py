@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 import project
+from fsat.clips import corrections
+from fsat.clips.corrections import Correction
 
 AFTER_EVALUATION = {"report", "bundle"}
 AFTER_TRAINING = ["predict@0", "predict@1", "ensemble", "evaluate", "calibrate"]
@@ -69,6 +71,27 @@ def test_an_experiment_runs_what_it_changes_and_its_table_fits_a_screen(copy: Pa
     }
     difference = project.call(copy, "dvc", "metrics", "diff").stdout
     assert "cv.stage2" in difference and len(difference.splitlines()) <= 40
+
+
+def test_a_correction_trains_anew_and_computes_no_feature(copy: Path) -> None:
+    """Folds, trainings and what follows; every score counts the dataset's own labels and all of its clips."""
+    index = pd.read_csv(copy / "data" / "index.csv", keep_default_na=False)
+    train = index[index["split"] == "train"]
+    first, second = train.iloc[0], train[train["label"] != train.iloc[0]["label"]].iloc[0]
+    corrections.write(
+        copy / "corrections" / "demo.csv",
+        [Correction(first["fname"], "relabel", second["label"], by="test"), Correction(second["fname"], "drop")],
+    )
+    scores = json.loads((copy / "metrics" / "map3.json").read_text())
+    ran = set(project.repro(copy))
+    assert ran - AFTER_EVALUATION == {"folds", "baseline", *project.TRAINING, *AFTER_TRAINING}
+    table = pd.read_csv(copy / "data" / "folds.csv").set_index("fname")
+    assert table.loc[first["fname"], ["label", "corrected"]].tolist() == [first["label"], second["label"]]
+    assert table.loc[second["fname"], ["weight", "dropped"]].tolist() == [0, 1]
+    predictions = pd.read_parquet(copy / "data" / "predictions.parquet")
+    heldout = predictions[(predictions["split"] == "heldout") & (predictions["stage"] == "stage2")]
+    assert sorted(heldout["fname"]) == sorted(train["fname"])
+    assert json.loads((copy / "metrics" / "map3.json").read_text())["n"] == scores["n"]
 
 
 def test_a_new_test_clip_trains_nothing(copy: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import tiny_run
 
+from fsat.clips import corrections
 from fsat.report import page as report_page
 
 aiohttp = pytest.importorskip("aiohttp", reason="aiohttp, which comes with dvc, drives the browser")
@@ -157,6 +158,71 @@ def test_filters_sorting_and_switches(check: Callable[[Check], None]) -> None:
         assert "epoch 2" in words and "fold 0" in words and "fold 2" in words
 
     check(look)
+
+
+def test_decisions_are_kept_and_saved_as_corrections_that_fit(tmp_path: Path) -> None:
+    """By mouse and by keyboard, over a reload; the file is read, checked and applied as `stages.folds` does it."""
+    run = tiny_run.make_run(tmp_path / "run", labels=tiny_run.HOSTILE, n_per_label=18)
+    (tmp_path / "index.html").write_text(report_page.build(run, mistakes=5, suspicious=50).html, encoding="utf-8")
+    found = "document.querySelector('.deciding output').textContent"
+    pressed = (
+        "[...document.querySelectorAll('#labels .choice [aria-pressed=true]')]"
+        ".map(button => [button.closest('.clip').dataset.key, button.dataset.action, button.dataset.label || ''])"
+    )
+    focused = "document.activeElement.closest('.clip').dataset.key"
+
+    async def session() -> None:
+        async with browser.page(tmp_path / "profile") as page:
+            await page.open(tmp_path / "index.html")
+            await page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "saved"))
+            assert await page.run("document.querySelector('.deciding [data-do=save]').disabled")
+            assert "0 of" in await page.run(found)
+            # By mouse: the first clip is dropped, kept, dropped again.
+            first = "document.querySelectorAll('#labels .clip')[0].querySelectorAll('.choice button')"
+            for button in (1, 0, 1):
+                await page.run(f"{first}[{button}].click()")
+            # By keyboard: next, a label; next, keep; next, drop and undo;
+            # then past the eighth clip, where the short list ends.
+            keys = await page.run("[...document.querySelectorAll('#labels .clip')].map(card => card.dataset.key)")
+            await page.run("document.querySelector('#labels .clip .play').focus()")
+            for key in ("n", "3", "n", "1", "n", "2", "2"):
+                await page.press(key)
+            assert await page.run(focused) == keys[3]
+            await page.press("b")
+            assert await page.run(focused) == keys[2]
+            for _ in range(6):
+                await page.press("n")
+            assert await page.run(focused) == keys[8] and not await page.run(
+                "document.querySelectorAll('#labels .clip')[8].hidden"
+            )
+            await page.press("p")
+            await page.run("new Promise(done => setTimeout(done, 200))")
+            assert await page.run("document.querySelectorAll('#labels .clip')[8].querySelector('audio') !== null")
+            await page.run("document.querySelector('.deciding input').focus()")
+            for letter in "n1":  # no keys of ours in a text field
+                await page.call("Input.insertText", text=letter)
+            before = await page.run(pressed)
+            assert [row[:2] for row in before] == [[keys[0], "drop"], [keys[1], "relabel"], [keys[2], "verify"]]
+            assert "3 of" in await page.run(found)
+            await page.call("Page.reload")
+            await page.run("new Promise(done => setTimeout(done, 1000))")
+            assert await page.run(pressed) == before
+            assert await page.run("document.querySelector('.deciding input').value") == "n1"
+            await page.run("document.querySelector('.deciding [data-do=save]').click()")
+            for _ in range(100):
+                if (tmp_path / "saved" / "corrections.csv").is_file():
+                    break
+                await asyncio.sleep(0.05)
+            await page.run("document.querySelector('.deciding [data-do=clear]').click()")
+            assert await page.run(pressed) == [] and "0 of" in await page.run(found)
+            assert page.complaints == [] and await page.run("window.pwned") is None
+
+        saved = corrections.read(tmp_path / "saved" / "corrections.csv")
+        assert {row.by for row in saved} == {"n1"}
+        checked = corrections.check(saved, run.index, path="saved")
+        assert [(f"train/{row.fname}", row.action, row.label) for row in checked] == [tuple(row) for row in before]
+
+    asyncio.run(session())
 
 
 def test_dark_light_and_phone(check: Callable[[Check], None], tmp_path: Path) -> None:

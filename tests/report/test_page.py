@@ -23,12 +23,14 @@ import soundfile
 import tiny_run
 from PIL import Image
 
+from fsat.clips import corrections
+from fsat.clips.corrections import Correction
 from fsat.core.errors import FsatError
 from fsat.report import charts, figures, media, pngs, scores
 from fsat.report import clips as listed_clips
 from fsat.report import page as report_page
 from fsat.report.run import MODELS, Run
-from fsat.scoring import baseline, outcomes, summary
+from fsat.scoring import baseline, outcomes, summary, verification
 from stages import report as stage
 
 ROOT = Path(__file__).parents[2]
@@ -634,3 +636,33 @@ def test_figures_stay_small_on_a_full_run(run: Run) -> None:
     ]
     histories = dict.fromkeys(range(10), pd.concat(rows, ignore_index=True))
     assert len(pngs.learning_curves(histories, select="best", caution="")) < 400_000
+
+
+def doubted(page: Page) -> list[str]:
+    """Names of the training clips that a page lists."""
+    keys = [attributes["data-key"].partition("/") for tag, attributes in page.tags if tag == "article"]
+    return [fname for split, _, fname in keys if split == "train"]
+
+
+def test_corrected_clips_are_not_doubted_again_and_their_scores_stay(tmp_path: Path) -> None:
+    run = tiny_run.make_run(tmp_path, n_per_label=18)
+    before = Page(report_page.build(run, mistakes=3, suspicious=50).html)
+    listed = doubted(before)
+    train = run.index[run.index["split"] == "train"]
+    given = dict(zip(train["fname"], train["label"], strict=True))
+    other = next(label for label in tiny_run.PLAIN if label != given[listed[2]])
+    rows = [Correction(listed[0], "drop"), Correction(listed[1], "verify"), Correction(listed[2], "relabel", other)]
+    folds = corrections.apply(train, run.folds["fold"].to_numpy(), rows, unverified_weight=1.0)
+    after = Page(report_page.build(replace(run, folds=folds), mistakes=3, suspicious=50).html)
+    assert doubted(after) == listed[3:]
+    assert "3 clips have a correction and are not listed" in after.words
+    assert after.data["clips"] == before.data["clips"]
+
+
+def test_scores_by_verification_and_noise_are_those_of_the_metrics(page: Page, run: Run) -> None:
+    noise = verification.noise(verification.gather(run.predictions, run.index))
+    found = verification.scores(run.predictions, run.index, noise)
+    assert f"MAP@3 {found['verified']['map3']:.3f} on the {found['verified']['n']} verified ones" in page.words
+    assert f"{found['unverified']['map3']:.3f} on the {found['unverified']['n']} others" in page.words
+    counted = noise[noise["counted"] > 0]
+    assert f"{len(counted)} labels" in page.words and found["noise"] > 0

@@ -25,6 +25,11 @@ def clips(n: int, *, seed: int, prefix: str) -> pd.DataFrame:
     return table
 
 
+def learned(table: pd.DataFrame) -> pd.DataFrame:
+    """`data/folds.csv` without corrections."""
+    return table.assign(corrected=table["label"], weight=1.0)
+
+
 @pytest.fixture
 def features() -> dict[str, pd.DataFrame]:
     return {
@@ -35,7 +40,7 @@ def features() -> dict[str, pd.DataFrame]:
 
 @pytest.fixture
 def folds() -> pd.DataFrame:
-    return clips(60, seed=0, prefix="a")[["fname", "label"]].assign(fold=np.arange(60) // 3 % 4)
+    return learned(clips(60, seed=0, prefix="a")[["fname", "label"]].assign(fold=np.arange(60) // 3 % 4))
 
 
 def probabilities(table: pd.DataFrame) -> np.ndarray:
@@ -61,7 +66,7 @@ def test_a_held_out_clip_is_never_in_the_fit(features: dict[str, pd.DataFrame], 
     found = baseline.predict(features, folds, [0, 2])
     is_mine = (found["split"] == "heldout") & (found["fold"] == 0)
     held_out = folds["fold"] == 0
-    relabelled = folds.assign(label=folds["label"].where(~held_out, "Bark"))
+    relabelled = folds.assign(corrected=folds["label"].where(~held_out, "Bark"))
     other = baseline.predict(features, relabelled, [0, 2])
     np.testing.assert_array_equal(probabilities(other[is_mine]), probabilities(found[is_mine]))
     assert not np.allclose(probabilities(other[~is_mine]), probabilities(found[~is_mine]))
@@ -157,7 +162,7 @@ def test_real_clips_reach_what_was_measured_on_them() -> None:
         split: pd.DataFrame(pca.project(statistics.loc[table["fname"]], projection)).assign(fname=table["fname"])
         for split, table in (("train", train), ("test", test))
     }
-    folds = train[["fname", "label"]].assign(fold=train.groupby("label").cumcount() % 5)
+    folds = learned(train[["fname", "label"]].assign(fold=train.groupby("label").cumcount() % 5))
     index = pd.concat([train.assign(split="train", usage=""), test.assign(split="test")]).assign(verified=np.nan)
     found = baseline.predict(features, folds, range(5))
     parts = [outcomes.outcome(found, index, split=split, stage="baseline").clips for split in ("heldout", "test")]
@@ -175,7 +180,7 @@ def test_the_coefficients_predict_what_the_regression_does(n_labels: int) -> Non
     features = pd.DataFrame(values, columns=list("abcd"))
     features.insert(0, "fname", [f"{number}.wav" for number in range(30)])
     folds = pd.DataFrame({"fname": features["fname"], "label": labels}).sample(frac=1, random_state=1)
-    found = baseline.coefficients(features, folds)
+    found = baseline.coefficients(features, learned(folds))
     expected = baseline.fit_predict(values, labels, others, sorted(set(labels)))
     np.testing.assert_allclose(ensemble.linear(others, **found), expected, atol=1e-4)
 
@@ -186,12 +191,46 @@ def test_the_penalty_is_chosen_inside_the_clips_that_are_fitted_on() -> None:
     labels = ["a", "b", "c"] * 20
     truth = np.array([[label == name for name in "abc"] for label in labels])
     values = np.hstack([truth + rng.normal(0, 1, (60, 3)), rng.normal(0, 1, (60, 200))])
-    chosen = baseline._with_chosen_penalty(values, labels)
+    chosen = baseline._with_chosen_penalty(values, labels, None)
     assert max(baseline.CANDIDATES) > chosen[-1].C
-    clean = baseline._with_chosen_penalty(1000 * truth + rng.normal(0, 1, (60, 3)), labels)
+    clean = baseline._with_chosen_penalty(1000 * truth + rng.normal(0, 1, (60, 3)), labels, None)
     assert max(baseline.CANDIDATES) == clean[-1].C
-    few = baseline._with_chosen_penalty(values[:4], ["a", "a", "b", "b"])
+    few = baseline._with_chosen_penalty(values[:4], ["a", "a", "b", "b"], None)
     assert min(baseline.CANDIDATES) == few[-1].C
     others = baseline.fit_predict(values, labels, values[:2], ["a", "b", "c", "unseen"], choose_penalty=True)
     np.testing.assert_allclose(others.sum(axis=1), 1)
     assert (others[:, 3] == 0).all()
+
+
+def test_corrected_labels_and_weights_are_what_is_fitted_on(
+    features: dict[str, pd.DataFrame], folds: pd.DataFrame
+) -> None:
+    """A dropped clip counts as if it were not there, but is predicted; half a weight is half a clip."""
+    wrong = folds.copy()
+    wrong.loc[:2, "label"] = ["Cello", "Gong", "Bark"]
+    corrected = wrong.assign(corrected=folds["label"])
+    plain = baseline.predict(features, folds, [0, 1])
+    pd.testing.assert_frame_equal(baseline.predict(features, corrected, [0, 1]), plain)
+    dropped = folds.assign(weight=np.where(folds.index < 3, 0.0, 1.0))
+    found = baseline.predict(features, dropped, [0, 1])
+    assert found["fname"].tolist() == plain["fname"].tolist()
+    without = folds.drop(index=[0, 1, 2])
+    expected = baseline.predict(features, without, [0, 1])
+    common = found["fname"].isin(expected["fname"]).to_numpy()
+    np.testing.assert_array_equal(probabilities(found[common]), probabilities(expected))
+    twice = pd.concat([folds, folds.assign(fname=folds["fname"])], ignore_index=True)
+    halves = baseline.coefficients(features["train"], twice.assign(weight=0.5))
+    once = baseline.coefficients(features["train"], folds)
+    np.testing.assert_allclose(halves["weights"], once["weights"], atol=1e-3)
+
+
+def test_the_penalty_is_chosen_with_the_clips_weights() -> None:
+    rng = np.random.default_rng(3)
+    truth = np.eye(3)[np.arange(90) % 3]
+    values = truth + rng.normal(0, 0.5, (90, 3))
+    labels = [("a", "b", "c")[(number + (number >= 60)) % 3] for number in range(90)]  # the last third is wrong
+    weights = np.where(np.arange(90) < 60, 1.0, 1e-6)
+    found = baseline.fit_predict(values, labels, truth, ["a", "b", "c"], weights=weights, choose_penalty=True)
+    plain = baseline.fit_predict(values, labels, truth, ["a", "b", "c"], choose_penalty=True)
+    right = np.arange(90) % 3
+    assert found[np.arange(90), right].mean() > plain[np.arange(90), right].mean() + 0.1

@@ -1,0 +1,292 @@
+"""Corrections of a dataset's training labels: a table that people and `fsat verify` write, checked and applied.
+
+A row says what to do about one training clip: ``relabel`` gives it another label, ``drop`` keeps it out of training,
+``verify`` says that its label is right. The dataset itself stays as it is; scores are always of its own labels.
+"""
+
+import difflib
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fsat.clips import tables
+from fsat.clips.layouts import RESERVED_LABELS, is_plain
+from fsat.clips.problems import Problems
+from fsat.core import files
+from fsat.core.errors import FsatError
+
+COLUMNS = ["fname", "action", "label", "by", "why"]
+ACTIONS = ("relabel", "drop", "verify")
+# What `fsat verify` writes into the column `by`; all other rows are somebody's own.
+MACHINE = "fsat verify"
+# A label that the dataset does not have is written `new:Siren`.
+NEW = "new:"
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One row of a corrections file; `line` is where it stands, `new` whether its label is said to be new."""
+
+    fname: str
+    action: str
+    label: str = ""
+    by: str = ""
+    why: str = ""
+    line: str = ""
+    new: bool = False
+
+    @property
+    def is_machine_made(self) -> bool:
+        """Whether `fsat verify` wrote the row."""
+        return self.by == MACHINE
+
+
+def read(path: str | Path) -> list[Correction]:
+    """Rows of a corrections file, in its order; what they say about the dataset is checked by `check`.
+
+    UTF-8 with or without a byte order mark, commas, semicolons or tabs, any line ends. The columns fname, action and
+    label must be there, by and why may be.
+
+    Raises
+    ------
+    FsatError
+        Lists everything that is wrong with the file.
+    """
+    path, problems = Path(path), Problems()
+    if not path.is_file():
+        raise FsatError(
+            f"dataset.corrections: {path} does not exist. A file without corrections is its header alone: "
+            f"`mkdir -p {path.parent} && echo {','.join(COLUMNS)} > {path}`."
+        )
+    rows = tables.read(path.parent, path.name, COLUMNS[:3], problems, may_be_empty=True)
+    found = []
+    for row in rows:
+        strangers = sorted(name for name in row if name not in {*COLUMNS, "line"} and row[name])
+        if strangers:
+            remedy = f"The columns are {', '.join(COLUMNS)}."
+            problems.add("value in a column that has no name or an unknown one", remedy, row["line"])
+        action, label = row["action"].lower(), _spelled(row["label"])
+        where = f"{row['line']}: {row['fname']}"
+        if not row["fname"]:
+            problems.add("row without fname", "Name the clip as data/index.csv does.", row["line"])
+            continue
+        if action not in ACTIONS:
+            problems.add("unknown action", f"It is one of {', '.join(ACTIONS)}.", f"{where}: {action[:80]!r}")
+            continue
+        new = label.startswith(NEW)
+        found.append(
+            Correction(
+                row["fname"],
+                action,
+                label.removeprefix(NEW).strip("_") if new else label,
+                row.get("by", ""),
+                row.get("why", ""),
+                row["line"],
+                new,
+            )
+        )
+    problems.raise_if_any(path, what="corrections")
+    return found
+
+
+def check(corrections: Sequence[Correction], index: pd.DataFrame, *, path: str | Path) -> list[Correction]:
+    """Hold corrections against a dataset; the names in the result are spelled as the dataset spells them.
+
+    Where a clip has a row of somebody's own, rows of `fsat verify` about it do not count.
+
+    Parameters
+    ----------
+    index : pd.DataFrame
+        `data/index.csv`: split, fname, label, verified.
+    path
+        The file, for the message.
+
+    Returns
+    -------
+    list of Correction
+        One a clip, in the order of the file.
+
+    Raises
+    ------
+    FsatError
+        Lists all rows about clips that are unknown or test clips, with unknown labels, that contradict each other or
+        the dataset, or that change nothing.
+    """
+    train = index[index["split"] == "train"]
+    names = _spellings(train["fname"])
+    test = _spellings(index.loc[index["split"] == "test", "fname"])
+    labels = {_spelled(label): label for label in train["label"].unique()}
+    given = dict(zip(train["fname"], train["label"], strict=True))
+    verified = dict(zip(train["fname"], pd.to_numeric(train["verified"], errors="coerce") == 1, strict=True))
+    own = {_nfc(row.fname) for row in corrections if not row.is_machine_made}
+    problems = Problems()
+    first: dict[str, Correction] = {}
+    for row in corrections:
+        key, where = _nfc(row.fname), f"{row.line}: {row.fname}"
+        if row.is_machine_made and key in own:
+            continue
+        if key not in names:
+            if key in test:
+                problems.add("test clip", "Only training clips can be corrected: remove the row.", where)
+            else:
+                close = difflib.get_close_matches(key, list(names), n=1, cutoff=0.8) if len(names) < 20_000 else []
+                remedy = (
+                    "data/index.csv has no such training clip. Is the file that of another dataset "
+                    "(dataset.corrections), or is the clip left out for its licence or a defect?"
+                )
+                problems.add("unknown clip", remedy, where + (f" (did you mean {close[0]}?)" if close else ""))
+            continue
+        row = replace(row, fname=names[key], label=labels.get(row.label, row.label))
+        if key in first:
+            same = (first[key].action, first[key].label) == (row.action, row.label)
+            what = ("two rows that say the same", "Keep one.") if same else ("two rows that contradict", "Keep one.")
+            problems.add(*what, f"{where} (also {first[key].line})")
+            continue
+        first[key] = row
+        _check_row(row, given[row.fname], verified[row.fname], labels, where, problems)
+    problems.raise_if_any(path, what="corrections")
+    return list(first.values())
+
+
+def _check_row(
+    row: Correction, given: str, verified: bool, labels: Mapping[str, str], where: str, problems: Problems
+) -> None:
+    """Whether one row fits its clip."""
+    if row.action == "relabel":
+        known = _spelled(row.label) in labels
+        if not row.label:
+            problems.add("relabel without a label", "Name the right label, or drop the clip.", where)
+        elif row.label == given:
+            problems.add("relabel that changes nothing", "Use verify to say that the label is right.", where)
+        elif row.new and known:
+            problems.add("label that is said to be new but is not", f"Leave out {NEW}", f"{where}: {row.label}")
+        elif row.new and (row.label in {*RESERVED_LABELS, "None", "nan", "NaN"} or not is_plain(row.label)):
+            remedy = "Choose another name."
+            problems.add(
+                "new label that is a word of the pipeline's, or not plain text", remedy, f"{where}: {row.label}"
+            )
+        elif not row.new and not known:
+            close = difflib.get_close_matches(row.label, list(labels), n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            remedy = f"Write {NEW}<label> if it is meant to be new."
+            problems.add("unknown label", remedy, f"{where}: {row.label}{hint}")
+    elif row.label and row.label != given:
+        what = f"{row.action} with another label than the dataset's"
+        problems.add(what, "Leave the label out, or use relabel.", f"{where}: {row.label}, not {given}")
+    elif row.action == "verify" and verified:
+        problems.add("verify that changes nothing", "The dataset itself says that the label is verified.", where)
+
+
+def apply(
+    train: pd.DataFrame, fold: np.ndarray, corrections: Iterable[Correction], *, unverified_weight: float
+) -> pd.DataFrame:
+    """The table of training labels, `data/folds.csv`.
+
+    Parameters
+    ----------
+    train : pd.DataFrame
+        The training clips of `data/index.csv`: fname, label, verified.
+    fold : np.ndarray [shape=(n,), dtype=int64]
+        Of each clip, drawn from the dataset's own labels: a correction moves no clip to another fold.
+    corrections
+        As `check` returns them.
+    unverified_weight
+        Weight in the loss of clips that neither the dataset nor a correction calls verified.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a clip, all of them: fname, label (the dataset's), corrected (the label to learn), verified (1, 0 or
+        missing where nothing is known; 1 also after verify or relabel), weight (0 for a dropped clip), dropped (1 or
+        0), fold.
+
+    Raises
+    ------
+    FsatError
+        If a label is left without clips to learn from, or has all of them in one fold.
+    """
+    table = pd.DataFrame(
+        {
+            "fname": train["fname"].to_numpy(object),
+            "label": train["label"].to_numpy(object),
+            "corrected": train["label"].to_numpy(object),
+            "verified": pd.to_numeric(train["verified"], errors="coerce").astype("Int64").to_numpy(),
+        }
+    )
+    rows = {row.fname: row for row in corrections}
+    approved = table["fname"].isin([fname for fname, row in rows.items() if row.action != "drop"])
+    relabelled = {fname: row.label for fname, row in rows.items() if row.action == "relabel"}
+    dropped = table["fname"].isin([fname for fname, row in rows.items() if row.action == "drop"])
+    table["corrected"] = [
+        relabelled.get(fname, label) for fname, label in zip(table["fname"], table["label"], strict=True)
+    ]
+    table.loc[approved, "verified"] = 1
+    weight = np.where(table["verified"].eq(1).fillna(False).astype(bool), 1.0, float(unverified_weight))
+    table["weight"] = np.where(dropped, 0.0, weight)
+    table["dropped"] = dropped.astype(int)
+    table["fold"] = fold
+    _check_labels_left(table)
+    return table
+
+
+def _check_labels_left(table: pd.DataFrame) -> None:
+    """Each label needs clips in two folds: a network that holds one of them out then still has some to learn from."""
+    left = table[table["weight"] > 0].groupby("corrected")["fold"].nunique()
+    labels = sorted({*table["label"], *table["corrected"]})
+    before = table.groupby("label")["fold"].nunique()
+    short = [label for label in labels if left.get(label, 0) < min(2, before.get(label, 2))]
+    if short:
+        counts = table.loc[table["weight"] > 0, "corrected"].value_counts()
+        lines = [f"{label} ({counts.get(label, 0)} clips)" for label in short]
+        raise FsatError(
+            "labels that would be left with clips in fewer than two folds, so that a network has none to learn from: "
+            f"{', '.join(lines[:20])}. Folds are drawn from the dataset's own labels, and a new label needs clips in "
+            "two of them: correct more clips, raise train.unverified_weight if it is 0, or change the dataset itself."
+        )
+
+
+def write(path: str | Path, corrections: Iterable[Correction]) -> None:
+    """Write a corrections file."""
+    rows = [
+        [row.fname, row.action, f"{NEW}{row.label}" if row.new else row.label, row.by, row.why] for row in corrections
+    ]
+    files.write_csv(path, pd.DataFrame(rows, columns=COLUMNS, dtype=str))
+
+
+def merge(
+    existing: Iterable[Correction], proposed: Iterable[Correction], *, decided: Iterable[str]
+) -> list[Correction]:
+    """Rows of an earlier file that stay, in their order, then the proposals.
+
+    Somebody's own rows stay, and a proposal about the same clip does not count; rows of `fsat verify` go where the
+    clip is one of `decided`, those that were decided about anew.
+    """
+    existing = list(existing)
+    gone = {_nfc(fname) for fname in decided} | {_nfc(row.fname) for row in existing if not row.is_machine_made}
+    kept = [row for row in existing if not (row.is_machine_made and _nfc(row.fname) in gone)]
+    taken = {_nfc(row.fname) for row in kept}
+    return kept + [row for row in proposed if _nfc(row.fname) not in taken]
+
+
+def digest(path: str | Path) -> str:
+    """sha256 of the file, to see whether it has changed."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _spelled(label: str) -> str:
+    """A label as `data/index.csv` spells it: composed, spaces as underscores."""
+    return "_".join(_nfc(label).split())
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _spellings(names: "pd.Series[str]") -> dict[str, str]:
+    """Each name by its composed form: macOS decomposes accents, spreadsheets do not."""
+    return {_nfc(name): name for name in names.dropna().unique()}

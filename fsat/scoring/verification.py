@@ -1,0 +1,206 @@
+"""Self-verification of labels: which unverified labels the out-of-fold predictions confirm, and which they contradict.
+
+Source: Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 70 (2021). A
+class has a threshold of its own, the mean probability that the model gives it on clips of that label, so that a class
+which the model is never sure of is not doubted as a whole. Here that mean is over verified clips where there are
+enough of them, because the wrong labels among the others lower it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fsat.core import params
+from fsat.core.errors import FsatError
+from fsat.scoring import outcomes
+
+# A class with fewer verified clips has its threshold from all clips of its label.
+MIN_VERIFIED = 5
+VERIFY, RELABEL, DROP, KEEP = "verify", "relabel", "drop", "keep"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the held-out predictions of one stage say about labels.
+
+    Attributes
+    ----------
+    fnames, given : list of str, length n
+        Clips that were held out, by name, and their labels in the dataset.
+    is_verified : np.ndarray [shape=(n,), dtype=bool]
+        Whether a label counts as known: of the dataset's own flag, or of somebody's correction.
+    probabilities : np.ndarray [shape=(n, C), dtype=float64]
+    classes : list of str, length C
+    thresholds : np.ndarray [shape=(C,), dtype=float64]
+        Mean probability of each class on clips of its label; NaN for a class without a clip.
+    """
+
+    fnames: list[str]
+    given: list[str]
+    is_verified: np.ndarray
+    probabilities: np.ndarray
+    classes: list[str]
+    thresholds: np.ndarray
+
+
+def gather(
+    predictions: pd.DataFrame,
+    index: pd.DataFrame,
+    *,
+    stage: str = "stage2",
+    known: Mapping[str, str | None] | None = None,
+) -> Evidence:
+    """Join held-out predictions with labels, and find the threshold of each class.
+
+    Parameters
+    ----------
+    predictions, index : pd.DataFrame
+        `data/predictions.parquet`, `data/index.csv`.
+    known : mapping of fname to label or None
+        Clips about which somebody has decided: their label, or None for a clip that was dropped.
+
+    Raises
+    ------
+    FsatError
+        If predictions and index do not belong together.
+    """
+    found = outcomes.outcome(predictions, index, split="heldout", stage=stage)
+    classes, clips = outcomes.class_names(predictions), found.clips
+    decided = dict(known or {})
+    fnames, given = clips["fname"].tolist(), clips["actual"].tolist()
+    flagged = clips["verified"].map(lambda value: value is True).to_numpy(bool)
+    is_verified = flagged | np.array([fname in decided for fname in fnames], dtype=bool)
+    label = [decided.get(fname, own) for fname, own in zip(fnames, given, strict=True)]
+    column = np.array([classes.index(name) if name in classes else -1 for name in label])
+    thresholds = np.full(len(classes), np.nan)
+    for number in range(len(classes)):
+        mine = column == number
+        trusted = mine & is_verified
+        chosen = trusted if trusted.sum() >= MIN_VERIFIED else mine
+        if chosen.any():
+            thresholds[number] = found.probabilities[chosen, number].mean()
+    return Evidence(fnames, given, is_verified, found.probabilities, classes, thresholds)
+
+
+def propose(evidence: Evidence, rule: params.Verify) -> pd.DataFrame:
+    """What to do about each clip whose label is not known.
+
+    With q = p / threshold of each class: ``verify`` where q of the given label is at least ``rule.agree``; doubted
+    where it is under ``rule.doubt``; of these ``relabel`` to the other label of the highest q where that is at least
+    ``rule.relabel``, else ``rule.rest`` (drop or keep); ``keep``, undecided, in between.
+
+    Returns
+    -------
+    pd.DataFrame
+        By fname: fname, label (the dataset's), action, other (label of the highest q but for the given one), p_label,
+        p_other.
+
+    Raises
+    ------
+    FsatError
+        If a label is no class of the predictions.
+    """
+    strangers = sorted({*evidence.given} - {*evidence.classes})
+    if strangers:
+        raise FsatError(f"label {strangers[0]} is in data/index.csv but not in the predictions. Run `dvc repro`.")
+    given = np.array([evidence.classes.index(label) for label in evidence.given], dtype=np.int64)
+    rows = np.arange(len(given))
+    q = np.nan_to_num(evidence.probabilities / evidence.thresholds)  # (n, C)
+    own = q[rows, given]
+    others = q.copy()
+    others[rows, given] = -1.0
+    other = others.argmax(axis=1)
+    doubted = own < rule.doubt
+    action = np.full(len(given), KEEP, dtype=object)
+    action[own >= rule.agree] = VERIFY
+    action[doubted] = rule.rest
+    action[doubted & (others[rows, other] >= rule.relabel)] = RELABEL
+    table = pd.DataFrame(
+        {
+            "fname": evidence.fnames,
+            "label": evidence.given,
+            "action": action,
+            "other": [evidence.classes[column] for column in other],
+            "p_label": evidence.probabilities[rows, given],
+            "p_other": evidence.probabilities[rows, other],
+        }
+    )
+    return table[~evidence.is_verified].sort_values("fname", ignore_index=True)
+
+
+def per_class(proposals: pd.DataFrame) -> pd.DataFrame:
+    """A row a label of the dataset that has clips to decide about: label, clips, verify, relabel, drop, keep."""
+    actions = [VERIFY, RELABEL, DROP, KEEP]
+    counts = pd.crosstab(proposals["label"], proposals["action"]).reindex(columns=actions, fill_value=0)
+    table = counts.assign(clips=counts.sum(axis=1)).reset_index()
+    table.columns.name = None
+    return table[["label", "clips", *actions]]
+
+
+def noise(evidence: Evidence) -> pd.DataFrame:
+    """Estimated share of wrong labels among the clips that are not verified, by the confident joint.
+
+    A clip counts as label j where p(j) is at least the threshold of j, the largest of those where several are; clips
+    below all thresholds are left out. The estimate is the share counted as another label than the given one.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a class: label, verified, unverified (clips held out), counted, wrong, noise (wrong / counted; missing
+        where no clip was counted), mostly (the label most of the wrong ones are counted as, or "").
+    """
+    reached = np.where(evidence.probabilities >= evidence.thresholds, evidence.probabilities, -1.0)  # (n, C)
+    said = np.where(reached.max(axis=1) >= 0, reached.argmax(axis=1), -1)
+    given = np.array(evidence.given, dtype=object)
+    rows = []
+    for number, label in enumerate(evidence.classes):
+        mine = given == label
+        unverified = mine & ~evidence.is_verified
+        as_what = said[unverified & (said >= 0)]
+        wrong = np.bincount(as_what[as_what != number], minlength=len(evidence.classes))
+        rows.append(
+            {
+                "label": label,
+                "verified": int((mine & evidence.is_verified).sum()),
+                "unverified": int(unverified.sum()),
+                "counted": len(as_what),
+                "wrong": int(wrong.sum()),
+                "noise": round(float(wrong.sum() / len(as_what)), 6) if len(as_what) else None,
+                "mostly": evidence.classes[int(wrong.argmax())] if wrong.sum() else "",
+            }
+        )
+    return pd.DataFrame(rows).astype({"noise": "Float64"})
+
+
+def scores(predictions: pd.DataFrame, index: pd.DataFrame, estimate: pd.DataFrame) -> dict[str, Any]:
+    """Content of `metrics/labels.json`: stage 2 on verified and on unverified held-out clips, and the noise estimate.
+
+    All by the dataset's own labels and flags, whatever was corrected.
+
+    Parameters
+    ----------
+    predictions, index : pd.DataFrame
+        `data/predictions.parquet`, `data/index.csv`.
+    estimate : pd.DataFrame
+        Of `noise`.
+
+    Returns
+    -------
+    dict
+        ``verified`` and ``unverified``, each with map3, accuracy and n (a group without clips has no key), and
+        ``noise``, the estimated share of wrong labels among the unverified clips (no key where none was counted).
+    """
+    clips = outcomes.outcome(predictions, index, split="heldout", stage="stage2").clips
+    is_verified = clips["verified"].map(lambda value: value is True).to_numpy(bool)
+    found: dict[str, Any] = {}
+    for name, chosen in (("verified", clips[is_verified]), ("unverified", clips[~is_verified])):
+        if len(chosen):
+            ap3, correct = (chosen[column].to_numpy(np.float64) for column in ("ap3", "correct"))
+            score, accuracy = (round(float(values.mean()), 6) for values in (ap3, correct))
+            found[name] = {"map3": score, "accuracy": accuracy, "n": len(chosen)}
+    if counted := int(estimate["counted"].sum()):
+        found["noise"] = round(float(estimate["wrong"].sum() / counted), 6)
+    return found

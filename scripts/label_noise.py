@@ -1,0 +1,191 @@
+"""A controlled experiment: labels are flipped on purpose, and rounds of `fsat verify` find them again.
+
+    python -m scripts.label_noise --seeds 0 1 2 [--flips 0.4] [--verified 0.3] [--weight 1.0]
+
+Run it in the folder of a project whose dataset has folds of its own and whose stage `embed` has run
+(`presets/audioset.yaml`): it reads data/index.csv, data/embeddings/train.parquet and params.yaml. The model is the
+pipeline's baseline on the embeddings of the frozen trunk; corrections, folds, weights and the rule are those of the
+pipeline, in memory: no file is changed. With seed s, the test clips are those of the dataset's fold s (modulo the
+number of folds), whose labels stay right; scores are pooled over the seeds.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from fsat import verify
+from fsat.clips import corrections, folds
+from fsat.core import files, params
+from fsat.scoring import baseline, metrics, outcomes, verification
+from fsat.scoring.names import BASELINE
+
+INNER_FOLDS = 5
+CONDITIONS = ("right labels", "right labels, 1 round", "flipped", "flipped, 1 round", "flipped, 2 rounds")
+
+
+@dataclass
+class Result:
+    """What one condition scored on the test clips, by seed, and which flips were found."""
+
+    ap3: list[np.ndarray] = field(default_factory=list)
+    correct: list[np.ndarray] = field(default_factory=list)
+    n_found: int = 0
+    n_found_flips: int = 0
+    n_flips: int = 0
+    n_relabelled: int = 0
+    n_relabelled_right: int = 0
+
+
+def flipped(
+    labels: Sequence[str], *, flips: float, verified: float, rng: np.random.Generator
+) -> tuple[list[str], np.ndarray]:
+    """Labels of which a share is wrong, and which clips are verified; no verified clip's label is flipped.
+
+    A flipped label is any other one of the dataset, all equally likely.
+    """
+    n = len(labels)
+    order = rng.permutation(n)
+    is_verified = np.zeros(n, dtype=bool)
+    is_verified[order[: round(verified * n)]] = True
+    wrong = order[round(verified * n) : round(verified * n) + round(flips * n)]
+    classes = sorted(set(labels))
+    changed = list(labels)
+    for clip in wrong:
+        changed[clip] = str(rng.choice([label for label in classes if label != labels[clip]]))
+    return changed, is_verified
+
+
+class Experiment:
+    """One seed: a test fold, flips, folds inside the training clips."""
+
+    def __init__(self, index: pd.DataFrame, embeddings: pd.DataFrame, seed: int, rule: params.Verify) -> None:
+        n_folds = int(index["fold"].max()) + 1
+        is_test = (index["fold"] == seed % n_folds).to_numpy()
+        self.seed, self.rule = seed, rule
+        self.test = index[is_test].assign(split="test", usage="")
+        self.train = index[~is_test].reset_index(drop=True)
+        features = embeddings.set_index("fname")
+        self.features = {
+            part: features.loc[table["fname"]].reset_index()
+            for part, table in (("train", self.train), ("test", self.test))
+        }
+
+    def rounds(self, train: pd.DataFrame, n_rounds: int, weight: float, results: Sequence[Result]) -> None:
+        """Score a training table as it is, then after each round; a result each."""
+        group = train["group"].tolist() if "group" in train else None
+        number = folds.assign(train["label"].tolist(), n_splits=INNER_FOLDS, seed=self.seed, group=group)
+        index = pd.concat([train, self.test], ignore_index=True)
+        right = dict(zip(self.train["fname"], self.train["label"], strict=True))
+        wrong = {fname for fname, label in zip(train["fname"], train["label"], strict=True) if label != right[fname]}
+        rows: list[corrections.Correction] = []
+        for done in range(n_rounds + 1):
+            table = corrections.apply(
+                train, number, corrections.check(rows, index, path="rounds"), unverified_weight=weight
+            )
+            predictions = baseline.predict(self.features, table, range(INNER_FOLDS), choose_penalty=True)
+            clips = outcomes.outcome(predictions, index, split="test", stage=BASELINE).clips
+            result = results[done]
+            result.ap3.append(clips["ap3"].to_numpy(np.float64))
+            result.correct.append(clips["correct"].to_numpy(np.float64))
+            found = {row.fname for row in rows if row.action != "verify"}
+            relabelled = [row for row in rows if row.action == "relabel"]
+            result.n_found += len(found)
+            result.n_found_flips += len(found & wrong)
+            result.n_flips += len(wrong)
+            result.n_relabelled += len(relabelled)
+            result.n_relabelled_right += sum(row.label == right[row.fname] for row in relabelled)
+            if done < n_rounds:
+                proposals = verification.propose(verification.gather(predictions, index, stage=BASELINE), self.rule)
+                rows = corrections.merge(
+                    rows, verify.proposed(proposals, labels=set(right.values())), decided=proposals["fname"]
+                )
+
+
+def run(
+    index: pd.DataFrame,
+    embeddings: pd.DataFrame,
+    *,
+    seeds: Sequence[int],
+    rule: params.Verify,
+    flips: float = 0.4,
+    verified: float = 0.3,
+    weight: float = 1.0,
+) -> dict[str, Result]:
+    """All conditions, pooled over the seeds.
+
+    Parameters
+    ----------
+    index, embeddings : pd.DataFrame
+        `data/index.csv` of a dataset with folds of its own and right labels, `data/embeddings/train.parquet`.
+    flips, verified
+        Shares of the training clips whose labels are made wrong, and that are marked as verified.
+    weight
+        `train.unverified_weight`.
+    """
+    results = {name: Result() for name in CONDITIONS}
+    index = index[index["split"] == "train"]
+    for seed in seeds:
+        experiment = Experiment(index, embeddings, seed, rule)
+        labels, is_verified = flipped(
+            experiment.train["label"].tolist(), flips=flips, verified=verified, rng=np.random.default_rng(seed)
+        )
+        right = experiment.train.assign(verified=is_verified.astype(float))
+        experiment.rounds(right, 1, weight, [results[name] for name in CONDITIONS[:2]])
+        experiment.rounds(right.assign(label=labels), 2, weight, [results[name] for name in CONDITIONS[2:]])
+        print(f"seed {seed} done", flush=True)
+    return results
+
+
+def table(results: dict[str, Result]) -> str:
+    """Markdown: scores of each condition, their difference from right and from flipped labels, flips found."""
+    ap3 = {name: np.concatenate(result.ap3) for name, result in results.items()}
+    heads = ("condition", "MAP@3", "accuracy", "minus right labels", "minus flipped", "precision", "recall")
+    lines = [f"| {' | '.join((*heads, 'relabelled, of these right'))} |", "|---" * (len(heads) + 1) + "|"]
+    for name, result in results.items():
+
+        def difference(other: str, name: str = name) -> str:
+            if other == name:
+                return "-"
+            values = ap3[name] - ap3[other]
+            low, high = metrics.bootstrap_interval(values)
+            return f"{values.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+
+        accuracy = np.concatenate(result.correct).mean()
+        precision = f"{result.n_found_flips / result.n_found:.3f}" if result.n_found and result.n_flips else "-"
+        recall = f"{result.n_found_flips / result.n_flips:.3f}" if result.n_found and result.n_flips else "-"
+        relabelled = (
+            f"{result.n_relabelled}, {result.n_relabelled_right / result.n_relabelled:.2f}"
+            if result.n_relabelled
+            else "-"
+        )
+        cells = (name, f"{ap3[name].mean():.3f}", f"{accuracy:.3f}", difference("right labels"), difference("flipped"))
+        lines.append(f"| {' | '.join((*cells, precision, recall, relabelled))} |")
+    cost = ap3["right labels"].mean() - ap3["flipped"].mean()
+    back = ap3["flipped, 2 rounds"].mean() - ap3["flipped"].mean()
+    lines.append(f"\nThe flips cost {cost:.3f}; two rounds recover {back:.3f}, {back / cost:.0%}.")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the experiment and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--flips", type=float, default=0.4)
+    parser.add_argument("--verified", type=float, default=0.3)
+    parser.add_argument("--weight", type=float, default=1.0, help="train.unverified_weight")
+    arguments = parser.parse_args()
+    results = run(
+        files.read_csv("data/index.csv"),
+        files.read_parquet("data/embeddings/train.parquet"),
+        rule=params.read("verify").verify,
+        **vars(arguments),
+    )
+    n = sum(map(len, results["flipped"].ap3))
+    print(f"{n} test clips, pooled over seeds {', '.join(map(str, arguments.seeds))}\n\n{table(results)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Which labels held-out predictions confirm, contradict or leave open; how much noise a class has."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fsat.core import params
+from fsat.core.errors import FsatError
+from fsat.scoring import verification
+
+CLASSES = ["Bark", "Cello", "Gong"]
+RULE = params.Verify(agree=1.0, doubt=0.3, relabel=1.0, rest="drop")
+
+
+def run(
+    rows: list[tuple[str, str, float | None, list[float]]], *, stage: str = "stage2"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Predictions and index of clips given as (fname, label, verified, probabilities)."""
+    fnames, labels, verified, values = (list(column) for column in zip(*rows, strict=True))
+    keys = pd.DataFrame({"stage": stage, "split": "heldout", "fold": 0, "fname": fnames})
+    predictions = pd.concat([keys, pd.DataFrame(values, columns=CLASSES)], axis=1)
+    index = pd.DataFrame({"fname": fnames, "label": labels, "verified": verified}).assign(split="train", usage="")
+    return predictions, index
+
+
+def verified_clips() -> list[Any]:
+    """Five verified clips a label, whose mean probability is 0.8 (Bark), 0.6 (Cello) and 0.4 (Gong)."""
+    rows: list[Any] = []
+    for column, (label, mean) in enumerate(zip(CLASSES, (0.8, 0.6, 0.4), strict=True)):
+        for number in range(5):
+            p = np.full(3, (1 - mean - 0.05 * (number - 2)) / 2)
+            p[column] = mean + 0.05 * (number - 2)
+            rows.append((f"{label}{number}", label, 1.0, p.tolist()))
+    return rows
+
+
+def decided(*rows: Any, rule: params.Verify = RULE, **options: Any) -> dict[str, str]:
+    evidence = verification.gather(*run([*verified_clips(), *rows]), **options)
+    table = verification.propose(evidence, rule).set_index("fname")
+    return {fname: f"{row['action']} {row['other']}" for fname, row in table.iterrows()}  # type: ignore[misc]
+
+
+def test_thresholds_are_the_means_over_verified_clips() -> None:
+    wrong = [(f"x{number}", "Bark", 0.0, [0.0, 1.0, 0.0]) for number in range(9)]
+    evidence = verification.gather(*run([*verified_clips(), *wrong]))
+    assert evidence.thresholds == pytest.approx([0.8, 0.6, 0.4])
+    few = [row for row in verified_clips() if row[0] not in ("Bark3", "Bark4")]
+    evidence = verification.gather(*run([*few, *wrong]))
+    assert evidence.thresholds[0] == pytest.approx((0.7 + 0.75 + 0.8) / 12)
+    without = [row for row in verified_clips() if row[1] != "Gong"]
+    assert np.isnan(verification.gather(*run(without)).thresholds[2])
+
+
+@pytest.mark.parametrize(
+    ("label", "p", "expected"),
+    [
+        ("Bark", [0.80, 0.15, 0.05], "verify"),
+        ("Bark", [0.79, 0.16, 0.05], "keep"),
+        ("Gong", [0.30, 0.28, 0.42], "verify"),  # the same probability would not do for Bark
+        ("Bark", [0.25, 0.70, 0.05], "keep"),  # 0.31 of the threshold
+        ("Bark", [0.23, 0.62, 0.15], "relabel Cello"),
+        ("Bark", [0.23, 0.36, 0.41], "relabel Gong"),  # 1.03 of the threshold, against 0.6 for Cello
+        ("Bark", [0.23, 0.40, 0.37], "drop"),
+        ("Cello", [0.81, 0.17, 0.02], "relabel Bark"),
+    ],
+)
+def test_each_clip_is_decided_by_its_share_of_the_threshold(label: str, p: list[float], expected: str) -> None:
+    assert decided(("x", label, 0.0, p))["x"].startswith(expected)
+
+
+def test_the_numbers_of_the_rule_are_used() -> None:
+    clip = ("x", "Bark", 0.0, [0.23, 0.40, 0.37])
+    assert decided(clip, rule=RULE.model_copy(update={"rest": "keep"}))["x"].startswith("keep")
+    assert decided(clip, rule=RULE.model_copy(update={"relabel": 0.9}))["x"] == "relabel Gong"
+    assert decided(clip, rule=RULE.model_copy(update={"doubt": 0.2}))["x"].startswith("keep")
+    assert decided(clip, rule=RULE.model_copy(update={"agree": 0.25, "doubt": 0.2}))["x"].startswith("verify")
+
+
+def test_only_clips_nobody_decided_about_are_proposed() -> None:
+    """Verified ones are not, nor those with a correction of somebody's own; unknown flags are."""
+    wrong = [0.0, 0.9, 0.1]
+    rows = [("a", "Bark", 1.0, wrong), ("b", "Bark", 0.0, wrong), ("c", "Bark", None, wrong), ("d", "Bark", 0.0, wrong)]
+    assert set(decided(*rows, known={"d": None})) == {"b", "c"}
+    # A decision moves the threshold of the label it names.
+    evidence = verification.gather(*run([*verified_clips(), *rows]), known={"d": "Cello"})
+    assert evidence.thresholds[1] == pytest.approx((5 * 0.6 + 0.9) / 6)
+
+
+def test_the_order_of_the_clips_does_not_matter() -> None:
+    rows = [*verified_clips(), ("x", "Bark", 0.0, [0.2, 0.5, 0.3]), ("y", "Gong", 0.0, [0.1, 0.1, 0.8])]
+    first = verification.propose(verification.gather(*run(rows)), RULE)
+    other = verification.propose(verification.gather(*run(rows[::-1])), RULE)
+    pd.testing.assert_frame_equal(first, other)
+
+
+def test_a_table_per_class_counts_every_clip() -> None:
+    rows = [
+        ("x", "Bark", 0.0, [0.9, 0.1, 0.0]),
+        ("y", "Bark", 0.0, [0.0, 0.9, 0.1]),
+        ("z", "Gong", 0.0, [0.4, 0.4, 0.2]),
+    ]
+    table = verification.per_class(verification.propose(verification.gather(*run([*verified_clips(), *rows])), RULE))
+    assert table.columns.tolist() == ["label", "clips", "verify", "relabel", "drop", "keep"]
+    assert table.to_numpy().tolist() == [["Bark", 2, 1, 1, 0, 0], ["Gong", 1, 0, 0, 0, 1]]
+
+
+def test_a_stage_that_did_not_predict_is_an_error() -> None:
+    with pytest.raises(FsatError, match="dvc repro"):
+        verification.gather(*run(verified_clips()), stage="stage1")
+
+
+def test_noise_is_the_off_diagonal_share_of_the_confident_joint() -> None:
+    """By hand: counted are clips at or above a threshold, as the label of the highest probability among those."""
+    rows = [
+        ("a", "Bark", 0.0, [0.85, 0.1, 0.05]),  # Bark
+        ("b", "Bark", 0.0, [0.1, 0.7, 0.2]),  # Cello
+        ("c", "Bark", 0.0, [0.0, 0.5, 0.5]),  # Gong: Cello is below its threshold
+        ("d", "Bark", 0.0, [0.5, 0.3, 0.2]),  # none
+        ("e", "Cello", 0.0, [0.2, 0.65, 0.15]),  # Cello
+    ]
+    table = verification.noise(verification.gather(*run([*verified_clips(), *rows]))).set_index("label")
+    assert table.loc["Bark", ["verified", "unverified", "counted", "wrong", "mostly"]].tolist() == [5, 4, 3, 2, "Cello"]
+    assert table["noise"].isna().tolist() == [False, False, True]
+    assert table.loc["Bark", "noise"] == pytest.approx(2 / 3, abs=1e-6) and table.loc["Cello", "noise"] == 0
+
+
+def test_noise_of_known_size_is_estimated() -> None:
+    """A model that is right 95 times in 100, and labels of which a third are wrong."""
+    rng = np.random.default_rng(4)
+    truth = rng.integers(3, size=3000)
+    label = np.where(rng.random(3000) < 1 / 3, (truth + rng.integers(1, 3, size=3000)) % 3, truth)
+    said = np.where(rng.random(3000) < 0.05, (truth + 1) % 3, truth)
+    p = 0.1 + 0.7 * np.eye(3)[said]
+    rows: list[tuple[str, str, float | None, list[float]]] = [
+        (f"{number}", CLASSES[label[number]], 0.0, p[number].tolist()) for number in range(3000)
+    ]
+    table = verification.noise(verification.gather(*run(rows)))
+    assert table["noise"].to_numpy(float) == pytest.approx(np.full(3, 1 / 3 + 0.03), abs=0.05)
+    assert table["counted"].sum() == 3000
+
+
+def test_scores_of_verified_and_unverified_clips_apart() -> None:
+    rows = [
+        ("v", "Bark", 1.0, [0.5, 0.3, 0.2]),
+        ("w", "Gong", 1.0, [0.5, 0.3, 0.2]),
+        ("x", "Bark", 0.0, [0.3, 0.5, 0.2]),
+        ("y", "Cello", None, [0.3, 0.5, 0.2]),
+    ]
+    predictions, index = run(rows)
+    found = verification.scores(predictions, index, verification.noise(verification.gather(predictions, index)))
+    assert found["verified"] == {"map3": pytest.approx((1 + 1 / 3) / 2), "accuracy": 0.5, "n": 2}
+    assert found["unverified"] == {"map3": 0.75, "accuracy": 0.5, "n": 2}
+    assert 0 <= found["noise"] <= 1
+    predictions, index = run([row for row in rows if row[2] == 1])
+    noise = verification.noise(verification.gather(predictions, index))
+    assert set(verification.scores(predictions, index, noise)) == {"verified"}

@@ -1,0 +1,158 @@
+"""`fsat verify` on a run with made-up predictions: what it prints, what it writes, what it leaves alone."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny_run
+import yaml
+from typer.testing import CliRunner, Result
+
+from fsat.cli import app
+from fsat.clips import corrections
+from fsat.clips.corrections import MACHINE, Correction
+from fsat.core import files
+
+FILE = "corrections/demo.csv"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of 96 clips, a third of them verified, whose predictions contradict some labels; the working folder."""
+    run = tiny_run.make_run(tmp_path / "clips", n_per_label=24, noise=1.0)
+    # Networks that tell the labels apart, and eleven labels that are wrong.
+    wrong = run.index.index[(run.index["split"] == "train") & (run.index["verified"] == 0)][::6]
+    others = {"Bark": "Gong", "Cello": "Gong", "Gong": "Bark", "Oboe": "Gong"}
+    run.index.loc[wrong, "label"] = run.index.loc[wrong, "label"].map(others)
+    run.folds["label"] = run.folds["corrected"] = run.index.loc[run.index["split"] == "train", "label"].to_numpy()
+    tiny_run.write(run, tmp_path)
+    corrections.write(tmp_path / FILE, [])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["verify", *arguments], catch_exceptions=False)
+
+
+def rows() -> list[Correction]:
+    return corrections.read(FILE)
+
+
+def test_without_write_the_file_stays_and_the_table_counts_every_undecided_clip(folder: Path) -> None:
+    before = Path(FILE).read_bytes()
+    found = call()
+    assert found.exit_code == 0 and "nothing is written: add --write" in found.stdout
+    assert Path(FILE).read_bytes() == before
+    predictions, index = files.read_parquet("data/predictions.parquet"), files.read_csv("data/index.csv")
+    heldout = set(predictions.loc[predictions["split"] == "heldout", "fname"])
+    unverified = index[(index["split"] == "train") & (index["verified"] == 0) & index["fname"].isin(heldout)]
+    total = next(line.split() for line in found.stdout.splitlines() if line.strip().startswith("all "))
+    assert int(total[1]) == len(unverified) == sum(map(int, total[2:]))
+    assert [label in found.stdout for label in tiny_run.PLAIN] == [True] * 4
+
+
+def test_what_is_written_is_a_corrections_file_that_fits_and_the_same_again(folder: Path) -> None:
+    assert call("--write").exit_code == 0
+    written = rows()
+    index = files.read_csv("data/index.csv")
+    assert {row.action for row in written} >= {"verify", "relabel"} and all(row.is_machine_made for row in written)
+    corrections.check(written, index, path=FILE)
+    first = Path(FILE).read_bytes()
+    found = call("--write")
+    assert Path(FILE).read_bytes() == first
+    assert "has changed since data/folds.csv was made" in found.stdout
+    verified = index.loc[index["verified"] == 1, "fname"]
+    assert not {row.fname for row in written} & set(verified)
+
+
+def test_rows_of_ones_own_stay_and_win(folder: Path) -> None:
+    call("--write")
+    some = next(row for row in rows() if row.action == "verify")
+    own = [Correction(some.fname, "drop", by="eva", why="two sounds"), *(row for row in rows() if row != some)]
+    corrections.write(FILE, own)
+    call("--write")
+    found = rows()
+    assert [row for row in found if row.fname == some.fname] == [replace(own[0], line=found[0].line)]
+    assert found[0].why == "two sounds"
+
+
+def test_clips_that_were_not_held_out_keep_the_row_they_have(folder: Path) -> None:
+    folds = files.read_csv("data/folds.csv")
+    other = folds.loc[folds["fold"] == 1].iloc[1]  # folds 0 and 2 were trained
+    index = files.read_csv("data/index.csv").set_index("fname")
+    assert index.loc[other["fname"], "verified"] == 0
+    corrections.write(FILE, [Correction(other["fname"], "drop", by=MACHINE)])
+    call("--write")
+    assert rows()[0].fname == other["fname"] and len(rows()) > 5
+
+
+def test_a_round_that_would_leave_a_label_without_clips_writes_nothing(
+    folder: Path, run_main: Callable[[], str]
+) -> None:
+    index = files.read_csv("data/index.csv")
+    files.write_csv("data/index.csv", index.assign(verified=0.0))
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    values["verify"] |= {"agree": 100.0, "doubt": 100.0, "relabel": 100.0}
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+    predictions = files.read_parquet("data/predictions.parquet")
+    files.write_parquet("data/predictions.parquet", predictions[predictions["fold"] != 5])
+    assert "fewer than two folds" in run_main()
+    assert rows() == []
+
+
+@pytest.fixture
+def run_main(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Run `fsat verify --write` as the command does; returns what it says where it fails."""
+    from fsat import cli
+
+    def run() -> str:
+        monkeypatch.setattr("sys.argv", ["fsat", "verify", "--write"])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return str(caught.value)
+
+    return run
+
+
+def test_a_missing_run_or_file_says_what_to_do(folder: Path, run_main: Callable[[], str]) -> None:
+    Path("data/predictions.parquet").unlink()
+    assert "dvc repro" in run_main()
+    Path(FILE).unlink()
+    assert "header alone" in run_main()
+
+
+def test_labels_are_found_again(folder: Path) -> None:
+    """Labels that were made wrong are dropped or relabelled, most of them as what they were."""
+    index, folds = files.read_csv("data/index.csv"), files.read_csv("data/folds.csv")
+    call("--write")
+    doubted = {row.fname: row.label for row in rows() if row.action != "verify"}
+    train = index[index["split"] == "train"].reset_index(drop=True)
+    truth = [tiny_run.PLAIN[number % 4] for number in range(len(train))]
+    wrong = {
+        fname: right
+        for fname, label, right, fold in zip(train["fname"], train["label"], truth, folds["fold"], strict=True)
+        if label != right and fold in (0, 2)
+    }
+    assert len(wrong) >= 5
+    found = wrong.keys() & doubted.keys()
+    assert len(found) >= 0.7 * len(wrong) and len(doubted) <= len(wrong) + 4
+    assert sum(doubted[fname] == wrong[fname] for fname in found) >= 0.5 * len(found)
+
+
+def test_a_label_that_corrections_brought_in_stays_new(folder: Path) -> None:
+    """Somebody named a new label; networks that know it may find more clips of it."""
+    predictions = files.read_parquet("data/predictions.parquet")
+    held_out = predictions.loc[predictions["split"] == "heldout", "fname"].unique()
+    index = files.read_csv("data/index.csv").set_index("fname")
+    clips = [fname for fname in held_out if index.loc[fname, "verified"] == 0]
+    own = [Correction(fname, "relabel", "Siren", by="eva", new=True) for fname in (clips[0], clips[-1])]
+    corrections.write(FILE, own)
+    sure = predictions["fname"].isin([clips[0], clips[-1], clips[3]])
+    for label in tiny_run.PLAIN:
+        predictions[label] = predictions[label].where(~sure, 0.0)
+    files.write_parquet("data/predictions.parquet", predictions.assign(Siren=sure.astype(float)))
+    assert call("--write").exit_code == 0
+    found = next(row for row in rows() if row.fname == clips[3])
+    assert (found.action, found.label, found.new) == ("relabel", "Siren", True)
