@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,47 @@ def test_the_graph_of_the_pipeline_is_what_dvc_draws() -> None:
     expected = re.search(r"```mermaid\n(.*?)```", drawn, flags=re.DOTALL)
     assert expected is not None
     assert shown.group(1).split() == expected.group(1).split(), "put the output of `dvc dag --md` into ARCHITECTURE.md"
+
+
+def files_between_stages() -> list[tuple[list[str], set[str], set[str]]]:
+    """Paths, writers and readers of each row of the table of files."""
+    rows = re.findall(
+        r"^\| (`(?:data|metrics)/[^|]*) \| ([^|]+) \| [^|]+ \| ([^|]+) \|$", text(ARCHITECTURE), flags=re.MULTILINE
+    )
+    return [
+        (re.findall(r"`([^`]+)`", paths), set(re.findall(r"`(\w+)`", writers)), set(re.findall(r"`(\w+)`", readers)))
+        for paths, writers, readers in rows
+    ]
+
+
+def meet(one: str, other: str) -> bool:
+    """Whether two paths are equal, or one lies in the other; ``<...>`` and ``${...}`` stand for anything."""
+    parts = [re.sub(r"\$\{[^}]+\}|<[^>]+>", "*", path).rstrip("/").split("/") for path in (one, other)]
+    return all(fnmatch(a, b) or fnmatch(b, a) for a, b in zip(*parts, strict=False))
+
+
+def test_the_table_of_files_has_every_file_with_its_writers_and_readers() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    rows = files_between_stages()
+    assert len(rows) > 20
+    for name, stage in stages.items():
+        written = [
+            next(iter(out)) if isinstance(out, dict) else out
+            for key in ("outs", "metrics", "plots")
+            for out in stage.get(key, [])
+        ]
+        for out in written:
+            writers = [found for paths, found, _ in rows if any(meet(path, out) for path in paths)]
+            assert any(name in found for found in writers), f"{out} of {name}"
+        read = [dep for dep in stage["deps"] if dep.startswith(("data/", "metrics/"))]
+        for dep in read:
+            readers = [found for paths, _, found in rows if any(meet(path, dep) for path in paths)]
+            assert any(name in found for found in readers), f"{dep} of {name}"
+        for paths, writers_of, readers_of in rows:
+            assert name not in writers_of or any(meet(path, out) for path in paths for out in written), (
+                f"{paths}, {name}"
+            )
+            assert name not in readers_of or any(meet(path, dep) for path in paths for dep in read), f"{paths}, {name}"
 
 
 def test_every_stage_is_in_the_table() -> None:
