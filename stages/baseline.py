@@ -15,6 +15,8 @@ def main() -> None:
     """
     p = params.read("folds.ids")
     index, folds = files.read_csv("data/index.csv"), files.read_csv("data/folds.csv")
+    if "group" in index:
+        folds = folds.merge(index.loc[index["split"] == "train", ["fname", "group"]])
     splits = ("train", "test")
     features = {"statistics": {split: files.read_parquet(f"data/pca/{split}.parquet") for split in splits}}
     embeddings = {split: files.read_parquet(f"data/embeddings/{split}.parquet") for split in splits}

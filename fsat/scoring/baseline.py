@@ -24,6 +24,7 @@ def fit_predict(
     classes: Sequence[str],
     *,
     weights: np.ndarray | None = None,
+    groups: Sequence[str] | None = None,
     choose_penalty: bool = False,
 ) -> np.ndarray:
     """Fit multinomial logistic regression on some clips, and predict others.
@@ -39,9 +40,12 @@ def fit_predict(
         Columns of the result; a class without a clip among `labels` gets probability 0.
     weights : np.ndarray [shape=(n,)], optional
         Of the clips to fit on, in the loss; 1 each without.
+    groups : sequence of str, length n, optional
+        Recordings that the clips to fit on were cut from; the penalty is chosen without splitting one.
     choose_penalty
         Standardise the features and choose among `CANDIDATES`; else the features are used as they are, with `C`. With
-        fewer than `INNER_FOLDS` clips of a label there is nothing to choose by, and the strongest penalty is used.
+        fewer than `INNER_FOLDS` clips (or groups) of a label there is nothing to choose by, and the strongest penalty
+        is used.
 
     Returns
     -------
@@ -58,13 +62,20 @@ def fit_predict(
     if len(seen) == 1:
         result[:, columns] = 1.0
         return result
-    model = _fitted(features, labels, weights, choose_penalty=choose_penalty)
+    model = _fitted(features, labels, weights, groups, choose_penalty=choose_penalty)
     with threadpool_limits(limits=1, user_api="blas"):
         result[:, columns] = model.predict_proba(others.astype(np.float64))
     return result
 
 
-def _fitted(features: np.ndarray, labels: Sequence[str], weights: np.ndarray | None, *, choose_penalty: bool) -> Any:
+def _fitted(
+    features: np.ndarray,
+    labels: Sequence[str],
+    weights: np.ndarray | None,
+    groups: Sequence[str] | None,
+    *,
+    choose_penalty: bool,
+) -> Any:
     """The regression, alone or after a scaler; with one thread, so that it does not depend on the number of cores."""
     # scikit-learn takes about a second to import.
     from sklearn.linear_model import LogisticRegression
@@ -73,7 +84,7 @@ def _fitted(features: np.ndarray, labels: Sequence[str], weights: np.ndarray | N
     values = features.astype(np.float64)
     with threadpool_limits(limits=1, user_api="blas"):
         if choose_penalty:
-            model = _with_chosen_penalty(features, labels, weights)
+            model = _with_chosen_penalty(values, np.array(labels), weights, groups)
             return model.fit(values, list(labels), **_in_pipeline(weights))
         return LogisticRegression(C=C, max_iter=1000).fit(values, list(labels), sample_weight=weights)
 
@@ -83,25 +94,41 @@ def _in_pipeline(weights: np.ndarray | None) -> dict[str, np.ndarray]:
     return {} if weights is None else {"logisticregression__sample_weight": weights}
 
 
-def _with_chosen_penalty(features: np.ndarray, labels: Sequence[str], weights: np.ndarray | None) -> Any:
+def _with_chosen_penalty(
+    values: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, groups: Sequence[str] | None
+) -> Any:
     """An estimator, not yet fitted: standardised features, and the best penalty of `CANDIDATES`."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.model_selection import cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     estimators = [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)) for c in CANDIDATES]
-    if min(Counter(labels).values()) < INNER_FOLDS:
+    splits = _inner_folds(labels, groups)
+    if not splits:
         return estimators[0]
-    inner = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=0)
-    values = features.astype(np.float64)
     losses = [
         -cross_val_score(
-            estimator, values, list(labels), cv=inner, scoring="neg_log_loss", params=_in_pipeline(weights)
+            estimator, values, labels, cv=splits, scoring="neg_log_loss", params=_in_pipeline(weights)
         ).mean()
         for estimator in estimators
     ]
     return estimators[int(np.argmin(losses))]
+
+
+def _inner_folds(labels: np.ndarray, groups: Sequence[str] | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to fit on and rows to score, stratified, no group in both; none where a fit would not see each label."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    n_groups = INNER_FOLDS if groups is None else len(set(groups))
+    if n_groups < INNER_FOLDS or min(Counter(labels.tolist()).values()) < INNER_FOLDS:
+        return []
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    splits = list(kind(INNER_FOLDS, shuffle=True, random_state=0).split(np.zeros(len(labels)), labels, groups))
+    n_labels = len(set(labels.tolist()))
+    if any(len(set(labels[rows].tolist())) < n_labels for split in splits for rows in split):
+        return []
+    return splits
 
 
 def coefficients(features: pd.DataFrame, folds: pd.DataFrame, *, choose_penalty: bool = False) -> dict[str, np.ndarray]:
@@ -124,7 +151,8 @@ def coefficients(features: pd.DataFrame, folds: pd.DataFrame, *, choose_penalty:
     """
     learned = folds[folds["weight"] > 0]
     known = features.set_index("fname").loc[learned["fname"]].to_numpy()
-    model = _fitted(known, learned["corrected"].tolist(), _weights(learned), choose_penalty=choose_penalty)
+    labels = learned["corrected"].tolist()
+    model = _fitted(known, labels, _weights(learned), _groups(learned), choose_penalty=choose_penalty)
     scaler, regression = model if choose_penalty else (None, model)
     weights, bias = regression.coef_, regression.intercept_
     if scaler is not None:
@@ -145,7 +173,8 @@ def predict(
     features : mapping of "train" and "test" to pd.DataFrame
         Column fname, then the features: a row a clip.
     folds : pd.DataFrame
-        `data/folds.csv`: the training clips. Corrected labels and weights are fitted on.
+        `data/folds.csv`: the training clips. Corrected labels and weights are fitted on. With a column `group` the
+        penalty is chosen without splitting a group.
     ids
         Folds whose held-out clips are predicted: `folds.ids`.
     choose_penalty
@@ -188,7 +217,13 @@ def _predicted(
     known = train.loc[fit_on["fname"]].to_numpy()  # (n, k)
     labels, weights = fit_on["corrected"].tolist(), _weights(fit_on)
     probabilities = fit_predict(
-        known, labels, others.to_numpy(), classes, weights=weights, choose_penalty=choose_penalty
+        known,
+        labels,
+        others.to_numpy(),
+        classes,
+        weights=weights,
+        groups=_groups(fit_on),
+        choose_penalty=choose_penalty,
     )
     keys = pd.DataFrame({"stage": BASELINE, "split": split, "fold": fold, "fname": others.index.to_numpy(object)})
     return pd.concat([keys, pd.DataFrame(probabilities, columns=classes)], axis=1)
@@ -198,6 +233,16 @@ def _weights(clips: pd.DataFrame) -> np.ndarray | None:
     """Weights of clips in the loss; None where all are 1."""
     weights = clips["weight"].to_numpy(np.float64)
     return None if (weights == 1).all() else weights
+
+
+def _groups(clips: pd.DataFrame) -> list[str] | None:
+    """Groups of clips; a clip without one is a group of its own. None where no clip has one."""
+    if "group" not in clips or clips["group"].isna().all():
+        return None
+    return [
+        f"group {group}" if pd.notna(group) else f"clip {name}"
+        for name, group in zip(clips["fname"], clips["group"], strict=True)
+    ]
 
 
 def best(scores: Mapping[str, Mapping[str, Any]]) -> str:

@@ -191,11 +191,11 @@ def test_the_penalty_is_chosen_inside_the_clips_that_are_fitted_on() -> None:
     labels = ["a", "b", "c"] * 20
     truth = np.array([[label == name for name in "abc"] for label in labels])
     values = np.hstack([truth + rng.normal(0, 1, (60, 3)), rng.normal(0, 1, (60, 200))])
-    chosen = baseline._with_chosen_penalty(values, labels, None)
+    chosen = baseline._with_chosen_penalty(values, np.array(labels), None, None)
     assert max(baseline.CANDIDATES) > chosen[-1].C
-    clean = baseline._with_chosen_penalty(1000 * truth + rng.normal(0, 1, (60, 3)), labels, None)
+    clean = baseline._with_chosen_penalty(1000 * truth + rng.normal(0, 1, (60, 3)), np.array(labels), None, None)
     assert max(baseline.CANDIDATES) == clean[-1].C
-    few = baseline._with_chosen_penalty(values[:4], ["a", "a", "b", "b"], None)
+    few = baseline._with_chosen_penalty(values[:4], np.array(["a", "a", "b", "b"]), None, None)
     assert min(baseline.CANDIDATES) == few[-1].C
     others = baseline.fit_predict(values, labels, values[:2], ["a", "b", "c", "unseen"], choose_penalty=True)
     np.testing.assert_allclose(others.sum(axis=1), 1)
@@ -234,3 +234,24 @@ def test_the_penalty_is_chosen_with_the_clips_weights() -> None:
     plain = baseline.fit_predict(values, labels, truth, ["a", "b", "c"], choose_penalty=True)
     right = np.arange(90) % 3
     assert found[np.arange(90), right].mean() > plain[np.arange(90), right].mean() + 0.1
+
+
+def test_the_penalty_is_chosen_without_splitting_a_recording() -> None:
+    """Clips of a recording are nearly equal: only inner folds that keep it whole see what a weak penalty does."""
+    rng = np.random.default_rng(0)
+    recordings = 24
+    label = np.arange(recordings) % 2
+    centres = rng.normal(0, 1, (recordings, 40))
+    centres[:, 0] += 1.5 * label
+    x = np.repeat(centres, 6, axis=0) + rng.normal(0, 0.05, (6 * recordings, 40))
+    labels = [CLASSES[number] for number in np.repeat(label, 6)]
+    groups = [f"recording{number}" for number in np.repeat(np.arange(recordings), 6)]
+    others = rng.normal(0, 1, (50, 40))
+    split, whole = (
+        baseline.fit_predict(x, labels, others, CLASSES[:2], groups=chosen, choose_penalty=True)
+        for chosen in (None, groups)
+    )
+    assert np.abs(split - 0.5).mean() > np.abs(whole - 0.5).mean() + 0.05
+    few = [f"recording{number % 2}" for number in range(len(labels))]
+    strongest = baseline.fit_predict(x, labels, others, CLASSES[:2], groups=few, choose_penalty=True)
+    np.testing.assert_allclose(strongest, whole)
