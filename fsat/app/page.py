@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import signal
 import socket
 import tempfile
 import time
@@ -92,7 +93,9 @@ def tagged(
 
 
 def serve(tagger: Tagger, *, host: str, port: int | None) -> None:
-    """Serve the page until the process is interrupted; uploads are deleted at the end.
+    """Serve the page until the process is interrupted or terminated; uploads are deleted at the end.
+
+    From the main thread: it handles SIGINT, which a shell's background processes ignore, and SIGTERM.
 
     Raises
     ------
@@ -100,6 +103,8 @@ def serve(tagger: Tagger, *, host: str, port: int | None) -> None:
         If Gradio is not installed, the port is taken, or the host is none of this machine's.
     """
     chosen = _free_port(host, port)
+    for ended_by in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ended_by, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="fsat-app-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
         page = build(tagger)
