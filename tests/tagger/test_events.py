@@ -79,7 +79,7 @@ def test_audacity_reads_what_was_written() -> None:
 
 
 def test_raven_reads_what_was_written() -> None:
-    """Raven's manual, "Selection Tables": tabs, a line of heads with the seven of a selection, one line a selection."""
+    """As the tables that Raven Pro saves: tabs, a line of heads with the seven of a selection, one line a selection."""
     head, *lines = printed("raven", EVENTS).splitlines()
     assert tuple(head.split("\t")) == RAVEN_HEADS
     rows = [dict(zip(RAVEN_HEADS, line.split("\t"), strict=True)) for line in lines]
