@@ -18,6 +18,7 @@ import typer
 
 from fsat import verify
 from fsat.core.errors import FsatError
+from fsat.scoring.names import Stage
 
 if TYPE_CHECKING:
     from fsat.tagger.events import Event
@@ -57,13 +58,6 @@ class TagFormat(StrEnum):
     csv = "csv"
     audacity = "audacity"
     raven = "raven"
-
-
-class Stage(StrEnum):
-    """Which of a bundle's two networks."""
-
-    stage1 = "stage1"
-    stage2 = "stage2"
 
 
 ModelOption = Annotated[Path, typer.Option("--model", metavar="FOLDER", help="Model bundle.")]

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from fsat.scoring.names import Stage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,16 +17,9 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-class Stage(StrEnum):
-    """Whose predictions are asked."""
-
-    stage1 = "stage1"
-    stage2 = "stage2"
-
-
 def verify(
     write: Annotated[bool, typer.Option("--write", help="Write the proposals into the corrections file.")] = False,
-    stage: Annotated[Stage, typer.Option(help="The network that is asked.")] = Stage.stage2,
+    stage: Annotated[Stage, typer.Option(help="The network that is asked.")] = "stage2",
 ) -> None:
     """Propose corrections for labels that nobody verified, from what networks say that never saw the clip.
 

@@ -85,7 +85,9 @@ class Experiment:
             table = corrections.apply(
                 train, number, corrections.check(rows, index, path="rounds"), unverified_weight=weight
             )
-            predictions = baseline.predict(self.features, table, range(INNER_FOLDS), choose_penalty=True)
+            # As the stage does: the penalty is chosen without splitting a recording.
+            learned = table if group is None else table.assign(group=group)
+            predictions = baseline.predict(self.features, learned, range(INNER_FOLDS), choose_penalty=True)
             clips = outcomes.outcome(predictions, index, split="test", stage=BASELINE).clips
             result = results[done]
             result.ap3.append(clips["ap3"].to_numpy(np.float64))

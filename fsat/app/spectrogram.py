@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Iterator
-from itertools import chain
 
 import numpy as np
 from PIL import Image
@@ -61,7 +60,7 @@ def draw(path: str, seconds: float, *, sample_rate: int, settings: Mel) -> str:
 def _chunks(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
     """The same samples in chunks of `length`; the last one takes what is left, up to twice as much."""
     held = np.zeros(0, dtype=np.float32)
-    for block in chain(blocks):
+    for block in blocks:
         held = np.concatenate([held, block])
         while len(held) >= 2 * length:
             yield held[:length]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fsat.scoring.ensemble import geometric_mean
+
 if TYPE_CHECKING:
     from fsat.scoring.outcomes import Outcome
 
@@ -63,9 +65,7 @@ def scale(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """
     if temperature == 1:
         return probabilities
-    logs = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)) / temperature
-    unscaled = np.exp(logs - logs.max(axis=1, keepdims=True, initial=-np.inf))
-    return unscaled / unscaled.sum(axis=1, keepdims=True)
+    return geometric_mean([np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)) / temperature])
 
 
 def scale_independent(probabilities: np.ndarray, temperature: float) -> np.ndarray:

@@ -54,7 +54,12 @@ def _networks_section(manifest: Manifest) -> str:
         what = "log-mel spectrogram"
         if network.n_components:
             what += f" and {network.n_components} principal components of spectral statistics"
-        lines.append(f"- {stage.replace('stage', 'Stage ')}: {what}, {network.parameters:,} parameters.")
+        fused = ""
+        if stage == "stage2" and manifest.fusion is not None:
+            features = "embeddings and components" if manifest.fusion.n_embedding else "components"
+            weight = manifest.fusion.baseline_weight
+            fused = f" Fused with a logistic regression on {features}: its log p counts {weight:g} times the networks'."
+        lines.append(f"- {stage.replace('stage', 'Stage ')}: {what}, {network.parameters:,} parameters.{fused}")
     p, n_folds = manifest.passes, len(manifest.folds)
     if p is None:
         lines.append("- A clip is seen once, whole, by each network.")

@@ -140,9 +140,10 @@ class Tagger:
         self._projection = arrays.load_projection(opened, self.stage) if has_components else None
         fusion = manifest.fusion if self.stage == "stage2" else None
         self._late_fusion = None if fusion is None else LateFusion(opened, fusion, threads=threads)
+        self._unknown = manifest.unknown if self.stage in manifest.marked_stages else None
         self._references = arrays.load_references(opened, self.stage, manifest.folds[:n_folds])
         self._gives_embeddings = embeddings
-        embeddings = embeddings or bool(self._references)
+        embeddings = embeddings or self.marks_unknown
         self._predictors: dict[int, Predictor] = {}
         for fold in manifest.folds[:n_folds]:
             session = sessions.open_network(opened, self.stage, fold, threads=threads)
@@ -174,7 +175,7 @@ class Tagger:
     @property
     def marks_unknown(self) -> bool:
         """Whether results say if a sound is none of the labels."""
-        return bool(self._references)
+        return self._unknown is not None
 
     def __call__(self, sound: str | Path | np.ndarray, sample_rate: int | None = None) -> Tagged:
         """Tag one sound as a whole.
@@ -314,16 +315,16 @@ class Tagger:
 
     def _distances(self, features: np.ndarray, fold: int) -> np.ndarray:
         """Distances (n,) to the clips that a fold learned from; zeros where the bundle holds none."""
-        if not self._references or self.manifest.unknown is None:
+        if self._unknown is None:
             return np.zeros(len(features))
         with one_blas_thread():
-            return unknown.score(features, self._references[fold], neighbours=self.manifest.unknown.neighbours)
+            return unknown.score(features, self._references[fold], neighbours=self._unknown.neighbours)
 
     def _marks(self, distances: np.ndarray) -> list[tuple[float | None, bool | None]]:
         """Score of each clip, and whether it is above the threshold."""
-        if not self._references or self.manifest.unknown is None:
+        if self._unknown is None:
             return [(None, None)] * len(distances)
-        threshold = self.manifest.unknown.threshold[self.stage]  # type: ignore[index]
+        threshold = self._unknown.threshold[self.stage]  # type: ignore[index]
         return [(float(distance), bool(distance > threshold)) for distance in distances]
 
     def _outputs(self, predict: Predictor, examples: Examples, fold: int) -> Iterator[np.ndarray]:

@@ -527,6 +527,14 @@ def test_other_data_are_not_called_synthetic_and_link_to_freesound(page: Page) -
     assert links and all(re.fullmatch(r"https://freesound\.org/s/\d+/", link) for link in links)
 
 
+@pytest.mark.parametrize(("weight", "words"), [(0.0, 0), (0.5, 1), ("auto", 2)])
+def test_late_fusion_is_told_where_scores_are_explained(weight: float | str, words: int, run: Run) -> None:
+    parameters = run.parameters | {"ensemble": {"baseline_weight": weight}}
+    html = report_page.build(replace(run, parameters=parameters), mistakes=5, suspicious=5).html
+    found = ("Stage 2 is fused with a logistic regression" in html, "chosen on held-out clips" in html)
+    assert sum(found) == words
+
+
 def test_all_parameters_are_listed(run: Run, page: Page) -> None:
     for key in ("seed", "mel.n_fft", "augment.erase.area", "train.stage2.finetune_high.lr"):
         assert f" {key} " in page.words

@@ -277,6 +277,17 @@ def test_the_card_of_a_dataset_without_test_labels(inputs: dict[str, Any], tmp_p
     assert "| test clips" not in card
 
 
+def test_the_card_says_what_stage_2_is_fused_with(inputs: dict[str, Any], tmp_path: Path) -> None:
+    for n_features, features in ((3, "components"), (3 + 4, "embeddings and components")):
+        weights = np.zeros((len(LABELS), n_features))
+        files.write_npz(tmp_path / "baseline.npz", weights=weights, bias=np.zeros(len(LABELS)))
+        folder = bundler.write(tmp_path / "bundle", **(inputs | {"baseline_weight": 1.25})).folder
+        card = (folder / "README.md").read_text()
+        assert f"Fused with a logistic regression on {features}: its log p counts 1.25 times the networks'." in card
+        assert (folder / "trunk.onnx").is_file() == (n_features > 3)
+    assert "Fused" not in (bundler.write(tmp_path / "bundle", **inputs).folder / "README.md").read_text()
+
+
 def test_no_machine_path_gets_into_a_bundle(written: Path, tmp_path: Path) -> None:
     for name in ("bundle.json", "README.md"):
         assert str(tmp_path) not in (written / name).read_text()
