@@ -531,7 +531,10 @@ def test_other_data_are_not_called_synthetic_and_link_to_freesound(page: Page) -
 def test_late_fusion_is_told_where_scores_are_explained(weight: float | str, words: int, run: Run) -> None:
     parameters = run.parameters | {"ensemble": {"baseline_weight": weight}}
     html = report_page.build(replace(run, parameters=parameters), mistakes=5, suspicious=5).html
-    found = ("Stage 2 is fused with a logistic regression" in html, "chosen on held-out clips" in html)
+    found = (
+        "Stage 2 is fused with a logistic regression" in html,
+        "chosen on held-out clips, for those of a fold" in html,
+    )
     assert sum(found) == words
 
 
