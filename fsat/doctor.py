@@ -72,6 +72,7 @@ def examine(root: Path, *, start_tensorflow: bool = True) -> Iterator[Check]:
     yield check
     cache, links = dvc(root)
     yield cache
+    yield from cut_off(root)
     if settings is not None:
         path, weights = settings
         yield dataset(root, path)
@@ -247,6 +248,26 @@ def dvc(root: Path) -> tuple[Check, bool]:
     configured = _ask([*ask, "config", "cache.type"], root).strip() or "reflink,copy"
     supported = re.search(r"^Cache types: (.+)$", _ask([*ask, "doctor"], root), re.MULTILINE)
     return cache_type(version, configured, supported[1] if supported else "", is_root=_is_root())
+
+
+def cut_off(root: Path) -> Iterator[Check]:
+    """A line for each file that DVC was killed in the middle of writing, and refuses to read from then on.
+
+    DVC writes these in place, unlike outputs and the cache. Nothing is lost with them: the first says which processes
+    are at work, the others are written anew from the run cache.
+    """
+    for name in (".dvc/tmp/rwlock", "dvc.lock", "sources/dvc.lock"):
+        path = root / name
+        if not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        try:
+            whole = isinstance(yaml.safe_load(text), dict)  # JSON is YAML
+        except yaml.YAMLError:
+            whole = False
+        if not whole or (name.endswith("dvc.lock") and not text.endswith("\n")):
+            advice = f"{name} was cut off when DVC was killed. While no `dvc` runs here: `rm {name}`"
+            yield Check("DVC's files", "missing", advice)
 
 
 def cache_type(version: str, configured: str, supported: str, *, is_root: bool) -> tuple[Check, bool]:

@@ -143,3 +143,19 @@ def test_the_whole_examination_goes_on_after_a_problem(tmp_path: Path, monkeypat
     assert names == ["Python", "libraries", "CPU cores", "bfloat16", "memory", "parameters", "DVC"]
     found = {check.name: check for check in doctor.examine(ROOT, start_tensorflow=False)}
     assert {"dataset", "weights", "disk"} < set(found)
+
+
+def test_files_that_dvc_was_killed_in_the_middle_of_writing(tmp_path: Path) -> None:
+    lock, rwlock = tmp_path / "dvc.lock", tmp_path / ".dvc" / "tmp" / "rwlock"
+    rwlock.parent.mkdir(parents=True)
+    rwlock.write_text("{}")
+    lock.write_text("schema: '2.0'\nstages:\n  index:\n    cmd: python\n")
+    assert not list(doctor.cut_off(tmp_path))
+    rwlock.write_text('{"read": {')
+    lock.write_text("schema: '2.0'\nstages:\n  index:\n    cmd: pyth")
+    checks = list(doctor.cut_off(tmp_path))
+    assert [check.status for check in checks] == ["missing", "missing"]
+    assert "`rm .dvc/tmp/rwlock`" in checks[0].text and "`rm dvc.lock`" in checks[1].text
+    rwlock.write_text("")
+    lock.write_text("")
+    assert len(list(doctor.cut_off(tmp_path))) == 2

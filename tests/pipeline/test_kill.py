@@ -1,9 +1,10 @@
 """SIGKILL at random moments of full runs: `dvc repro` goes on, and ends with the lock of an undisturbed run.
 
-Five kills by default; `FSAT_KILLS=20 pytest tests/test_kill.py` for more, `FSAT_KILL_SEED` for other moments.
+Five kills by default; `FSAT_KILLS=20 pytest tests/pipeline/test_kill.py` for more, `FSAT_KILL_SEED` for other moments.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import project
+from fsat import doctor
 
 KILLS = int(os.environ.get("FSAT_KILLS", "5"))
 SEED = int(os.environ.get("FSAT_KILL_SEED", "1"))
@@ -20,6 +22,7 @@ SEED = int(os.environ.get("FSAT_KILL_SEED", "1"))
 
 def killed_after(folder: Path, seconds: float) -> bool:
     """Start `dvc repro`, kill its whole process group after some time; False if it had ended by itself."""
+    do_what_the_doctor_says(folder)
     with (folder / "output.log").open("a") as log:
         process = subprocess.Popen(
             ["dvc", "repro"],
@@ -39,6 +42,13 @@ def killed_after(folder: Path, seconds: float) -> bool:
     return False
 
 
+def do_what_the_doctor_says(folder: Path) -> None:
+    """Run the command of each line about a file that DVC was killed in the middle of writing."""
+    for check in doctor.cut_off(folder):
+        *_, command = re.findall("`([^`]+)`", check.text)
+        project.call(folder, *command.split())
+
+
 def test_a_run_killed_again_and_again_ends_with_the_same_lock(finished_project: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(SEED)
     kills: list[list[int]] = []
@@ -49,11 +59,31 @@ def test_a_run_killed_again_and_again_ends_with_the_same_lock(finished_project: 
         # A run takes two minutes: moments over 45 s let every kill fall into another part of it.
         while sum(map(len, kills)) < KILLS and killed_after(folder, float(rng.uniform(1, 45))):
             kills[-1].append(round(time.monotonic() - started))
+        do_what_the_doctor_says(folder)
         project.repro(folder)
         assert kills[-1], "the run ended before it could be disturbed"
         assert project.locks(folder) == project.locks(finished_project)
         assert not list((folder / "state").rglob("*.npz"))
     print(f"{sum(map(len, kills))} kills in {len(kills)} runs, at {kills} s")
+
+
+def test_a_file_that_dvc_was_killed_in_the_middle_of_writing(finished_project: Path, tmp_path: Path) -> None:
+    """DVC itself refuses it; the doctor says what to do, and no stage runs anew after it."""
+    folder = Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
+    assert not list(doctor.cut_off(folder))
+    (folder / ".dvc" / "tmp" / "rwlock").write_text("", encoding="utf-8")
+    refused = project.call(folder, "dvc", "repro", check=False)
+    assert refused.returncode != 0 and "Unable to read RWLock-file" in refused.stderr
+    for name in project.LOCKS:
+        content = (folder / name).read_text(encoding="utf-8")
+        (folder / name).write_text(content[: content.rindex("cmd") + 2], encoding="utf-8")
+    assert [check.text.split()[0] for check in doctor.cut_off(folder)] == [".dvc/tmp/rwlock", *project.LOCKS]
+    (folder / ".dvc" / "tmp" / "rwlock").unlink()
+    refused = project.call(folder, "dvc", "repro", check=False)
+    assert refused.returncode != 0 and "dvc.lock" in refused.stderr
+    do_what_the_doctor_says(folder)
+    assert "> python" not in project.call(folder, "dvc", "repro").stdout  # all from the run cache
+    assert project.locks(folder) == project.locks(finished_project)
 
 
 def test_a_training_that_outlives_its_dvc_is_not_joined_by_a_second(finished_project: Path, tmp_path: Path) -> None:
