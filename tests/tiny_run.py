@@ -22,7 +22,7 @@ UNKNOWN = {"threshold": {"stage1": 0.2, "stage2": 0.25}, "kept": {"cv": {"stage1
 HOSTILE = (
     "</script><script>window.pwned=1</script>",
     "\"><img src=x onerror='window.pwned=2'>",
-    "{{ 7 * 7 }}{% raw %}&amp;<!--",
+    "{{ 791 * 809 }}{% raw %}&amp;<!--",
     "Ďábel_\u202etxt.exe_日本語 '\"`",
 )
 

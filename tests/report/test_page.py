@@ -575,8 +575,8 @@ def test_names_and_labels_are_inert(tmp_path: Path) -> None:
     # Only the page's own pictures, whose sources the script sets; no markup of a licence or problem.
     assert all("src" not in attributes for tag, attributes in page.tags if tag == "img")
     assert "i" not in {tag for tag, _ in page.tags}
-    assert "49" not in [text.strip() for text in page.text]
-    assert any("{{ 7 * 7 }}" in text for text in page.text)
+    assert "639919" not in [text.strip() for text in page.text]
+    assert any("{{ 791 * 809 }}" in text for text in page.text)
 
 
 def test_ids_are_unique_and_what_refers_to_them_finds_them(page: Page) -> None:
