@@ -12,7 +12,7 @@ def main(fold: str) -> None:
     p = params.read(
         "seed", "mel.limits", "crop", "augment", "mixup.alpha", "model", "train.backend", "train.batch_size",
         "train.precision", "train.deterministic", "train.class_weight", "train.select", "train.validate_every",
-        "train.validation_lengths", "train.trunk_rate", "train.stage1",
+        "train.validation_lengths", "train.trunk_rate", "train.trained_share", "train.stage1",
     )  # fmt: skip
     keras_backend.use(p.train.backend)
     from fsat.networks import model, training

@@ -13,7 +13,8 @@ def main(fold: str) -> None:
         "seed", "mel.limits", "crop.step", "augment", "mixup.alpha", "mixup.stage2_factor", "model.backbone",
         "model.width", "model.batchnorm_momentum", "model.freeze_batchnorm", "model.head", "train.backend",
         "train.batch_size", "train.precision", "train.deterministic", "train.class_weight", "train.select",
-        "train.validate_every", "train.validation_lengths", "train.trunk_rate", "train.stage2",
+        "train.validate_every", "train.validation_lengths", "train.trunk_rate", "train.trained_share",
+        "train.stage2",
     )  # fmt: skip
     keras_backend.use(p.train.backend)
     from fsat.networks import model, training

@@ -352,6 +352,9 @@ class Train(Section):
     trunk_rate: Annotated[Float, Field(ge=0, le=1_000)] = Field(
         description="learning rate of the trunk as a multiple of the head's"
     )
+    trained_share: Share = Field(
+        description="share of the trained weights in the network a stage hands on; the rest: those before fine-tuning"
+    )
     stage1: TrainStage = Field(description="schedule of the mel model")
     stage2: TrainStage = Field(description="schedule of the mel + PCA model")
 

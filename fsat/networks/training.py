@@ -50,6 +50,10 @@ class Recipe:
 def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Recipe, *, state: Path) -> pd.DataFrame:
     """Train a network to the end of its schedule; it then holds the weights its last phase hands on.
 
+    With `train.trained_share` under 1 it holds that share of them, and the rest of those it had after phase 0: a
+    network between the two fits clips like those it learned from less closely, and others better (Wortsman et al.,
+    Robust fine-tuning of zero-shot models, 2022). The validations of the history are of the trained weights alone.
+
     Parameters
     ----------
     model : keras.Model
@@ -77,10 +81,10 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
     predict = backend.predictor(model)
     phases = schedule.phases(recipe.schedule)
     clip_weights = class_weights(training.targets, recipe.settings.class_weight)
-    progress, best = checkpoint.Progress(), model.get_weights()
+    progress, best, start = checkpoint.Progress(), model.get_weights(), model.get_weights()
     if state.is_file():
         try:
-            progress, best = checkpoint.restore(state, model)
+            progress, best, start = checkpoint.restore(state, model)
             print(f"resumed after epoch {len(progress.history)}", flush=True)
         except FsatError as error:
             print(f"starting afresh: {error}", flush=True)
@@ -116,12 +120,18 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
                     f"Lower the learning rate (train.{recipe.stage}), or use train.precision: float32."
                 )
             if progress.epoch < phase.max_epochs and not phase.ended:
-                checkpoint.keep(state, model, best, progress)
+                checkpoint.keep(state, model, best, start, progress)
         if recipe.settings.select == "best":
             model.set_weights(best)
         progress.phase, progress.epoch, progress.phase_state = progress.phase + 1, 0, {}
         progress.best_loss, best = math.inf, model.get_weights()
-        checkpoint.keep(state, model, best, progress)
+        if isinstance(phase, schedule.FrozenPhase):
+            start = best
+        checkpoint.keep(state, model, best, start, progress)
+    share = recipe.settings.trained_share
+    if share < 1:
+        trained = model.get_weights()
+        model.set_weights([share * end + (1 - share) * begin for end, begin in zip(trained, start, strict=True)])
     columns = ["epoch", "phase", "learning_rate", "loss", "val_loss", "val_map3", "val_accuracy"]
     return pd.DataFrame(progress.history, columns=columns)
 

@@ -31,6 +31,7 @@ def recipe(augment: params.Augment, *, epochs: tuple[int, int, int] = (2, 1, 2),
         "backend": "tensorflow",
         "batch_size": 4,
         "trunk_rate": 1.0,
+        "trained_share": 1.0,
         "precision": "float32",
         "deterministic": True,
         "class_weight": "none",
@@ -245,7 +246,7 @@ def test_a_backbone_with_dropout_resumes_its_random_states_as_well(tmp_path: Pat
     first = network()
     mel = np.ones((4, 8, 16, 1), dtype=np.float32)
     first(mel, training=True)
-    checkpoint.keep(tmp_path / "state.npz", first, first.get_weights(), checkpoint.Progress())
+    checkpoint.keep(tmp_path / "state.npz", first, first.get_weights(), [], checkpoint.Progress())
     backend.prepare(1)
     second = network()
     checkpoint.restore(tmp_path / "state.npz", second)
@@ -400,6 +401,26 @@ def with_frozen(plan: training.Recipe, *, trunk_rate: float = 1.0, epochs: int =
     return replace(plan, schedule=stage, settings=plan.settings.model_copy(update={"trunk_rate": trunk_rate}))
 
 
+def test_a_share_of_the_trained_weights(recipe_augmentation: params.Augment, tmp_path: Path) -> None:
+    """The rest is what the network was before it was fine-tuned: after phase 0, not before it."""
+    plan = replace(with_frozen(recipe(recipe_augmentation, epochs=(2, 0, 0), select="last")), bounds=(32, 40))
+
+    def trained(share: float, epochs: int) -> list[np.ndarray]:
+        stage = plan.schedule.model_copy(update={"cyclic": plan.schedule.cyclic.model_copy(update={"epochs": epochs})})
+        settings = plan.settings.model_copy(update={"trained_share": share})
+        backend.prepare(1)
+        network = real_network()
+        some = replace(plan, schedule=stage, settings=settings)
+        training.train(network, clips(n_mels=32), clips(4, n_mels=32), some, state=tmp_path / f"{share}-{epochs}.npz")
+        weights: list[np.ndarray] = network.get_weights()
+        return weights
+
+    begin, end, between = trained(1.0, 0), trained(1.0, 2), trained(0.75, 2)
+    assert max(np.abs(a - b).max() for a, b in zip(begin, end, strict=True)) > 1e-4
+    for a, b, found in zip(begin, end, between, strict=True):
+        np.testing.assert_allclose(found, 0.25 * a + 0.75 * b, atol=1e-7)
+
+
 def real_network() -> keras.Model:
     return model.build_network(
         backbone="MobileNet", width=0.25, batchnorm_momentum=0.9, n_mels=32, n_classes=2, head=[], freeze_batchnorm=True
@@ -426,6 +447,7 @@ def test_a_training_that_begins_with_the_head_resumes_to_the_same_bytes(
     recipe_augmentation: params.Augment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = replace(with_frozen(recipe(recipe_augmentation, epochs=(2, 0, 0)), trunk_rate=0.5), bounds=(32, 40))
+    plan = replace(plan, settings=plan.settings.model_copy(update={"trained_share": 0.5}))
 
     def run(state: Path) -> tuple[list[np.ndarray], pd.DataFrame]:
         backend.prepare(1)
