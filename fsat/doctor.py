@@ -267,7 +267,7 @@ def cut_off(root: Path) -> Iterator[Check]:
             whole = False
         if not whole or (name.endswith("dvc.lock") and not text.endswith("\n")):
             advice = f"{name} was cut off when DVC was killed. While no `dvc` runs here: `rm {name}`"
-            yield Check("DVC's files", "missing", advice)
+            yield Check("DVC files", "missing", advice)
 
 
 def cache_type(version: str, configured: str, supported: str, *, is_root: bool) -> tuple[Check, bool]:
