@@ -127,30 +127,25 @@ def _check(sample_rate: int, n_fft: int) -> None:
 
 def _row_statistics(frames: np.ndarray) -> np.ndarray:
     """All means, then all std, skews, maxima and minima over time: (n_frames, n_rows) -> float64 (5 * n_rows,)."""
-    constant = bool((frames.max(axis=0) == frames.min(axis=0)).all())
-    groups = [
-        _statistics_of_rows(frames[:, first : first + _ROWS].T, constant) for first in range(0, frames.shape[1], _ROWS)
-    ]
+    groups = [_statistics_of_rows(frames[:, first : first + _ROWS].T) for first in range(0, frames.shape[1], _ROWS)]
     return np.concatenate(groups, axis=1).ravel()
 
 
-def _statistics_of_rows(rows: np.ndarray, constant: bool) -> np.ndarray:
+def _statistics_of_rows(rows: np.ndarray) -> np.ndarray:
     """Mean, std, skew, maximum and minimum of each row: (n_rows, n_frames) -> float64 (5, n_rows)."""
-    rows = np.ascontiguousarray(rows)
-    high, low = rows.max(axis=1), rows.min(axis=1)
-    mean = rows.mean(axis=1, keepdims=True)
-    deviation = rows - mean
+    low, high = rows.min(axis=1), rows.max(axis=1)
+    # Less the minimum: a constant row is exactly 0, and small deviations are not lost in the rounding of the mean.
+    above = np.ascontiguousarray(rows - low[:, None])
+    mean = above.mean(axis=1)
+    deviation = np.subtract(above, mean[:, None], out=above)
     square = deviation**2
     variance = square.mean(axis=1)
     third = np.multiply(square, deviation, out=deviation).mean(axis=1)
-    # As scipy.stats.skew, in the precision of the rows: what deviates by no more than rounding has no skew. A log-mel
-    # band at its floor may deviate by a little more and then has a skew of 1 or -1, as in the reference figures.
-    defined = variance > (np.finfo(rows.dtype).eps * mean[:, 0]) ** 2
-    if constant:
-        defined[:] = False
+    # As scipy.stats.skew, in the precision of the rows: what deviates by no more than rounding has no skew.
+    mean += low
+    defined = variance > (np.finfo(rows.dtype).eps * mean) ** 2
     skew = np.divide(third, variance**1.5, out=np.zeros_like(third), where=defined)
-    std = np.where(high == low, 0, np.sqrt(variance))
-    return np.stack([mean[:, 0], std, skew, high, low]).astype(np.float64)
+    return np.stack([mean, np.sqrt(variance), skew, high, low]).astype(np.float64)
 
 
 def _mfcc(log_mel: np.ndarray, n_mfcc: int) -> np.ndarray:

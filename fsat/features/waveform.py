@@ -202,15 +202,17 @@ def _part_statistics(samples: Callable[[int, int], np.ndarray], n: int) -> np.nd
     cuts = sorted({cut for part in parts for cut in part})
     if n == 0:
         return np.zeros(4 * len(parts))
-    offset = float(samples(0, 1)[0])  # sums of squares lose no digits to a constant, whose deviation is then exactly 0
+    offset = float(samples(0, 1)[0])  # so that sums of squares lose no digits to an offset of the signal
     sums, squares, minima, maxima = np.array([_sums(samples, a, b, offset) for a, b in pairwise(cuts)]).T
     values = np.zeros((len(parts), 4))
     for row, (start, end) in enumerate(parts):
         if end > start:
             inside = slice(cuts.index(start), cuts.index(end))
+            low, high = minima[inside].min(), maxima[inside].max()
             mean = sums[inside].sum() / (end - start)
-            variance = max(0.0, squares[inside].sum() / (end - start) - mean**2)
-            values[row] = offset + mean, np.sqrt(variance), minima[inside].min(), maxima[inside].max()
+            # The variance of a constant part is a difference of two rounded numbers.
+            variance = max(0.0, squares[inside].sum() / (end - start) - mean**2) if high > low else 0.0
+            values[row] = offset + mean, np.sqrt(variance), low, high
     return values.ravel()
 
 
