@@ -177,7 +177,7 @@ def test_statistics_over_time() -> None:
 def test_constant_rows_have_no_deviation_and_no_skew(n_frames: int, dtype: type) -> None:
     """Whatever the rounding of their mean, and whatever the rows beside them do."""
     values = np.random.default_rng(0).uniform(-100, 40, 500)
-    frames = np.tile(values, (n_frames, 1)).astype(dtype)  # (n_frames, n_rows)
+    frames: np.ndarray = np.tile(values, (n_frames, 1)).astype(dtype)  # (n_frames, n_rows)
     frames[0, ::7] += 1
     std, skew = spectral._row_statistics(frames).reshape(5, -1)[1:3]
     constant = np.arange(500) % 7 != 0
