@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help setup repro test lint folds check-lock shared-run light-install bench pin docs
+.PHONY: help setup repro test lint folds check-lock shared-run light-install bench pin
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -60,8 +60,3 @@ light-install: setup
 ## make bench   measure; writes docs/PERFORMANCE.md
 bench: setup
 	$(RUN) python -m benchmarks
-
-## make docs    pages that are made from the code
-docs: setup
-	$(RUN) python -m scripts.invalidation
-	$(RUN) python -m scripts.architecture

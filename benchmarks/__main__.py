@@ -1,7 +1,7 @@
 """Measure, print a table, write `docs/PERFORMANCE.md` and `metrics/performance.json`.
 
 python -m benchmarks                 everything: about forty minutes on two cores
-python -m benchmarks networks        one part: features, scaling, networks, precision or tagging
+python -m benchmarks networks        one part: features, scaling, networks or tagging
 """
 
 import datetime
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PARTS = ("features", "scaling", "networks", "precision", "tagging")
+PARTS = ("features", "scaling", "networks", "tagging")
 RESULTS = Path("metrics/performance.json")
 PAGE = Path("docs/PERFORMANCE.md")
 HEADER = """# Performance
@@ -25,8 +25,8 @@ turns, because other work shared the machine: compare within a row, not between 
 - **Overhead**: how many times as long, or as large, as what it is compared with.
 - **Exponent of time**: 1 is linear. Lists of seconds and of MB are those of 1, 2, 4, 8 and 10 times the clips.
 
-Times of `spectral`, `mel` and tagging on one core, of the growing number of clips, and of half precision are processor
-time; the others are wall time."""
+Times of `spectral`, `mel` and tagging on one core and of the growing number of clips are processor time; the others are
+wall time."""
 SHARES = """
 Where the time of `spectral` goes, one core:
 
@@ -86,13 +86,12 @@ def main() -> None:
     chosen = sys.argv[1:] or list(PARTS)
     if unknown := set(chosen) - set(PARTS):
         sys.exit(f"unknown part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    from benchmarks import features, networks, precision, tagging  # TensorFlow: the page is written without it
+    from benchmarks import features, networks, tagging  # TensorFlow: the page is written without it
 
     measure = {
         "features": features.all_rows,
         "scaling": features.scaling_rows,
         "networks": networks.all_rows,
-        "precision": precision.all_rows,
         "tagging": tagging.all_rows,
     }
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}

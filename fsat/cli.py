@@ -1,13 +1,12 @@
-"""The command `fsat`: tag sounds, in a terminal or on a page; check this machine; show the times of a run.
+"""The command `fsat`: tag sounds, in a terminal or on a page; check this machine and a dataset's labels.
 
 Heavy imports (NumPy, pydantic) are inside the commands, so that `fsat --help` answers at once.
 """
 
-import csv
-import json
+import io
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from itertools import chain, islice
@@ -42,14 +41,6 @@ def main() -> None:
         sys.exit(f"fsat: {error}")
 
 
-class Format(StrEnum):
-    """How results are printed."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-
-
 class TagFormat(StrEnum):
     """How tags are printed."""
 
@@ -68,9 +59,6 @@ StageOption = Annotated[
 FoldsOption = Annotated[int | None, typer.Option(metavar="N", help="Use the first N folds.  [default: all]")]
 LengthsOption = Annotated[int | None, typer.Option(metavar="N", help="Lengths a fold.  [default: the bundle's]")]
 TriesOption = Annotated[int | None, typer.Option(metavar="N", help="Passes a length.  [default: the bundle's]")]
-FormatOption = Annotated[
-    Format | None, typer.Option("--format", help="How to print.  [default: table on a terminal, csv in a pipe]")
-]
 
 
 @app.callback()
@@ -85,10 +73,7 @@ def fsat() -> None:
 def tag(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILES", help="Sound files, folders of them, or - for names on stdin."),
-    ] = None,
-    name_list: Annotated[
-        list[str] | None, typer.Option("--list", metavar="FILE", help="Text file with one name a line; - is stdin.")
+        typer.Argument(metavar="FILES", help="Sound files, folders of them, or -: names on stdin, one a line."),
     ] = None,
     model: ModelOption = DEFAULT_BUNDLE,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="Labels a file.")] = 3,
@@ -128,7 +113,7 @@ def tag(
     none of the labels, where the bundle holds what that needs. The exit code is 1 if a file could not be tagged; the
     others are tagged all the same.
     """
-    form = form or TagFormat(_usual_format() if output is None else "csv")
+    form = form or (TagFormat.table if output is None and sys.stdout.isatty() else TagFormat.csv)
     if events and segments is None:
         raise FsatError("--events needs --segments, the length of the windows that are joined.")
     if events and embeddings is not None:
@@ -137,10 +122,12 @@ def tag(
         raise FsatError("--resume goes on with a CSV: it needs --output and --format csv, without --embeddings.")
     if embeddings is not None and embeddings.suffix not in (".npz", ".parquet"):
         raise FsatError(f"--embeddings: {embeddings} must end in .npz or .parquet.")
-    names = _expand(inputs or [], name_list or [])
+    names = _expand(inputs or [])
     first_two = list(islice(names, 2))
     if not first_two:
-        raise FsatError("nothing to tag: name sound files, folders of them, or a list (`fsat tag --help`).")
+        raise FsatError(
+            "nothing to tag: name sound files or folders of them, or - for names on stdin (`fsat tag --help`)."
+        )
     from fsat.tagger import bundle
     from fsat.tagger import output as printing
 
@@ -232,31 +219,24 @@ def _written(path: Path | None, *, append: bool) -> Iterator[TextIO]:
         yield stream
 
 
-def _expand(inputs: Sequence[str], lists: Sequence[str]) -> Iterator[str]:
+def _expand(inputs: Iterable[str]) -> Iterator[str]:
     """Names of the files meant; a folder stands for the sound files below it, by name."""
     for name in inputs:
         if name == "-":
-            yield from _listed(sys.stdin, "standard input")
+            yield from _names_on_stdin()
         elif Path(name).is_dir():
             yield from _sounds_below(Path(name))
         else:
             yield name
-    for name in lists:
-        if name == "-":
-            yield from _listed(sys.stdin, "standard input")
-            continue
-        try:
-            with Path(name).open(encoding="utf-8", errors="surrogateescape") as lines:
-                yield from _listed(lines, name)
-        except OSError as error:
-            raise FsatError(f"--list: {name} cannot be read ({error.strerror}).") from error
 
 
-def _listed(lines: TextIO, source: str) -> Iterator[str]:
+def _names_on_stdin() -> Iterator[str]:
     """Names, one a line; a line that does not end is not waited for."""
-    while line := lines.readline(_LONGEST_NAME + 2):
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # a name may be any bytes
+    while line := sys.stdin.readline(_LONGEST_NAME + 2):
         if len(line) > _LONGEST_NAME:
-            raise FsatError(f"--list: {source} has a line of more than {_LONGEST_NAME} characters: no list of names.")
+            raise FsatError(f"standard input has a line of more than {_LONGEST_NAME} characters: no list of names.")
         if line.strip():
             yield line.rstrip("\r\n")
 
@@ -298,70 +278,6 @@ def serve_app(
     page.serve(Tagger(model, stage=stage, n_folds=folds, lengths=lengths, tries=tries), host=host, port=port)
 
 
-# fsat times --------------------------------------------------------------------------------------------------------
-
-
-@app.command()
-def times(form: FormatOption = None) -> None:
-    """Show the wall time of each stage's last run, from logs/times.csv."""
-    from fsat.core.stage import TIMES
-    from fsat.tagger.output import print_table
-
-    runs = last_runs(TIMES)
-    rows = [(when, stage, seconds) for stage, (when, seconds) in runs.items()]
-    total = sum(seconds for _, _, seconds in rows)
-    form = form or _usual_format()
-    if form is Format.json:
-        keys = ("finished", "stage", "seconds")
-        print(json.dumps({"stages": [dict(zip(keys, row, strict=True)) for row in rows], "total": round(total, 2)}))
-    elif form is Format.csv:
-        lines = csv.writer(sys.stdout, lineterminator="\n")
-        lines.writerows([("finished", "stage", "seconds"), *rows, ("", "total", round(total, 2))])
-    else:
-        cells = [[stage, _clock(seconds), when] for when, stage, seconds in rows]
-        rows_of_table = [*cells, ["total", _clock(total), ""]]
-        print_table(["stage", "time", "finished"], rows_of_table, right=["time"], stream=sys.stdout)
-
-
-def last_runs(log: Path) -> dict[str, tuple[str, float]]:
-    """When the last run of each stage ended and how many seconds it took, in the order in which they ended.
-
-    Parameters
-    ----------
-    log : Path
-        Lines ``ISO time,stage@fold,seconds``. One that is cut off (the process was killed) does not count.
-
-    Raises
-    ------
-    FsatError
-        If there is no log.
-    """
-    try:
-        text = log.read_text(encoding="utf-8")
-    except OSError as error:
-        raise FsatError(
-            f"{log}: cannot be read ({error.strerror}). `dvc repro` writes it as it runs stages."
-        ) from error
-    runs: dict[str, tuple[str, float]] = {}
-    for fields in csv.reader(text.splitlines()):
-        try:
-            when, stage, seconds = fields
-            runs.pop(stage, None)  # so that the order is that of the last runs
-            runs[stage] = (when, float(seconds))
-        except ValueError:
-            continue
-    return runs
-
-
-def _clock(seconds: float) -> str:
-    """``1:02:03`` or ``3.4 s``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
 # fsat doctor -------------------------------------------------------------------------------------------------------
 
 
@@ -384,13 +300,6 @@ def doctor(
 
 
 app.command()(verify.verify)
-
-
-# Printing ----------------------------------------------------------------------------------------------------------
-
-
-def _usual_format() -> Format:
-    return Format.table if sys.stdout.isatty() else Format.csv
 
 
 if __name__ == "__main__":

@@ -23,14 +23,6 @@ PYTHON = ((3, 11), (3, 13))
 GIB = 2**30
 MEMORY_GIB = 4.0
 _PROBE_S = 120.0
-# What a processor computes in half precision with.
-BFLOAT16 = ("avx512_bf16", "amx_bf16")
-# Measured with TensorFlow 2.21 on a processor that has both (docs/PERFORMANCE.md, Precision).
-SAVES = (
-    "on one like it,\ntrain.precision mixed_bfloat16 saved nothing: a training step took 1.2 times as long as in\n"
-    "float32 (MobileNetV2, 64 clips, T 512) and 1.9 times (EfficientAT mn04, 16 clips, T 400), one thread.\n"
-    "`python -m benchmarks precision` measures yours."
-)
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,6 @@ def examine(root: Path, *, start_tensorflow: bool = True) -> Iterator[Check]:
     yield python(sys.version_info[:3])
     yield versions(root / "versions.yaml")
     yield cores()
-    yield half_precision(processor_flags(Path("/proc/cpuinfo")))
     yield memory(total_memory())
     settings, check = parameters(root)
     yield check
@@ -116,28 +107,6 @@ def cores() -> Check:
     """How many cores this process may use."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Check("CPU cores", "ok", f"{count} (FSAT_JOBS limits how many are used for features)")
-
-
-def processor_flags(listing: Path) -> set[str] | None:
-    """What Linux says that the processor has; None where there is no such list, as on other systems and processors."""
-    try:
-        text = listing.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
-    return set(found[1].split()) if found else None
-
-
-def half_precision(flags: set[str] | None) -> Check:
-    """Whether `train.precision: mixed_bfloat16` saves time on this processor."""
-    if flags is None:
-        return Check("bfloat16", "ok", "unknown: this system does not list what its processor has")
-    has = [name for name in BFLOAT16 if name in flags]
-    if not has:
-        return Check(
-            "bfloat16", "ok", f"the processor has neither {' nor '.join(BFLOAT16)}: keep train.precision float32"
-        )
-    return Check("bfloat16", "ok", f"the processor has {' and '.join(has)}: {SAVES}")
 
 
 def total_memory() -> float | None:

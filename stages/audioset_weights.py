@@ -3,33 +3,25 @@
 from pathlib import Path
 
 from fsat.core import keras_backend, params
-from fsat.core.errors import FsatError
 from fsat.core.stage import run
-from fsat.sources import download, torch_checkpoint
+from fsat.sources import download, published_networks, torch_checkpoint
 
 OUT = Path("data/pretrained/audioset.weights.h5")
 # Outside data/, because DVC removes a stage's output before it runs.
-KEPT = Path("state/download/audioset.pt")
+KEPT = Path("state/download")
 
 
 def main() -> None:
     """Write `data/pretrained/audioset.weights.h5`: the trunk, without the published head."""
-    p = params.read(
-        "sources.audioset.url", "sources.audioset.sha256", "model.backbone", "model.width", "mel.n_mels",
-        "train.backend",
-    )  # fmt: skip
-    if p.model.backbone != "EfficientAT":
-        raise FsatError(f"AudioSet weights are those of model.backbone EfficientAT. It is {p.model.backbone}.")
-    KEPT.parent.mkdir(parents=True, exist_ok=True)
-    hint = "The sum of another width's checkpoint is for sources.audioset.sha256 to name."
-    path = download.fetch(p.sources.audioset.url, KEPT, sha256=p.sources.audioset.sha256, parameter_hint=hint)
-    tensors = torch_checkpoint.read(path)
+    p = params.read("sources.audioset.network", "train.backend")
+    network = published_networks.NETWORKS[p.sources.audioset.network]
+    tensors = torch_checkpoint.read(download.fetch(network.file, KEPT))
     keras_backend.use(p.train.backend)
     from fsat.networks import efficientat, model
 
-    network = efficientat.build_tagger(p.model.width, p.mel.n_mels)
-    efficientat.fill(network, tensors, width=p.model.width)
-    model.save_trunk(network.get_layer("trunk"), OUT, pretrained_on="AudioSet")
+    tagger = efficientat.build_tagger(network.width)
+    efficientat.fill(tagger, tensors, width=network.width)
+    model.save_trunk(tagger.get_layer("trunk"), OUT, pretrained_on="AudioSet")
 
 
 if __name__ == "__main__":

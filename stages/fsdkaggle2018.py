@@ -1,8 +1,7 @@
 """Source: download, check and unpack FSDKaggle2018."""
 
-from fsat.core import params
 from fsat.core.stage import run
-from fsat.sources import download
+from fsat.sources import download, fsdkaggle2018
 
 OUT = "data/fsdkaggle2018"
 # Outside data/, because DVC removes a stage's output before it runs. Its zips may be deleted when the stage is done.
@@ -11,21 +10,7 @@ KEPT = "state/download"
 
 def main() -> None:
     """Make `data/fsdkaggle2018` from the four zips."""
-    p = params.read(
-        "sources.fsdkaggle2018.base_url",
-        "sources.fsdkaggle2018.md5.audio_train",
-        "sources.fsdkaggle2018.md5.audio_test",
-        "sources.fsdkaggle2018.md5.meta",
-        "sources.fsdkaggle2018.md5.doc",
-    )
-    md5 = {
-        "audio_train": p.sources.fsdkaggle2018.md5.audio_train,
-        "audio_test": p.sources.fsdkaggle2018.md5.audio_test,
-        "meta": p.sources.fsdkaggle2018.md5.meta,
-        "doc": p.sources.fsdkaggle2018.md5.doc,
-    }
-    base_url = p.sources.fsdkaggle2018.base_url
-    download.fetch_dataset(download.FSDKAGGLE2018, OUT, base_url=base_url, md5=md5, kept=KEPT)
+    download.fetch_dataset(fsdkaggle2018.ZIPS, OUT, kept=KEPT)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Everything a run has written -> `data/report/index.html`, and figures for GitHub in `metrics/figures/`."""
+"""Everything a run has written -> `data/report/index.html`, and learning curves as a PNG for GitHub."""
 
 from fsat.core import files, params
 from fsat.core.stage import run
@@ -44,9 +44,8 @@ def main() -> None:
     )
     with files.atomic_folder("data/report") as part:
         files.write_text(part / "index.html", report.html)
-    with files.atomic_folder("metrics/figures") as part:
-        for name, figure in report.figures.items():
-            (part / name).write_bytes(figure)
+    with files.atomic_file("metrics/figures/learning_curves.png") as part:
+        part.write_bytes(report.learning_curves)
     print(f"data/report/index.html: {len(report.html.encode()) / 1e6:.1f} MB, opens from disk")
 
 

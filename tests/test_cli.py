@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,9 +28,9 @@ Run = Callable[..., tuple[int, str, str]]
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Call the entry point as the shell does: (exit code, stdout, stderr)."""
 
-    def call(*arguments: object, stdin: str = "") -> tuple[int, str, str]:
+    def call(*arguments: object, stdin: bytes = b"") -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["fsat", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="ascii"))
         with pytest.raises(SystemExit) as ended:
             cli.main()
         output, errors = capsys.readouterr()
@@ -87,15 +86,10 @@ def parrot(monkeypatch: pytest.MonkeyPatch) -> type[Parrot]:
     return Parrot
 
 
-def test_importing_the_command_is_quick() -> None:
-    code = "import sys, time; t = time.perf_counter(); import fsat.cli; print(time.perf_counter() - t, *sys.modules)"
-    seconds, *modules = min(
-        (subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-         for _ in range(3)),
-        key=lambda words: float(words[0]),
-    )  # fmt: skip
+def test_importing_the_command_imports_nothing_slow() -> None:
+    code = "import sys, fsat.cli; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"keras", "tensorflow", "pandas", "numpy", "rich.table", "pydantic"} & set(modules)
-    assert float(seconds) < 0.5
 
 
 @pytest.mark.usefixtures("parrot")
@@ -154,17 +148,15 @@ def test_a_file_that_fails_is_told_on_stderr_and_the_others_are_tagged(form: str
 
 
 @pytest.mark.usefixtures("parrot")
-def test_names_come_from_folders_lists_and_standard_input(run: Run, tmp_path: Path) -> None:
+def test_names_come_from_folders_and_standard_input(run: Run, tmp_path: Path) -> None:
     for name in ("b.ogg", "inner/a.WAV", "notes.txt", ".a.wav"):
         (tmp_path / "sounds" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "sounds" / name).touch()
-    (tmp_path / "list.txt").write_text("c.wav\n\nb two.wav\r\n")
-    _, output, _ = run("tag", tmp_path / "sounds", "-", "--list", tmp_path / "list.txt", stdin="a1.wav\na2.wav")
+    names = b"a1.wav\n\nb two.wav\r\nc\xc3\xa9.wav\nc\xff.wav"
+    _, output, _ = run("tag", tmp_path / "sounds", "-", "a9.wav", stdin=names)
     paths = [row["path"] for row in csv.DictReader(io.StringIO(output))]
     sounds = [str(tmp_path / "sounds" / name) for name in ("b.ogg", "inner/a.WAV")]
-    assert paths == [*sounds, "a1.wav", "a2.wav", "c.wav", "b two.wav"]
-    _, output, _ = run("tag", "--list", "-", stdin="c9.wav\n")
-    assert output.splitlines()[1].startswith("c9.wav,c,0.7")
+    assert paths == [*sounds, "a1.wav", "b two.wav", "cé.wav", "c?.wav", "a9.wav"]
 
 
 @pytest.mark.usefixtures("parrot")
@@ -172,7 +164,6 @@ def test_names_come_from_folders_lists_and_standard_input(run: Run, tmp_path: Pa
     ("arguments", "message"),
     [
         ((), "nothing to tag"),
-        (("--list", "nowhere.txt"), "--list: nowhere.txt cannot be read (No such file or directory)"),
         (("{empty}",), "no sound files in this folder"),
         (("a.wav", "--embeddings", "out.csv"), "out.csv must end in .npz or .parquet"),
         (("a.wav", "--events"), "--events needs --segments"),
@@ -275,7 +266,7 @@ def test_names_that_would_move_the_cursor_stay_on_their_line(run: Run) -> None:
 
 @pytest.mark.usefixtures("parrot")
 def test_a_list_that_is_none_is_one_line(run: Run) -> None:
-    code, output, errors = run("tag", "-", stdin="\0" * 100_000)
+    code, output, errors = run("tag", "-", stdin=b"\0" * 100_000)
     assert code == 1 and output == ""
     assert "standard input has a line of more than 4096 characters" in errors and len(errors.splitlines()) == 1
 
@@ -335,54 +326,3 @@ def test_folds_that_are_not_there_are_refused(n_folds: int, run: Run, project: P
     code, output, errors = run("tag", "x.wav", "--folds", n_folds, "--model", project / "data" / "bundle")
     assert code == 1 and output == ""
     assert errors == f"fsat: --folds must be between 1 and 2, the folds of this bundle. Got {n_folds}."
-
-
-# fsat times
-
-
-LOG = """2026-01-05T10:00:00,index,1.50
-2026-01-05T10:10:00,stage1@0,600.25
-2026-01-05T10:20:00,stage1@1,3700.00
-2026-01-06T09:00:00,index,2.50
-2026-01-06T09:0"""
-
-
-@pytest.fixture
-def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "times.csv").write_text(LOG)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.mark.usefixtures("logs")
-def test_times_are_those_of_each_stages_last_run(run: Run) -> None:
-    _, output, _ = run("times")
-    rows = list(csv.reader(io.StringIO(output)))
-    assert rows[0] == ["finished", "stage", "seconds"]
-    assert [row[1:] for row in rows[1:]] == [
-        ["stage1@0", "600.25"],
-        ["stage1@1", "3700.0"],
-        ["index", "2.5"],
-        ["total", "4302.75"],
-    ]
-    _, table, _ = run("times", "--format", "table")
-    assert "1:01:40" in table and "10:00" in table and "2.5 s" in table and "1:11:43" in table
-    _, text, _ = run("times", "--format", "json")
-    assert json.loads(text)["total"] == 4302.75
-
-
-def test_times_without_a_log_say_what_writes_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    code, _, errors = run("times")
-    assert code == 1 and "logs/times.csv: cannot be read" in errors and "dvc repro" in errors
-
-
-def test_the_log_is_the_one_that_stages_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsat.core import stage
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["stages/stage1.py", "3"])
-    stage.run(lambda fold: time.sleep(0.05))
-    [(name, (_, seconds))] = cli.last_runs(stage.TIMES).items()
-    assert name == "stage1@3" and 0.04 < seconds < 5

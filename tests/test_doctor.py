@@ -38,28 +38,6 @@ def test_memory() -> None:
     assert (doctor.total_memory() or 1) > 0.1
 
 
-@pytest.mark.parametrize(
-    ("listing", "words"),
-    [
-        (
-            b"processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 amx_bf16 amx_tile\n",
-            "has avx512_bf16 and amx_bf16: on one",
-        ),
-        (b"flags : fpu avx512_bf16\n", "has avx512_bf16: on one"),
-        (b"flags : fpu avx512f not_amx_bf16\n", "has neither avx512_bf16 nor amx_bf16: keep"),
-        (b"processor : 0\nFeatures : fp asimd bf16\n", "unknown: "),  # not an x86 processor
-        (b"\xff\xfe", "unknown: "),
-        (None, "unknown: "),  # not Linux
-    ],
-)
-def test_half_precision_is_never_a_reason_to_fail(listing: bytes | None, words: str, tmp_path: Path) -> None:
-    if listing is not None:
-        (tmp_path / "cpuinfo").write_bytes(listing)
-    check = doctor.half_precision(doctor.processor_flags(tmp_path / "cpuinfo"))
-    assert check.status == "ok" and words in check.text
-    assert doctor.half_precision(doctor.processor_flags(tmp_path)).text.startswith("unknown: ")
-
-
 def test_disk_counts_what_is_still_to_be_written(tmp_path: Path) -> None:
     full = "data/fsdkaggle2018"
     assert doctor.disk(10 * GIB, tmp_path, full, copies=False).status == "missing"
@@ -140,7 +118,7 @@ def test_initial_weights(tmp_path: Path) -> None:
 def test_the_whole_examination_goes_on_after_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "dvc", lambda root: (Check("DVC", "ok", ""), False))  # asking it takes seconds
     names = [check.name for check in doctor.examine(tmp_path, start_tensorflow=False)]
-    assert names == ["Python", "libraries", "CPU cores", "bfloat16", "memory", "parameters", "DVC"]
+    assert names == ["Python", "libraries", "CPU cores", "memory", "parameters", "DVC"]
     found = {check.name: check for check in doctor.examine(ROOT, start_tensorflow=False)}
     assert {"dataset", "weights", "disk"} < set(found)
 

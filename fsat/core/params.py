@@ -76,7 +76,6 @@ Samples = Annotated[Int, Field(ge=1, le=1_000_000)]
 Share = Annotated[Float, Field(ge=0, le=1)]
 NotNegative = Annotated[Float, Field(ge=0)]
 Rate = Annotated[Float, Field(gt=0, le=10)]
-Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 # A pair is a list in YAML and JSON, and a tuple in Python.
 _PAIR = (BeforeValidator(_two), AfterValidator(_ascending), PlainSerializer(list))
 _Percentile = Annotated[Float, Field(ge=0, le=100)]
@@ -93,6 +92,10 @@ class Section(BaseModel):
     """A section of the file: exactly the keys below, none of which can be changed once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+# What sources/dvc.yaml:audioset makes of `sources.audioset.network`.
+AUDIOSET_WEIGHTS = "data/pretrained/audioset.weights.h5"
 
 
 # --- sections --------------------------------------------------------------------------------------------------------
@@ -114,43 +117,17 @@ class DemoSource(Section):
     seed: Seed = Field(description="seed of the synthesised clips")
 
 
-class ArchiveSums(Section):
-    """Checksums of the four zips."""
-
-    audio_train: Md5 = Field(description="md5 of FSDKaggle2018.audio_train.zip")
-    audio_test: Md5 = Field(description="md5 of FSDKaggle2018.audio_test.zip")
-    meta: Md5 = Field(description="md5 of FSDKaggle2018.meta.zip")
-    doc: Md5 = Field(description="md5 of FSDKaggle2018.doc.zip")
-
-
-class Fsdkaggle2018Source(Section):
-    """The FSDKaggle2018 download."""
-
-    base_url: Annotated[str, Field(pattern=r"^https?://\S+$")] = Field(description="address of the folder of the zips")
-    md5: ArchiveSums = Field(description="checksums of the zips")
-
-
-class AudiosetLabels(Section):
-    """The table of AudioSet's labels."""
-
-    url: Annotated[str, Field(pattern=r"^https?://\S+$")] = Field(description="address of class_labels_indices.csv")
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="its checksum")
-
-
 class AudiosetSource(Section):
-    """The EfficientAT checkpoint, trained on AudioSet, and the names of its outputs."""
+    """A network that was published with AudioSet weights."""
 
-    url: Annotated[str, Field(pattern=r"^https?://\S+$")] = Field(description="address of the checkpoint")
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="its checksum")
-    labels: AudiosetLabels = Field(description="the table of AudioSet's labels")
+    network: Literal["mn04", "mn10"] = Field(description="published EfficientAT: mn04 (width 0.4) or mn10 (width 1.0)")
 
 
 class Sources(Section):
-    """Where datasets come from."""
+    """Where datasets and initial weights come from."""
 
     demo: DemoSource = Field(description="the synthetic demo dataset")
-    fsdkaggle2018: Fsdkaggle2018Source = Field(description="the FSDKaggle2018 download")
-    audioset: AudiosetSource = Field(description="the EfficientAT checkpoint, trained on AudioSet")
+    audioset: AudiosetSource = Field(description="the network with AudioSet weights")
 
 
 class Audio(Section):
@@ -416,7 +393,7 @@ class Params(Section):
 
     seed: Seed = Field(description="of every random draw in training and prediction")
     dataset: Dataset = Field(description="which clips")
-    sources: Sources = Field(description="where datasets come from")
+    sources: Sources = Field(description="where datasets and initial weights come from")
     audio: Audio = Field(description="reading of clips")
     trim: Trim = Field(description="silence")
     mel: Mel = Field(description="log-mel spectrograms")
@@ -433,6 +410,21 @@ class Params(Section):
     unknown: Unknown = Field(description="clips that are none of the labels")
     verify: Verify = Field(description="the rule of fsat verify")
     report: Report = Field(description="the report")
+
+    @field_validator("model")
+    @classmethod
+    def _model_fits_audioset_weights(cls, model: Model, info: ValidationInfo) -> Model:
+        sources = info.data.get("sources")
+        if sources is None or Path(model.weights).as_posix() != AUDIOSET_WEIGHTS:
+            return model
+        network = sources.audioset.network
+        width = int(network.removeprefix("mn")) / 10
+        for key, value, wanted in (("backbone", model.backbone, "EfficientAT"), ("width", model.width, width)):
+            if value != wanted:
+                text = f"model.{key}: must be {wanted}, as sources.audioset.network is {network} and model.weights is "
+                text += f"{AUDIOSET_WEIGHTS}. Got {value} instead"
+                raise PydanticCustomError("other_network", "{text}", {"text": text})
+        return model
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -595,6 +587,8 @@ def _message(error: Any) -> str:
     kind, value = error["type"], _show(error.get("input"))
     if kind == "invalid_key":
         return f"{_dotted(location[:-1]) or 'the file'}: has a key that is not text: {value}"
+    if kind == "other_network":
+        return str(error["msg"])
     if kind == "extra_forbidden":
         return f"{key}: unknown key{_nearest(key)}"
     description = known_keys().get(_dotted(tuple(part for part in location if isinstance(part, str))), "")

@@ -90,8 +90,11 @@ def n_features(width: float) -> int:
     return 6 * _channels(BLOCKS[-1].out, width)
 
 
-def build_tagger(width: float, n_mels: int) -> keras.Model:
-    """The published network: log-mel "mel" (B, M, T, 1) -> "embedding" (B, C) and AudioSet "logits" (B, 527)."""
+def build_tagger(width: float, n_mels: int | None = None) -> keras.Model:
+    """The published network: log-mel "mel" (B, M, T, 1) -> "embedding" (B, C) and AudioSet "logits" (B, 527).
+
+    `n_mels` fixes M, which no weight depends on.
+    """
     mel = layers.Input((n_mels, None, 1), name="mel")
     embedding = layers.GlobalAveragePooling2D(name="embedding")(build_trunk(width)(mel))
     x = _activation("hard_swish")(layers.Dense(_channels(_HIDDEN, width), name="classifier.2")(embedding))
@@ -178,15 +181,16 @@ def fill(network: keras.Model, tensors: Mapping[str, np.ndarray], *, width: floa
         if layer.weights and layer.name != "trunk":
             expected |= {f"{layer.name}.{name}": (layer, place) for place, name in enumerate(_tensor_names(layer))}
     given = {name for name in tensors if not name.endswith(".num_batches_tracked")}
-    for names, what in ((expected.keys() - given, "lacks"), (given - expected.keys(), "has besides")):
-        if names:
-            raise FsatError(f"the checkpoint {what} {len(names)} tensors that EfficientAT has not, first {min(names)}.")
+    if lacking := expected.keys() - given:
+        raise FsatError(f"the checkpoint lacks {len(lacking)} tensors of EfficientAT, first {min(lacking)}.")
+    if unknown := given - expected.keys():
+        raise FsatError(f"the checkpoint has {len(unknown)} tensors that EfficientAT does not, first {min(unknown)}.")
     values: dict[str, list[np.ndarray]] = {}
     for name, (layer, place) in expected.items():
         value, wanted = _keras_layout(layer, tensors[name]), tuple(layer.weights[place].shape)
         if value.shape != wanted:
             raise FsatError(
-                f"the checkpoint's {name} has the shape {tensors[name].shape}, which does not fit model.width {width}."
+                f"the checkpoint's {name} has the shape {tensors[name].shape}, which does not fit the width {width}."
             )
         if not np.isfinite(value).all():
             raise FsatError(f"the checkpoint's {name} holds values that are no numbers.")

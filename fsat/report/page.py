@@ -1,4 +1,4 @@
-"""One run as one page: `build` turns the tables of a run into a self-contained HTML file and a few PNG figures.
+"""One run as one page: `build` turns the tables of a run into a self-contained HTML file.
 
 The page needs no network and holds no times: the same run gives the same bytes. Text that comes from a dataset (names,
 labels, licences) is data: Jinja escapes it, the JSON block is escaped by ``tojson``, and the page's content security
@@ -16,8 +16,8 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from fsat.report import clips, figures, pngs, scores
-from fsat.report.run import CV_CAUTION, MODELS, SPLITS, Run
+from fsat.report import clips, figures, png, scores
+from fsat.report.run import MODELS, SPLITS, Run
 from fsat.scoring import outcomes, verification
 from fsat.scoring.names import NAMES
 
@@ -26,10 +26,10 @@ _LISTED_PROBLEMS = 50
 
 @dataclass(frozen=True)
 class Report:
-    """The page, and PNG figures by file name."""
+    """The page, and a PNG file of the learning curves."""
 
     html: str
-    figures: dict[str, bytes]
+    learning_curves: bytes
 
 
 def build(run: Run, *, mistakes: int, suspicious: int) -> Report:
@@ -113,18 +113,7 @@ def build(run: Run, *, mistakes: int, suspicious: int) -> Report:
         },
     }
     caution = "Synthetic demo data." if run.is_demo else ""
-    of_heldout = caution if run.select == "last" else f"{caution} {CV_CAUTION}.".strip()
-    of_clips = caution if shown_split == "test" else of_heldout
-    which = SPLITS[shown_split]
-    drawn = {
-        "learning_curves.png": pngs.learning_curves(run.histories, select=run.select, caution=caution),
-        "confusion.png": pngs.confusion(counts[shown_split], labels, which, caution=of_clips),
-        "reliability.png": pngs.reliability(
-            run.reliability, run.calibration["before_after"]["ece"]["cv"]["stage2"], caution=of_heldout
-        ),
-        "per_class.png": pngs.per_class(classwise[shown_split], which, caution=of_clips),
-    }
-    return Report(_render(context), drawn)
+    return Report(_render(context), png.learning_curves(run.histories, select=run.select, caution=caution))
 
 
 def _render(context: dict[str, Any]) -> str:

@@ -47,6 +47,5 @@ def read(path: str | Path) -> list[str]:
 
 def _refused(path: str | Path, reason: str) -> FsatError:
     return FsatError(
-        f"{path}: is not AudioSet's table of {N_LABELS} labels, because {reason}. "
-        "Check sources.audioset.labels.url and sha256."
+        f"{path}: is not AudioSet's table of {N_LABELS} labels, because {reason}. Delete it and run again."
     )

@@ -37,46 +37,28 @@ _FINAL_STATUS = {400, 401, 403, 404, 405, 410, 451}
 
 
 @dataclass(frozen=True)
-class Source:
-    """A dataset on a server: one zip for each part, which holds one folder with the name of the zip."""
+class RemoteFile:
+    """A file on a server, with the one checksum that its publisher gives.
 
-    name: str
-    parts: tuple[str, ...]
-    page: str
-    doi: str
-    license: str
-    citation: str
+    `listed_in` is where this project keeps these facts, for messages.
+    """
 
-    def archive(self, part: str) -> str:
-        """Name of a part's folder; with ``.zip``, of its file."""
-        return f"{self.name}.{part}"
+    url: str
+    listed_in: str
+    md5: str = ""
+    sha256: str = ""
+    n_bytes: int | None = None
 
 
-FSDKAGGLE2018 = Source(
-    name="FSDKaggle2018",
-    parts=("meta", "doc", "audio_test", "audio_train"),  # small ones first: a wrong address shows at once
-    page="https://zenodo.org/records/2552860",
-    doi="10.5281/zenodo.2552860",
-    license="CC-BY 4.0; each clip has its own: CC0, CC-BY or, for a few, CC-BY-NC",
-    citation=(
-        "E. Fonseca, M. Plakal, F. Font, D. P. W. Ellis, X. Favory, J. Pons, X. Serra: General-purpose tagging of "
-        "Freesound audio with AudioSet labels: task description, dataset, and baseline. DCASE 2018."
-    ),
-)
-
-
-def fetch_dataset(
-    source: Source, out: str | Path, *, base_url: str, md5: Mapping[str, str], kept: str | Path, wait_s: float = 5.0
-) -> None:
-    """Download, check and unpack all parts; `out` appears when it is complete.
+def fetch_dataset(zips: Mapping[str, RemoteFile], out: str | Path, *, kept: str | Path, wait_s: float = 5.0) -> None:
+    """Download, check and unpack zips; `out` appears when it is complete.
 
     Parameters
     ----------
+    zips : mapping of str to RemoteFile
+        By the name of the one folder that each holds.
     out : path
-        Folder to write, with one folder a part below it. An existing one is replaced.
-    base_url : str
-        The files are ``<base_url>/<name>.<part>.zip?download=1``.
-    md5 : mapping of part to checksum
+        Folder to write, with these folders below it. An existing one is replaced.
     kept : path
         Folder for partial and finished downloads. They stay there and are not downloaded again.
     wait_s : float
@@ -93,49 +75,26 @@ def fetch_dataset(
     kept = Path(kept)
     kept.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(kept / f"{source.name}.lock", timeout=0):
-            zips = {}
-            for part in source.parts:
-                name = f"{source.archive(part)}.zip"
-                url = f"{base_url.rstrip('/')}/{name}?download=1"
-                zips[part] = fetch(url, kept / name, md5=md5[part], parameter_hint=_hint(part), wait_s=wait_s)
+        with FileLock(kept / "dataset.lock", timeout=0):
+            paths = {name: fetch(remote, kept, wait_s=wait_s) for name, remote in zips.items()}
             with files.atomic_folder(out) as folder:
-                for part, path in zips.items():
-                    unpack(path, folder, top=source.archive(part))
+                for name, path in paths.items():
+                    unpack(path, folder, top=name)
     except Timeout as error:
         raise FsatError(f"{kept}: another process is downloading there. Wait for it, or end it.") from error
-
-
-def _hint(part: str) -> str:
-    return (
-        "The expected sum comes from one public source and was never cross-checked: if the file is the same after a "
-        f"second download, compare with the sum on {FSDKAGGLE2018.page}, and if they agree set "
-        f"sources.fsdkaggle2018.md5.{part} to it"
-    )
 
 
 # --- download --------------------------------------------------------------------------------------------------------
 
 
-def fetch(
-    url: str,
-    path: Path,
-    *,
-    md5: str = "",
-    sha256: str = "",
-    parameter_hint: str = "",
-    attempts: int = 5,
-    wait_s: float = 5.0,
-) -> Path:
-    """Download `url` to `path`, compare the checksum, and return `path`.
+def fetch(remote: RemoteFile, kept: Path, *, attempts: int = 5, wait_s: float = 5.0) -> Path:
+    """Download a file into the folder `kept`, compare the checksum, and return its path.
 
     A file that is there with the right checksum is kept; with another checksum it is downloaded again. A partial
-    download is ``<path>.part``. It is continued if the server supports HTTP Range, and started again otherwise.
+    download is ``<name>.part``. It is continued if the server supports HTTP Range, and started again otherwise.
 
     Parameters
     ----------
-    md5, sha256 : str
-        The checksum, one of the two.
     attempts : int
         Give up after this many attempts in a row without new bytes.
 
@@ -145,21 +104,25 @@ def fetch(
         If the address is not allowed, the server answers with an error, the connection keeps breaking, or the checksum
         differs. In the last case the file stays: with a corrected checksum it need not be downloaded again.
     """
-    _check_address(url)
-    kind, expected = ("sha256", sha256) if sha256 else ("md5", md5)
+    _check_address(remote.url)
+    kept.mkdir(parents=True, exist_ok=True)
+    path = kept / PurePosixPath(urllib.parse.urlsplit(remote.url).path).name
+    kind, expected = ("sha256", remote.sha256) if remote.sha256 else ("md5", remote.md5)
     if path.is_file():
         if checksum(path, kind) == expected:
             _say(f"{path.name}: already here")
             return path
         path.unlink()
     part = path.with_name(f"{path.name}.part")
-    _download(url, part, attempts=attempts, wait_s=wait_s)
+    _download(remote, part, attempts=attempts, wait_s=wait_s)
     part.replace(path)
     found = checksum(path, kind)
     if found != expected:
+        size = f"{_size(path):,} bytes" + (f" of {remote.n_bytes:,}" if remote.n_bytes else "")
         raise FsatError(
-            f"{path}: its {kind} is {found}, expected was {expected}. It was downloaded from {url}. "
-            f"Nothing was unpacked. Run again to download it again. {parameter_hint}".rstrip()
+            f"{path}: its {kind} is {found}, expected was {expected} ({size}). It was downloaded from {remote.url}. "
+            "Nothing was unpacked. Run again to download it again. If it is the same again, the file has changed: the "
+            f"expected sum stands in {remote.listed_in}."
         )
     return path
 
@@ -192,20 +155,20 @@ class _BrokenError(Exception):
     """The connection failed (not the disk); another attempt may succeed."""
 
 
-def _download(url: str, part: Path, *, attempts: int, wait_s: float) -> None:
+def _download(remote: RemoteFile, part: Path, *, attempts: int, wait_s: float) -> None:
     """Complete `part` over several connections; `attempts` in a row without new bytes end it with an `FsatError`."""
     furthest = _size(part)
     failures = 0
     while True:
         try:
-            _continue(url, part)
+            _continue(remote, part)
         except _BrokenError as error:
             # A server without Range starts from the first byte each time: only bytes past the furthest are new.
             failures = 1 if _size(part) > furthest else failures + 1
             furthest = max(furthest, _size(part))
             if failures >= attempts:
                 raise FsatError(
-                    f"{url}: no connection that lasts ({error}), {attempts} attempts in a row. "
+                    f"{remote.url}: no connection that lasts ({error}), {attempts} attempts in a row. "
                     f"{furthest:,} bytes are kept in {part}; run again to go on from there."
                 ) from error
             pause_s = wait_s * 2 ** (failures - 1)
@@ -220,10 +183,10 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _continue(url: str, part: Path) -> None:
+def _continue(remote: RemoteFile, part: Path) -> None:
     """One connection: append to `part` what is missing, or begin anew if the server sends the whole file."""
     start = _size(part)
-    request = urllib.request.Request(url, headers={"User-Agent": "fsat"})  # noqa: S310  (checked: _check_address)
+    request = urllib.request.Request(remote.url, headers={"User-Agent": "fsat"})  # noqa: S310  (checked: _check_address)
     if start:
         request.add_header("Range", f"bytes={start}-")
     opener = urllib.request.build_opener(_CheckedRedirects)
@@ -235,8 +198,8 @@ def _continue(url: str, part: Path) -> None:
             return
         if error.code in _FINAL_STATUS:
             raise FsatError(
-                f"{url}: the server answers {error.code} {error.reason}. "
-                "Check this address in section sources of params.yaml, or whether the file has moved."
+                f"{remote.url}: the server answers {error.code} {error.reason}. If the file has moved, its address "
+                f"stands in {remote.listed_in}."
             ) from error
         raise _BrokenError(f"HTTP {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:

@@ -211,8 +211,7 @@ def test_reading_needs_no_keras() -> None:
         ("dataset.path", "", "not be empty"),
         ("dataset.path", 5, "text"),
         ("model.batchnorm_momentum", 1.0, "less than 1"),
-        ("sources.fsdkaggle2018.md5.doc", "abc", "look like"),
-        ("sources.fsdkaggle2018.base_url", "ftp://host/", "look like"),
+        ("sources.audioset.network", "mn99", "'mn04' or 'mn10'"),
         ("tta.lengths", 0, "at least 1"),
         ("augment", 0.5, "a section with the keys time_shift"),
     ],
@@ -331,3 +330,24 @@ def test_a_stage_without_any_epoch_is_refused(mapping: dict[str, Any]) -> None:
         phase["epochs"] = 0
     with pytest.raises(FsatError, match=r"train\.stage2\.finetune_high: must have epochs"):
         params.validate(mapping)
+
+
+@pytest.mark.parametrize(
+    ("network", "backbone", "width", "said"),
+    [
+        ("mn04", "EfficientAT", 0.4, ""),
+        ("mn10", "EfficientAT", 1.0, ""),
+        ("mn10", "EfficientAT", 0.4, "model.width: must be 1.0, as sources.audioset.network is mn10 and model.weights"),
+        ("mn04", "MobileNetV2", 0.4, "model.backbone: must be EfficientAT, as sources.audioset.network is mn04 and"),
+    ],
+)
+def test_the_model_is_the_network_whose_weights_it_starts_from(
+    mapping: dict[str, Any], network: str, backbone: str, width: float, said: str
+) -> None:
+    mapping = put(put(mapping, "sources.audioset.network", network), "model.backbone", backbone)
+    mapping = put(put(mapping, "model.width", width), "model.weights", "./data/pretrained/audioset.weights.h5")
+    if said:
+        assert said in message(mapping) and "1 problem" in message(mapping)
+    else:
+        params.validate(mapping)
+    params.validate(put(mapping, "model.weights", "mine.weights.h5"))

@@ -72,16 +72,16 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line() -> None:
     efficientat.fill(network, good | {"features.0.1.num_batches_tracked": np.array(7)}, width=0.4)
     name = "features.3.block.1.0.weight"
     bad = {
-        "lacks 1 tensors": {key: value for key, value in good.items() if key != name},
-        "has besides 1 tensors": good | {"features.99.weight": np.zeros(3)},
-        "does not fit model.width": good | {name: good[name][:, :, :1]},
+        "lacks 1 tensors of EfficientAT": {key: value for key, value in good.items() if key != name},
+        "has 1 tensors that EfficientAT does not": good | {"features.99.weight": np.zeros(3)},
+        "does not fit the width": good | {name: good[name][:, :, :1]},
         "values that are no numbers": good | {name: np.full_like(good[name], np.nan)},
     }
     for said, tensors in bad.items():
         with pytest.raises(FsatError) as caught:
             efficientat.fill(network, tensors, width=0.4)
         assert said in str(caught.value) and "\n" not in str(caught.value)
-    with pytest.raises(FsatError, match=r"does not fit model\.width 0\.5"):
+    with pytest.raises(FsatError, match=r"does not fit the width 0\.5"):
         efficientat.fill(efficientat.build_tagger(0.5, 64), good, width=0.5)
 
 

@@ -1,4 +1,4 @@
-"""The published network with its own head: its width is read from the checkpoint, its ONNX file gives what it gives."""
+"""The published network with its own head: its ONNX file gives what it gives."""
 
 from pathlib import Path
 
@@ -34,8 +34,8 @@ def tensors() -> dict[str, np.ndarray]:
 def test_the_onnx_file_gives_independent_probabilities_and_the_same_bytes_again(
     tensors: dict[str, np.ndarray],
 ) -> None:
-    first, second = published.convert(tensors), published.convert(tensors)
-    assert first == second and first.width == 0.4
+    first, second = (published.convert(tensors, width=0.4) for _ in range(2))
+    assert first == second
     assert (first.parameters, first.n_embedding) == (993_439, 384)
     proto = onnx.load_from_string(first.onnx)
     assert {tensor.data_type for tensor in proto.graph.initializer} <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
@@ -54,14 +54,7 @@ def test_the_onnx_file_gives_independent_probabilities_and_the_same_bytes_again(
 
 
 def test_a_checkpoint_of_another_network_is_refused(tensors: dict[str, np.ndarray]) -> None:
-    for other in ({}, {"features.16.0.weight": np.zeros((400, 64, 1, 1))}):
-        with pytest.raises(FsatError, match="none of the published EfficientAT networks"):
-            published.width_of(other)
     with pytest.raises(FsatError, match="lacks 1 tensors"):
-        published.build({name: value for name, value in tensors.items() if name != "classifier.5.bias"})
-
-
-def test_every_published_width_is_told_from_the_others() -> None:
-    for width in published.WIDTHS:
-        kernel = np.zeros((efficientat.n_features(width), 8, 1, 1))
-        assert published.width_of({"features.16.0.weight": kernel}) == width
+        published.build({name: value for name, value in tensors.items() if name != "classifier.5.bias"}, width=0.4)
+    with pytest.raises(FsatError, match=r"does not fit the width 1\.0"):
+        published.build(tensors, width=1.0)

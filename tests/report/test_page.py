@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +25,7 @@ from PIL import Image
 from fsat.clips import corrections
 from fsat.clips.corrections import Correction
 from fsat.core.errors import FsatError
-from fsat.report import charts, figures, media, pngs, scores
+from fsat.report import charts, figures, media, png, scores
 from fsat.report import clips as listed_clips
 from fsat.report import page as report_page
 from fsat.report.run import MODELS, Run
@@ -380,43 +379,20 @@ def test_every_clip_is_in_the_histogram(values: list[float]) -> None:
     assert chart["elements"].count('<rect class="bar train"') == len({round(np.log2(value)) for value in values})
 
 
-def notes_of(figures: dict[str, bytes]) -> dict[str, str]:
-    """What each PNG file says of itself, by name without the ending."""
-    return {name.removesuffix(".png"): Image.open(io.BytesIO(png)).info["Description"] for name, png in figures.items()}
+def note_of(built: report_page.Report) -> str:
+    """What the PNG file of the learning curves says of itself."""
+    return Image.open(io.BytesIO(built.learning_curves)).info["Description"]
 
 
-def test_figures_are_small_pictures_that_say_what_they_show(run: Run, built: report_page.Report) -> None:
-    assert set(built.figures) == {"learning_curves.png", "confusion.png", "per_class.png", "reliability.png"}
-    for png in built.figures.values():
-        picture = Image.open(io.BytesIO(png))
-        assert picture.format == "PNG" and picture.width > 600 and picture.height > 300 and len(png) < 300_000
-        assert picture.info["Title"]
-    demo = replace(run, facts=run.facts | {"synthetic": True})
-    assert "Synthetic demo data" not in notes_of(built.figures)["confusion"]
-    assert demo.is_demo and not run.is_demo
-
-
-def test_the_matrix_is_drawn_in_its_colours() -> None:
-    """The diagonal blue, what is confused red, what never happens blank."""
-    png = pngs.confusion(np.array([[9, 0], [9, 0]]), ["a", "b"], "Test clips", caution="")
-    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3)
-    share = {
-        colour: (np.abs(pixels - np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])).max(axis=1) < 3).mean()
-        for colour in ("#1a5fa8", "#cc4125")
-    }
-    assert share["#1a5fa8"] == pytest.approx(share["#cc4125"], rel=0.05) and share["#1a5fa8"] > 0.02
-
-
-def test_figures_take_what_a_dataset_may_hold(run: Run) -> None:
-    labels = ["$x_{$", "a\nb" * 30, "\u97f3\u697d"]
-    rows = [{"label": label, "n": 0, "stage1": None, "stage2": None} for label in labels]
+def test_the_learning_curves_are_a_small_picture_that_says_what_it_shows(run: Run, built: report_page.Report) -> None:
+    picture = Image.open(io.BytesIO(built.learning_curves))
+    assert picture.format == "PNG" and picture.width > 600 and picture.height > 300 and picture.info["Title"]
+    assert "Synthetic demo data" not in note_of(built) and not run.is_demo
     blank = {fold: rows.assign(val_loss=np.nan, val_map3=np.nan) for fold, rows in run.histories.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert pngs.confusion(np.zeros((3, 3), dtype=int), labels, "Test clips", caution="")
-        assert pngs.per_class(rows, "Test clips", caution="")
-        assert pngs.per_class([rows[0] | {"stage1": 0.5, "stage2": 1.0}], "Test clips", caution="")
-        assert pngs.learning_curves(blank, select="last", caution="")
+    assert png.learning_curves(blank, select="last", caution="")
+    epochs = pd.concat([run.histories[0]] * 30, ignore_index=True)
+    epochs["epoch"] = epochs.groupby("stage").cumcount() + 1
+    assert len(png.learning_curves(dict.fromkeys(range(10), epochs), select="best", caution="")) < 400_000
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -459,12 +435,9 @@ def test_listed_clips_have_spectrogram_and_sound(page: Page) -> None:
 @pytest.mark.parametrize(("select", "is_cautious"), [("best", True), ("last", False)])
 def test_a_score_taken_where_weights_were_chosen_says_so(tmp_path: Path, select: str, is_cautious: bool) -> None:
     run = tiny_run.make_run(tmp_path, test="none", select=select)
-    built = report_page.build(run, mistakes=5, suspicious=5)
-    words = Page(built.html).words
+    words = Page(report_page.build(run, mistakes=5, suspicious=5).html).words
     assert ("cv: weights were chosen on the held-out fold" in words) == is_cautious
     assert ("eights were chosen on the held-out fold" in words.split("Scores MAP@3")[0]) == is_cautious
-    for name in ("confusion", "reliability"):
-        assert ("weights were chosen" in notes_of(built.figures)[name]) == is_cautious
     assert "No labelled test clips" in words and "held-out clips" in words
 
 
@@ -503,7 +476,6 @@ def test_an_empty_bin_has_no_point(run: Run) -> None:
     assert elements.count('class="mark stage1"') == n_points and "nan" not in elements
     nothing = figures.reliability(table.assign(before=np.nan, after=np.nan))["elements"]
     assert 'class="mark' not in nothing
-    assert pngs.reliability(table.assign(before=np.nan, after=np.nan), (0.1, 0.2), caution="")
 
 
 def test_perfect_predictions_leave_nothing_to_list(tmp_path: Path) -> None:
@@ -516,7 +488,7 @@ def test_the_demo_is_called_synthetic(tmp_path: Path, monkeypatch: pytest.Monkey
     run = tiny_run.make_run(tmp_path / "data/demo", path="data/demo")
     built = report_page.build(run, mistakes=2, suspicious=2)
     assert "Synthetic demo data." in Page(built.html).words
-    assert all("Synthetic demo data." in note for note in notes_of(built.figures).values())
+    assert "Synthetic demo data." in note_of(built)
     # Its freesound numbers are made up.
     assert "freesound.org" not in "".join(str(attributes) for _, attributes in Page(built.html).tags)
 
@@ -611,12 +583,7 @@ def test_the_stage_writes_page_and_figures(
     assert "opens from disk" in capsys.readouterr().out
     html = (tmp_path / "data/report/index.html").read_text(encoding="utf-8")
     assert f"{run.scores['test']['all']:.3f}" in html
-    assert sorted(path.name for path in (tmp_path / "metrics/figures").iterdir()) == [
-        "confusion.png",
-        "learning_curves.png",
-        "per_class.png",
-        "reliability.png",
-    ]
+    assert Image.open(tmp_path / "metrics/figures/learning_curves.png").format == "PNG"
 
 
 @pytest.mark.parametrize(
@@ -633,20 +600,6 @@ def test_the_stage_writes_page_and_figures(
 )
 def test_numbers_are_written_as_people_read_them(shown: Callable[[Any], str], value: float | None, text: str) -> None:
     assert shown(value) == text
-
-
-def test_figures_stay_small_on_a_full_run(run: Run) -> None:
-    epoch = np.arange(1, 301)
-    rng = np.random.default_rng(0)
-    columns = ("loss", "val_loss", "val_map3", "val_accuracy")
-    rows = [
-        pd.DataFrame({"stage": name, "epoch": epoch, "phase": "cyclic", "learning_rate": 1e-4}).assign(
-            **{column: rng.uniform(0, 1, 300) for column in columns}
-        )
-        for name in ("stage1", "stage2")
-    ]
-    histories = dict.fromkeys(range(10), pd.concat(rows, ignore_index=True))
-    assert len(pngs.learning_curves(histories, select="best", caution="")) < 400_000
 
 
 def doubted(page: Page) -> list[str]:

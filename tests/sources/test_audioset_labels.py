@@ -63,7 +63,7 @@ def test_a_damaged_table_is_refused_in_one_line(
     with pytest.raises(FsatError) as caught:
         audioset_labels.read(path)
     message = str(caught.value)
-    assert said in message and "\n" not in message and "sources.audioset.labels.url" in message
+    assert said in message and "\n" not in message
 
 
 def test_other_bytes_and_a_missing_file(tmp_path: Path) -> None:

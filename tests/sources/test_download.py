@@ -1,6 +1,5 @@
 """Downloads from a server on this machine that behaves, and misbehaves, like real ones."""
 
-import csv
 import hashlib
 import io
 import os
@@ -14,7 +13,7 @@ import threading
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -24,8 +23,8 @@ from filelock import FileLock
 
 from fsat.clips import layouts
 from fsat.core.errors import FsatError
-from fsat.sources import download
-from shared_data import SHARED, needs
+from fsat.sources import download, fsdkaggle2018
+from fsat.sources.download import RemoteFile
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,14 +125,15 @@ DATA = np.random.default_rng(0).bytes(256_000)
 # --- fetch -----------------------------------------------------------------------------------------------------------
 
 
-def fetch(server: Server, path: Path, *, expected: str | None = None) -> Path:
-    return download.fetch(f"{server.url}/file", path, md5=expected or md5(DATA), attempts=3, wait_s=0)
+def fetch(server: Server, kept: Path, *, expected: str | None = None) -> Path:
+    remote = RemoteFile(f"{server.url}/file", md5=expected or md5(DATA), n_bytes=256_000, listed_in="table.py, file")
+    return download.fetch(remote, kept, attempts=3, wait_s=0)
 
 
 def test_downloads_once_and_then_keeps_what_is_there(server: Server, tmp_path: Path) -> None:
     server.files["/file"] = DATA
-    assert fetch(server, tmp_path / "file").read_bytes() == DATA
-    assert fetch(server, tmp_path / "file").read_bytes() == DATA
+    assert fetch(server, tmp_path).read_bytes() == DATA
+    assert fetch(server, tmp_path).read_bytes() == DATA
     assert server.asked_ranges() == [None]
     assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]
 
@@ -141,21 +141,21 @@ def test_downloads_once_and_then_keeps_what_is_there(server: Server, tmp_path: P
 def test_continues_a_partial_file(server: Server, tmp_path: Path) -> None:
     server.files["/file"] = DATA
     (tmp_path / "file.part").write_bytes(DATA[:1000])
-    assert fetch(server, tmp_path / "file").read_bytes() == DATA
+    assert fetch(server, tmp_path).read_bytes() == DATA
     assert server.asked_ranges() == ["bytes=1000-"]
 
 
 def test_continues_after_each_broken_connection(server: Server, tmp_path: Path) -> None:
     server.files["/file"] = DATA
     server.break_after, server.breaks = 60_000, 4  # more breaks than attempts, but each brings something
-    assert fetch(server, tmp_path / "file").read_bytes() == DATA
+    assert fetch(server, tmp_path).read_bytes() == DATA
     assert server.asked_ranges() == [None, *(f"bytes={n}-" for n in (60_000, 120_000, 180_000, 240_000))]
 
 
 def test_begins_anew_on_a_server_without_ranges(server: Server, tmp_path: Path) -> None:
     server.files["/file"], server.ranges = DATA, False
     server.break_after, server.breaks = 60_000, 2
-    assert fetch(server, tmp_path / "file").read_bytes() == DATA
+    assert fetch(server, tmp_path).read_bytes() == DATA
     assert len(server.requests) == 3
 
 
@@ -163,7 +163,7 @@ def test_a_connection_that_keeps_breaking_ends_with_what_was_received(server: Se
     server.files["/file"], server.ranges = DATA, False
     server.break_after, server.breaks = 60_000, 100
     with pytest.raises(FsatError, match=r"3 attempts in a row\. 60,000 bytes are kept .* run again"):
-        fetch(server, tmp_path / "file")
+        fetch(server, tmp_path)
     assert len(server.requests) == 3
     assert (tmp_path / "file.part").stat().st_size == 60_000
     assert not (tmp_path / "file").exists()
@@ -172,35 +172,37 @@ def test_a_connection_that_keeps_breaking_ends_with_what_was_received(server: Se
 def test_a_partial_file_that_is_already_whole(server: Server, tmp_path: Path) -> None:
     server.files["/file"] = DATA
     (tmp_path / "file.part").write_bytes(DATA)
-    assert fetch(server, tmp_path / "file").read_bytes() == DATA
+    assert fetch(server, tmp_path).read_bytes() == DATA
 
 
 def test_a_partial_file_longer_than_the_server_s_is_dropped(server: Server, tmp_path: Path) -> None:
     server.files["/file"] = DATA
     (tmp_path / "file.part").write_bytes(DATA + b"more")
-    assert fetch(server, tmp_path / "file").read_bytes() == DATA
+    assert fetch(server, tmp_path).read_bytes() == DATA
     assert server.asked_ranges() == ["bytes=256004-", None]
 
 
 def test_a_server_that_sends_another_range_is_not_believed(server: Server, tmp_path: Path) -> None:
     server.files["/file"], server.wrong_range = DATA, True
     (tmp_path / "file.part").write_bytes(DATA[:1000])
-    assert fetch(server, tmp_path / "file").read_bytes() == DATA
+    assert fetch(server, tmp_path).read_bytes() == DATA
     assert server.asked_ranges() == ["bytes=1000-", None]
 
 
 def test_wrong_checksum_names_both_and_a_corrected_one_needs_no_second_download(server: Server, tmp_path: Path) -> None:
     server.files["/file"] = DATA
-    with pytest.raises(FsatError, match=f"file: its md5 is {md5(DATA)}, expected was {'0' * 32}.*Nothing was unpacked"):
-        fetch(server, tmp_path / "file", expected="0" * 32)
-    assert fetch(server, tmp_path / "file").read_bytes() == DATA
+    with pytest.raises(FsatError) as caught:
+        fetch(server, tmp_path, expected="0" * 32)
+    assert f"file: its md5 is {md5(DATA)}, expected was {'0' * 32} (256,000 bytes of 256,000)" in str(caught.value)
+    assert "Nothing was unpacked" in str(caught.value) and "stands in table.py, file." in str(caught.value)
+    assert fetch(server, tmp_path).read_bytes() == DATA
     assert len(server.requests) == 1
 
 
 def test_a_damaged_file_is_downloaded_again(server: Server, tmp_path: Path) -> None:
     server.files["/file"] = DATA
     (tmp_path / "file").write_bytes(DATA[:-1] + b"x")
-    assert fetch(server, tmp_path / "file").read_bytes() == DATA
+    assert fetch(server, tmp_path).read_bytes() == DATA
     assert len(server.requests) == 1
 
 
@@ -208,19 +210,19 @@ def test_a_damaged_file_is_downloaded_again(server: Server, tmp_path: Path) -> N
 def test_an_error_of_the_server(server: Server, tmp_path: Path, status: int, n_requests: int) -> None:
     server.answers = [status] * 10
     with pytest.raises(FsatError, match=f"{server.url}/file: .*{status}"):
-        fetch(server, tmp_path / "file")
+        fetch(server, tmp_path)
     assert len(server.requests) == n_requests
 
 
 def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
     server.files["/file"], server.answers = DATA, [503, 429]
-    assert fetch(server, tmp_path / "file").read_bytes() == DATA
+    assert fetch(server, tmp_path).read_bytes() == DATA
 
 
 def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(FsatError, match=r"cannot connect: .*refused.* 2 attempts"):
-        download.fetch("http://127.0.0.1:9/file", tmp_path / "file", md5="0" * 32, attempts=2, wait_s=0)
+        download.fetch(RemoteFile("http://127.0.0.1:9/file", "table.py"), tmp_path, attempts=2, wait_s=0)
 
 
 @pytest.mark.parametrize(
@@ -228,21 +230,21 @@ def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_only_https_leaves_this_machine(tmp_path: Path, url: str) -> None:
     with pytest.raises(FsatError, match="only https://"):
-        download.fetch(url, tmp_path / "file", md5="0" * 32)
+        download.fetch(RemoteFile(url, "table.py"), tmp_path)
 
 
 @pytest.mark.parametrize("target", ["http://example.org/x", "ftp://example.org/x"])
 def test_a_redirection_cannot_lead_where_an_address_cannot(server: Server, tmp_path: Path, target: str) -> None:
     server.redirect = target
     with pytest.raises(FsatError, match=re.escape(f"{target}: only https://")):
-        fetch(server, tmp_path / "file")
+        fetch(server, tmp_path)
 
 
 def test_no_room_for_what_is_to_come(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.files["/file"] = DATA
     monkeypatch.setattr(shutil, "disk_usage", lambda _: _Usage(free=1000))
     with pytest.raises(FsatError, match="256,000 bytes are to come, but 1,000 are free"):
-        fetch(server, tmp_path / "file")
+        fetch(server, tmp_path)
 
 
 @dataclass
@@ -335,121 +337,73 @@ def test_an_empty_zip(tmp_path: Path) -> None:
 
 # --- the whole dataset -----------------------------------------------------------------------------------------------
 
-TRAIN_COLUMNS = ["fname", "label", "manually_verified", "freesound_id", "license"]
-TEST_COLUMNS = ["fname", "label", "usage", "freesound_id", "license"]
 
-
-def table(columns: list[str], rows: list[list[str]]) -> bytes:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([columns, *rows])
-    return stream.getvalue().encode()
-
-
-def dataset_zips(train: dict[str, bytes], test: dict[str, bytes], meta: dict[str, bytes]) -> dict[str, bytes]:
-    name = "FSDKaggle2018"
+def dataset_zips() -> dict[str, bytes]:
+    """Three training clips, a test clip, their tables and a page about them, as published."""
+    noise = np.random.default_rng(1)
+    train = [f"{number:08x}.wav" for number in range(3)]
+    tables = {
+        "train_post_competition.csv": "fname,label,manually_verified,freesound_id,license\n"
+        + "".join(f"{fname},Bark,1,1,CC0\n" for fname in train),
+        "test_post_competition_scoring_clips.csv": "fname,label,usage,freesound_id,license\nff.wav,Bark,Public,2,CC0\n",
+    }
+    members = {
+        "audio_train": {fname: noise.bytes(3000) for fname in train},
+        "audio_test": {"ff.wav": noise.bytes(3000)},
+        "meta": {name: text.encode() for name, text in tables.items()},
+        "doc": {"README.md": b"About the dataset\n"},
+    }
     return {
-        "audio_train": make_zip({f"{name}.audio_train/{fname}": data for fname, data in train.items()}),
-        "audio_test": make_zip({f"{name}.audio_test/{fname}": data for fname, data in test.items()}),
-        "meta": make_zip({f"{name}.meta/{fname}": data for fname, data in meta.items()}),
-        "doc": make_zip({f"{name}.doc/README.md": b"About the dataset\n"}),
+        f"FSDKaggle2018.{part}": make_zip({f"FSDKaggle2018.{part}/{name}": data for name, data in inside.items()})
+        for part, inside in members.items()
     }
 
 
-def synthetic_zips() -> dict[str, bytes]:
-    train = {f"{n:08x}.wav": os.urandom(3000) for n in range(3)}
-    meta = {
-        "train_post_competition.csv": table(TRAIN_COLUMNS, [[f, "Bark", "1", "1", "CC0"] for f in train]),
-        "test_post_competition_scoring_clips.csv": table(TEST_COLUMNS, [["ff.wav", "Bark", "Public", "2", "CC0"]]),
+def serve(server: Server, zips: dict[str, bytes]) -> dict[str, RemoteFile]:
+    """Serve the zips as Zenodo does; returns the table of them."""
+    server.files |= {f"/files/{name}.zip?download=1": data for name, data in zips.items()}
+    return {
+        name: replace(remote, url=f"{server.url}/files/{name}.zip?download=1", md5=md5(zips[name]))
+        for name, remote in fsdkaggle2018.ZIPS.items()
     }
-    return dataset_zips(train, {"ff.wav": os.urandom(3000)}, meta)
 
 
-def serve(server: Server, zips: dict[str, bytes]) -> dict[str, str]:
-    """Serve the zips as Zenodo does; returns their checksums."""
-    for part, data in zips.items():
-        server.files[f"/records/1/files/FSDKaggle2018.{part}.zip?download=1"] = data
-    return {part: md5(data) for part, data in zips.items()}
-
-
-def fetch_dataset(server: Server, tmp_path: Path, sums: dict[str, str]) -> Path:
+def fetch_dataset(table: dict[str, RemoteFile], tmp_path: Path) -> Path:
     out = tmp_path / "data/fsdkaggle2018"
-    download.fetch_dataset(
-        download.FSDKAGGLE2018,
-        out,
-        base_url=f"{server.url}/records/1/files",
-        md5=sums,
-        kept=tmp_path / "state/download",
-        wait_s=0,
-    )
+    download.fetch_dataset(table, out, kept=tmp_path / "state/download", wait_s=0)
     return out
 
 
-def test_the_record_is_the_published_one() -> None:
-    source = download.FSDKAGGLE2018
-    assert {source.archive(part) for part in source.parts} == {
-        "FSDKaggle2018.audio_train", "FSDKaggle2018.audio_test", "FSDKaggle2018.meta", "FSDKaggle2018.doc",
-    }  # fmt: skip
-    assert source.doi == "10.5281/zenodo.2552860" and source.page.endswith("/2552860")
-
-
-@needs("fsdkaggle2018_slice")
-def test_real_clips_arrive_as_index_expects_them_over_a_broken_connection(server: Server, tmp_path: Path) -> None:
-    slice_ = SHARED / "fsdkaggle2018_slice"
-
-    def pick(split: str, name: str, columns: list[str]) -> tuple[dict[str, bytes], bytes]:
-        with (slice_ / "FSDKaggle2018.meta" / name).open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        rows = sorted(rows, key=lambda row: (slice_ / f"FSDKaggle2018.audio_{split}" / row["fname"]).stat().st_size)[:4]
-        clips = {row["fname"]: (slice_ / f"FSDKaggle2018.audio_{split}" / row["fname"]).read_bytes() for row in rows}
-        return clips, table(columns, [[row[column] for column in columns] for row in rows])
-
-    train, train_table = pick("train", "train_post_competition.csv", TRAIN_COLUMNS)
-    test, test_table = pick("test", "test_post_competition_scoring_clips.csv", TEST_COLUMNS)
-    meta = {"train_post_competition.csv": train_table, "test_post_competition_scoring_clips.csv": test_table}
-    sums = serve(server, dataset_zips(train, test, meta))
-    server.break_after, server.breaks = 100_000, 2
-
-    out = fetch_dataset(server, tmp_path, sums)
-
+def test_clips_arrive_as_index_expects_them_and_are_downloaded_once(server: Server, tmp_path: Path) -> None:
+    table = serve(server, dataset_zips())
+    server.break_after, server.breaks = 5000, 1
+    out = fetch_dataset(table, tmp_path)
     assert server.breaks == 0 and any(server.asked_ranges()), "no connection broke: this tested nothing"
     listing = layouts.read(out)
     assert not listing.problems
-    clips = {split: set(rows["fname"]) for split, rows in listing.table.groupby("split")}
-    assert clips == {"train": set(train), "test": set(test)}
-    for path, fname in zip(listing.table["path"], listing.table["fname"], strict=True):
-        assert (out / path).read_bytes() == (train | test)[fname]
-    assert (out / "FSDKaggle2018.doc/README.md").is_file()
-
-
-def test_a_second_run_downloads_nothing(server: Server, tmp_path: Path) -> None:
-    sums = serve(server, synthetic_zips())
-    out = fetch_dataset(server, tmp_path, sums)
+    clips = {split: len(rows) for split, rows in listing.table.groupby("split")}
+    assert clips == {"train": 3, "test": 1} and (out / "FSDKaggle2018.doc/README.md").is_file()
     before = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    assert len(before) == 7 and len(server.requests) == 4
-    assert {path for path, _ in server.requests} == set(server.files)
-    fetch_dataset(server, tmp_path, sums)
+    assert len(before) == 7 and {path for path, _ in server.requests} == set(server.files)
+    n_requests = len(server.requests)
+    fetch_dataset(table, tmp_path)
     assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
-    assert len(server.requests) == 4
+    assert len(server.requests) == n_requests
 
 
-def test_a_wrong_checksum_leaves_the_earlier_dataset_alone(server: Server, tmp_path: Path) -> None:
-    sums = serve(server, synthetic_zips())
+@pytest.mark.parametrize("what", ["wrong sum", "hostile archive"])
+def test_a_zip_that_is_refused_leaves_the_earlier_dataset_alone(server: Server, tmp_path: Path, what: str) -> None:
+    doc = "FSDKaggle2018.doc"
+    table = serve(server, dataset_zips() | {doc: make_zip({f"{doc}/../../../evil": b"x"})})
+    message = "leads out of the folder"
+    if what == "wrong sum":
+        table[doc] = replace(table[doc], md5="0" * 32)
+        message = r"doc\.zip: its md5 is .* expected was 0+ .*fsat/sources/fsdkaggle2018\.py, FSDKaggle2018\.doc\."
     out = tmp_path / "data/fsdkaggle2018"
     out.mkdir(parents=True)
     (out / "earlier").touch()
-    with pytest.raises(FsatError, match=r"doc\.zip: its md5 is .* expected was 0+\..*sources\.fsdkaggle2018\.md5\.doc"):
-        fetch_dataset(server, tmp_path, sums | {"doc": "0" * 32})
-    assert [path.name for path in (tmp_path / "data").rglob("*")] == ["fsdkaggle2018", "earlier"]
-
-
-def test_a_hostile_archive_leaves_the_earlier_dataset_alone(server: Server, tmp_path: Path) -> None:
-    zips = synthetic_zips() | {"doc": make_zip({"FSDKaggle2018.doc/../../../evil": b"x"})}
-    sums = serve(server, zips)
-    out = tmp_path / "data/fsdkaggle2018"
-    out.mkdir(parents=True)
-    (out / "earlier").touch()
-    with pytest.raises(FsatError, match="leads out of the folder"):
-        fetch_dataset(server, tmp_path, sums)
+    with pytest.raises(FsatError, match=message):
+        fetch_dataset(table, tmp_path)
     assert [path.name for path in (tmp_path / "data").rglob("*")] == ["fsdkaggle2018", "earlier"]
     assert not list(tmp_path.rglob("evil"))
 
@@ -457,29 +411,26 @@ def test_a_hostile_archive_leaves_the_earlier_dataset_alone(server: Server, tmp_
 def test_two_at_a_time_are_refused(server: Server, tmp_path: Path) -> None:
     (tmp_path / "state/download").mkdir(parents=True)
     with (
-        FileLock(tmp_path / "state/download/FSDKaggle2018.lock"),
+        FileLock(tmp_path / "state/download/dataset.lock"),
         pytest.raises(FsatError, match="another process is downloading"),
     ):
-        fetch_dataset(server, tmp_path, serve(server, synthetic_zips()))
+        fetch_dataset(serve(server, dataset_zips()), tmp_path)
     assert not server.requests
 
 
-def run_stage(server: Server, sums: dict[str, str], folder: Path, *, file_limit: int | None = None) -> str:
-    """Run the stage script in a folder with its own params.yaml; returns what it says on stderr, "" if it succeeds."""
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    text, n = re.subn(r"(base_url: )\S+", rf"\g<1>{server.url}/records/1/files", text)
-    for part, value in sums.items():
-        text, m = re.subn(rf'({part}: )"?[0-9a-f]{{32}}"?', rf'\g<1>"{value}"', text)
-        n += m
-    assert n == 5
-    (folder / "params.yaml").write_text(text, encoding="utf-8")
+def run_stage(table: dict[str, RemoteFile], folder: Path, *, file_limit: int | None = None) -> str:
+    """Run the stage script in a folder, with another table; returns what it says on stderr, "" if it succeeds."""
 
     def limit() -> None:
         if file_limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 
+    code = (
+        "import runpy; from fsat.sources import fsdkaggle2018; from fsat.sources.download import RemoteFile; "
+        f"fsdkaggle2018.ZIPS = {table!r}; runpy.run_module('stages.fsdkaggle2018', run_name='__main__', alter_sys=True)"
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "stages.fsdkaggle2018"],
+        [sys.executable, "-c", code],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, preexec_fn=limit, capture_output=True, text=True,
         timeout=60, check=False,
     )  # fmt: skip
@@ -489,23 +440,22 @@ def run_stage(server: Server, sums: dict[str, str], folder: Path, *, file_limit:
 
 
 def test_the_stage_script_with_a_disk_that_is_full_while_unpacking(server: Server, tmp_path: Path) -> None:
-    zips = synthetic_zips()
     # A member larger than its zip: the download fits under the limit, the unpacked file does not.
-    zips["doc"] = make_zip({"FSDKaggle2018.doc/README.md": os.urandom(500) * 40})
-    sums = serve(server, zips)
-    message = run_stage(server, sums, tmp_path, file_limit=16_000)
+    doc = make_zip({"FSDKaggle2018.doc/README.md": os.urandom(500) * 40})
+    table = serve(server, dataset_zips() | {"FSDKaggle2018.doc": doc})
+    message = run_stage(table, tmp_path, file_limit=16_000)
     assert "no space left to write" in message and "fsdkaggle2018" in message
     assert not list((tmp_path / "data").iterdir())
-    assert run_stage(server, sums, tmp_path) == ""
+    assert run_stage(table, tmp_path) == ""
     assert len(server.requests) == 4, "the second run had to download nothing"
     assert (tmp_path / "data/fsdkaggle2018/FSDKaggle2018.doc/README.md").stat().st_size == 20_000
 
 
 def test_the_stage_script_with_a_disk_that_is_full_while_downloading(server: Server, tmp_path: Path) -> None:
-    sums = serve(server, synthetic_zips())
-    message = run_stage(server, sums, tmp_path, file_limit=6000)
+    table = serve(server, dataset_zips())
+    message = run_stage(table, tmp_path, file_limit=6000)
     assert "no space left to write" in message
     assert not (tmp_path / "data").exists()
     assert (tmp_path / "state/download/FSDKaggle2018.audio_train.zip.part").stat().st_size == 6000
-    assert run_stage(server, sums, tmp_path) == ""
+    assert run_stage(table, tmp_path) == ""
     assert server.asked_ranges()[-1] == "bytes=6000-"

@@ -5,31 +5,20 @@ import http.server
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
-import yaml
 
+from fsat.core import params
 from fsat.core.errors import FsatError
+from fsat.sources import published_networks
 from shared_data import SHARED, needs
 
 ROOT = Path(__file__).parents[2]
-STAGES = yaml.safe_load((ROOT / "sources/dvc.yaml").read_text(encoding="utf-8"))["stages"]
-
-
-def test_every_source_runs_at_the_root_and_writes_below_data() -> None:
-    assert {name: stage["outs"] for name, stage in STAGES.items()} == {
-        "demo": ["data/demo"],
-        "fsdkaggle2018": ["data/fsdkaggle2018"],
-        "random": ["data/pretrained/random.weights.h5"],
-        "imagenet": ["data/pretrained/imagenet.weights.h5"],
-        "audioset": ["data/pretrained/audioset.weights.h5"],
-        "audioset-tagger": ["data/bundles/audioset"],
-    }
-    assert {stage["wdir"] for stage in STAGES.values()} == {".."}
-    assert all((ROOT / dep).is_file() for stage in STAGES.values() for dep in stage["deps"])
 
 
 # --- initial weights -------------------------------------------------------------------------------------------------
@@ -87,32 +76,37 @@ def test_random_weights_load_like_any_weights_of_the_backbone(project: Path) -> 
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.fixture
-def weights_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Make Keras download from a server on this machine, without its cache; yields the folder that is served."""
-    from keras.src.applications import mobilenet_v2
-    from keras.src.utils import file_utils
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
 
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
+    """Address of a server on this machine, and the folder that it serves."""
     folder = tmp_path / "served"
     folder.mkdir()
-    handler = partial(_Quiet, directory=str(folder))
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(mobilenet_v2, "BASE_WEIGHT_PATH", f"http://127.0.0.1:{httpd.server_port}/")
-    # It has to exist, or Keras takes a folder below /tmp.
-    (tmp_path / "keras").mkdir()
-    monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path / "keras"))
-    yield folder
+    yield f"http://127.0.0.1:{httpd.server_port}", folder
     httpd.shutdown()
     thread.join()
     httpd.server_close()
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
+@pytest.fixture
+def weights_server(served: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make Keras download from the server, without its cache; returns the folder that is served."""
+    from keras.src.applications import mobilenet_v2
+    from keras.src.utils import file_utils
+
+    monkeypatch.setattr(mobilenet_v2, "BASE_WEIGHT_PATH", f"{served[0]}/")
+    # It has to exist, or Keras takes a folder below /tmp.
+    (tmp_path / "keras").mkdir()
+    monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path / "keras"))
+    return served[1]
 
 
 def test_imagenet_weights_are_what_keras_downloads(project: Path, weights_server: Path) -> None:
@@ -163,60 +157,47 @@ def test_imagenet_weights_do_not_exist_for_every_width(project: Path) -> None:
         imagenet_weights.main()
 
 
-# --- AudioSet weights ------------------------------------------------------------------------------------------------
+# --- AudioSet weights, and a tagger before any training --------------------------------------------------------------
 
 CHECKPOINT = SHARED / "pretrained" / "mn04_as_mAP_432.pt"
+TABLE = SHARED / "pretrained" / "audioset_class_labels_indices.csv"
 
 
 @pytest.fixture
-def checkpoint_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
-    """Address of a folder on this machine that stands in for the published release, and the folder."""
-    folder = tmp_path / "release"
-    folder.mkdir()
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    monkeypatch.setenv("no_proxy", "*")
-    yield f"http://127.0.0.1:{httpd.server_port}", folder
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+def published(project: Path, served: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Checkpoint and labels come from a server on this machine; returns the folder that is served."""
+    address, folder = served
+    networks = published_networks.NETWORKS
+    for path in (CHECKPOINT, TABLE):
+        (folder / path.name).write_bytes(path.read_bytes())
+    here = replace(networks["mn04"], file=replace(networks["mn04"].file, url=f"{address}/{CHECKPOINT.name}"))
+    monkeypatch.setattr(published_networks, "NETWORKS", networks | {"mn04": here})
+    labels = replace(published_networks.AUDIOSET_LABELS, url=f"{address}/{TABLE.name}")
+    monkeypatch.setattr(published_networks, "AUDIOSET_LABELS", labels)
+    return folder
 
 
-def write_audioset_params(
-    folder: Path, url: str, sha256: str, *, labels: dict[str, str] | None = None, **model: object
-) -> None:
-    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    values["model"] |= {"backbone": "EfficientAT", "width": 0.4} | model
-    values["mel"]["n_mels"] = 128
-    values["sources"]["audioset"] |= {"url": url, "sha256": sha256}
-    values["sources"]["audioset"]["labels"] |= labels or {}
-    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+def test_the_schema_knows_the_networks_of_the_table_and_their_widths() -> None:
+    assert set(published_networks.NETWORKS) == set(get_args(params.AudiosetSource.model_fields["network"].annotation))
+    for name, network in published_networks.NETWORKS.items():
+        assert network.width == int(name.removeprefix("mn")) / 10
 
 
 @needs("pretrained/mn04_as_mAP_432.pt")
-def test_audioset_weights_come_from_the_published_checkpoint(
-    project: Path, checkpoint_server: tuple[str, Path]
-) -> None:
+def test_audioset_weights_come_from_the_published_checkpoint(project: Path, published: Path) -> None:
     from fsat.networks import model, provenance
     from fsat.sources import torch_checkpoint
     from stages import audioset_weights
 
-    address, release = checkpoint_server
-    data = CHECKPOINT.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    (release / "mn04.pt").write_bytes(data)
     out = project / "data/pretrained/audioset.weights.h5"
-
-    write_audioset_params(project, f"{address}/mn04.pt", "0" * 64)
-    with pytest.raises(FsatError, match=f"its sha256 is {digest}, expected was 000"):
-        audioset_weights.main()
-    write_audioset_params(project, f"{address}/mn04.pt", digest, width=0.5)
-    with pytest.raises(FsatError, match=r"does not fit model\.width 0\.5"):
+    (published / CHECKPOINT.name).write_bytes(b"another file")
+    with pytest.raises(
+        FsatError, match=r"expected was 899a8c.* \(12 bytes of 4,066,513\).*published_networks\.py, mn04"
+    ):
         audioset_weights.main()
     assert not out.exists()
 
-    write_audioset_params(project, f"{address}/mn04.pt", digest)
+    (published / CHECKPOINT.name).write_bytes(CHECKPOINT.read_bytes())
     audioset_weights.main()
     assert provenance.pretrained_on(out) == "AudioSet"
     trunk = model.build_trunk("EfficientAT", width=0.4)
@@ -226,39 +207,13 @@ def test_audioset_weights_come_from_the_published_checkpoint(
     np.testing.assert_array_equal(kernel.transpose(3, 2, 0, 1), tensors["features.16.0.weight"])
 
 
-def test_audioset_weights_of_another_backbone_are_refused(project: Path) -> None:
-    from stages import audioset_weights
-
-    with pytest.raises(FsatError, match="AudioSet weights are those of"):
-        audioset_weights.main()
-
-
-# --- a tagger before any training ------------------------------------------------------------------------------------
-
-TABLE = SHARED / "pretrained" / "audioset_class_labels_indices.csv"
-
-
-@pytest.fixture
-def published_files(checkpoint_server: tuple[str, Path]) -> tuple[str, str, dict[str, str], Path]:
-    """Checkpoint and table of labels on the server: address and sum of the first, both of the second, the folder."""
-    address, release = checkpoint_server
-    for path, name in ((CHECKPOINT, "mn04.pt"), (TABLE, "labels.csv")):
-        (release / name).write_bytes(path.read_bytes())
-    sums = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (CHECKPOINT, TABLE)]
-    return f"{address}/mn04.pt", sums[0], {"url": f"{address}/labels.csv", "sha256": sums[1]}, release
-
-
 @needs("pretrained/audioset_class_labels_indices.csv")
 @needs("reference/efficientat_mn04_as.npz")
-def test_the_tagger_of_the_published_checkpoint_says_what_the_reference_says(
-    project: Path, published_files: tuple[str, str, dict[str, str], Path]
-) -> None:
+@pytest.mark.usefixtures("published")
+def test_the_tagger_of_the_published_checkpoint_says_what_the_reference_says(project: Path) -> None:
     from fsat import Tagger
     from stages import audioset_tagger
 
-    url, sha256, labels, _ = published_files
-    # The backbone of the parameters is another one: the tagger does not depend on it.
-    write_audioset_params(project, url, sha256, labels=labels, backbone="MobileNetV2", width=1.0)
     out = project / "data/bundles/audioset"
     made = []
     for _ in range(2):
@@ -267,7 +222,7 @@ def test_the_tagger_of_the_published_checkpoint_says_what_the_reference_says(
     assert made[0] == made[1]
     assert sorted(made[0]) == ["README.md", "bundle.json", "stage1/fold0.onnx"]
     card = made[0]["README.md"].decode()
-    assert all(text in card for text in ("| MIT |", "CC BY 4.0", "CC BY-SA 4.0", "precision of 0.432", sha256))
+    assert all(text in card for text in ("| MIT |", "CC BY 4.0", "CC BY-SA 4.0", "precision of 0.432", "899a8c6217063"))
 
     tagger = Tagger(out, embeddings=True)
     assert tagger.manifest.activation == "sigmoid" and len(tagger.manifest.labels) == 527
@@ -284,23 +239,23 @@ def test_the_tagger_of_the_published_checkpoint_says_what_the_reference_says(
 
 @needs("pretrained/audioset_class_labels_indices.csv")
 def test_a_damaged_table_of_labels_makes_no_tagger(
-    project: Path, published_files: tuple[str, str, dict[str, str], Path]
+    project: Path, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from stages import audioset_tagger
 
-    url, sha256, labels, release = published_files
-    lines = (release / "labels.csv").read_text(encoding="utf-8").splitlines(keepends=True)
-    damaged = {"one row less": "".join([*lines[:9], *lines[10:]]), "a page": "<html><title>Sign in</title></html>"}
-    for text in damaged.values():
-        (release / "labels.csv").write_text(text, encoding="utf-8")
-        found = hashlib.sha256(text.encode()).hexdigest()
-        write_audioset_params(project, url, sha256, labels=labels)
-        with pytest.raises(FsatError, match=f"its sha256 is {found}, expected was cdd1049833c4"):
-            audioset_tagger.main()
-        write_audioset_params(project, url, sha256, labels=labels | {"sha256": found})
-        with pytest.raises(FsatError, match="is not AudioSet's table of 527 labels"):
-            audioset_tagger.main()
-    write_audioset_params(project, url, sha256, labels=labels | {"url": f"{url}.none"})
-    with pytest.raises(FsatError, match=r"answers 404 .* section sources of params\.yaml"):
+    lines = TABLE.read_text(encoding="utf-8").splitlines(keepends=True)
+    text = "".join([*lines[:9], *lines[10:]])
+    (published / TABLE.name).write_text(text, encoding="utf-8")
+    found = hashlib.sha256(text.encode()).hexdigest()
+    with pytest.raises(FsatError, match=f"its sha256 is {found}, expected was cdd1049833c4"):
+        audioset_tagger.main()
+    labels = replace(published_networks.AUDIOSET_LABELS, sha256=found)
+    monkeypatch.setattr(published_networks, "AUDIOSET_LABELS", labels)
+    with pytest.raises(FsatError, match="is not AudioSet's table of 527 labels"):
+        audioset_tagger.main()
+    monkeypatch.setattr(published_networks, "AUDIOSET_LABELS", replace(labels, url=f"{labels.url}.none"))
+    with pytest.raises(
+        FsatError, match=r"answers 404 .* stands in fsat/sources/published_networks\.py, AUDIOSET_LABELS"
+    ):
         audioset_tagger.main()
     assert not (project / "data").exists()

@@ -1,6 +1,6 @@
 """How well "none of these" works: whole labels are left out of training, and a score has to tell their clips apart.
 
-    python -m benchmarks.unknown --weights data/pretrained/audioset.weights.h5 slice=FOLDER esc10=FOLDER
+    python -m research.unknown --weights data/pretrained/audioset.weights.h5 slice=FOLDER esc10=FOLDER
 
 Five draws (seeds 0 to 4) a dataset. In each, three labels are left out; one network learns the others by the numbers of
 `presets/audioset.yaml`, stage 1, without one fold; then it sees the clips of that fold (known) and all clips of the

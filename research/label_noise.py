@@ -1,6 +1,6 @@
 """A controlled experiment: labels are flipped on purpose, and rounds of `fsat verify` find them again.
 
-    python -m scripts.label_noise --seeds 0 1 2 [--flips 0.4] [--verified 0.3] [--weight 1.0]
+    python -m research.label_noise --seeds 0 1 2 [--flips 0.4] [--verified 0.3] [--weight 1.0]
 
 Run it in the folder of a project whose dataset has folds of its own and whose stage `embed` has run
 (`presets/audioset.yaml`): it reads data/index.csv, data/embeddings/train.parquet and params.yaml. The model is the

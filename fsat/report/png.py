@@ -1,0 +1,97 @@
+"""The learning curves as a PNG file, for GitHub; drawn by Matplotlib with its own font."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fsat.report import figures
+from fsat.scoring import outcomes
+from fsat.scoring.names import STAGES
+
+# The colours of the page in its light dress (templates/report.css).
+_PAPER, _INK, _MUTED, _RULE = "#fcfcfa", "#1c1f24", "#636b75", "#e4e4df"
+_COLOURS = {"stage1": "#b9770e", "stage2": "#1a5fa8"}
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.edgecolor": _RULE,
+    "axes.facecolor": _PAPER,
+    "axes.labelcolor": _MUTED,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": _PAPER,
+    "grid.color": _RULE,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "lines.linewidth": 1.3,
+}
+
+
+def learning_curves(histories: Mapping[int, pd.DataFrame], *, select: str, caution: str) -> bytes:
+    """Loss and MAP@3 of both stages by epoch.
+
+    Parameters
+    ----------
+    histories
+        As `run.Run.histories`.
+    select : {"best", "last"}
+        Which epoch's weights were handed on.
+    caution
+        Said below.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 6), layout="constrained")
+        grid = figure.subplots(2, 2, sharex="col", sharey="row")
+        for row, metric in enumerate(("loss", "map3")):
+            for column, stage in enumerate(STAGES):
+                _draw_curves(grid[row, column], histories, stage, metric, select=select)
+                name = figures.METRIC_NAMES[metric]
+                grid[row, column].set_title(f"Stage {column + 1}: {name}", pad=16 if row == 0 else 6)
+        for axes in grid[1]:
+            axes.set_xlabel("epoch")
+        note = "Solid: each held-out fold. Dashed: training with mixup, mean of the folds. Dot: the weights handed on."
+        note = f"{note} {caution}".strip()
+        title = "Learning curves by epoch"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+        figure.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color=_MUTED)
+        stream = io.BytesIO()
+        # Without Matplotlib's version; the words are metadata as well.
+        figure.savefig(stream, format="png", dpi=120, metadata={"Software": None, "Title": title, "Description": note})
+        return stream.getvalue()
+
+
+def _draw_curves(axes: Axes, histories: Mapping[int, pd.DataFrame], stage: str, metric: str, *, select: str) -> None:
+    validation, training = figures.METRICS[metric]
+    top = figures.top(histories, metric)
+    colour = _COLOURS[stage]
+    folds = list(figures.of_stage(histories, stage))
+    for _, rows in folds:
+        seen = rows[rows[validation].notna()]
+        # A loss far off the scale is drawn at its edge; a single epoch is a dot.
+        marker = "." if len(seen) == 1 else ""
+        axes.plot(seen["epoch"], seen[validation].clip(upper=top), color=colour, marker=marker)
+        chosen = outcomes.selected_epochs(rows, select=select)[stage]
+        at = rows[rows["epoch"] == chosen]
+        axes.plot(at["epoch"], at[validation].clip(upper=top), "o", color=colour, markeredgecolor=_PAPER)
+    if training and folds:
+        mean = pd.concat([rows for _, rows in folds]).groupby("epoch")[training].mean().clip(upper=top)
+        axes.plot(mean.index, mean, color=colour, alpha=0.6, linestyle=(0, (4, 2)))
+    axes.set_ylim(0, top * 1.03)
+    axes.grid(axis="y")
+    for epoch, phase in figures.phase_starts(histories, stage):
+        axes.axvline(epoch, color=_MUTED, linewidth=0.7, linestyle=":")
+        if phase and metric == "loss":
+            axes.text(epoch, 1.02, phase, transform=axes.get_xaxis_transform(), fontsize=8, color=_MUTED)
