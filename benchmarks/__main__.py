@@ -21,10 +21,11 @@ HEADER = """# Performance
 Written by `make bench` from `metrics/performance.json`. Both sides of a comparison took turns in one run on a shared
 machine: compare within a row, not between rows. Numbers are medians.
 
-- **Speed-up**, **overhead**: time (or size) of the other side divided by ours, and ours by the other side's.
+- **Speed-up**: the other side's time divided by ours. **Overhead**: our time or size divided by the other side's.
 - **Exponent of time**: 1 is linear. Lists are for 1, 2, 4, 8 and 10 times the clips.
 
-`spectral`, `mel` and tagging on one core, and growing numbers of clips, are in processor time; the rest is wall time."""
+Times of `spectral`, `mel` and tagging on one core and of the growing number of clips are processor time; the others are
+wall time."""
 SHARES = """
 Parts of `spectral` that take at least 5 %, one core:
 
