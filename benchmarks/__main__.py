@@ -18,17 +18,16 @@ RESULTS = Path("metrics/performance.json")
 PAGE = Path("docs/PERFORMANCE.md")
 HEADER = """# Performance
 
-Written by `make bench` from `metrics/performance.json`. Both sides of a comparison were measured in one run and took
-turns, because other work shared the machine: compare within a row, not between rows. Numbers are medians.
+Written by `make bench` from `metrics/performance.json`. Both sides of a comparison took turns in one run on a shared
+machine: compare within a row, not between rows. Numbers are medians.
 
-- **Speed-up**: how many times faster than what it is compared with.
-- **Overhead**: how many times as long, or as large, as what it is compared with.
-- **Exponent of time**: 1 is linear. Lists of seconds and of MB are those of 1, 2, 4, 8 and 10 times the clips.
+- **Speed-up**: the other side's time divided by ours. **Overhead**: our time or size divided by the other side's.
+- **Exponent of time**: 1 is linear. Lists are for 1, 2, 4, 8 and 10 times the clips.
 
 Times of `spectral`, `mel` and tagging on one core and of the growing number of clips are processor time; the others are
 wall time."""
 SHARES = """
-Where the time of `spectral` goes, one core:
+Parts of `spectral` that take at least 5 %, one core:
 
 | part | share of the time | ms per s of audio |
 |---|---|---|"""
@@ -57,7 +56,7 @@ def markdown(results: dict[str, Any]) -> str:
         parts.append(f"{measured['machine']}; {measured['date']}, commit {measured['commit']}.\n")
         parts.append("| what | compared with | speed-up | overhead | target | figures |\n|---|---|---|---|---|---|")
         parts += [_claim(row) for row in measured["rows"] if "share" not in row]
-        if shares := [row for row in measured["rows"] if "share" in row]:
+        if shares := [row for row in measured["rows"] if row.get("share", 0) >= 0.05]:
             parts += [SHARES, *map(_share, shares)]
     return "\n".join(parts) + "\n"
 

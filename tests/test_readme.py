@@ -16,7 +16,7 @@ from fsat.features import spectral, waveform
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 # What a page may name although it is made by a run, or by the reader.
 MADE = ("data/", "state/", "logs/", "sounds", "onnx/")
 
