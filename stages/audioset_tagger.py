@@ -16,10 +16,7 @@ KEPT = Path("state/download")
 
 def main() -> None:
     """Write the bundle: one network, sigmoid, a clip is seen once, whole. Independent of `model` and `mel`."""
-    p = params.read(
-        "sources.audioset.url", "sources.audioset.sha256", "sources.audioset.labels.url",
-        "sources.audioset.labels.sha256",
-    )  # fmt: skip
+    p = params.read()
     source = p.sources.audioset
     KEPT.mkdir(parents=True, exist_ok=True)
     table = download.fetch(source.labels.url, KEPT / "audioset_labels.csv", sha256=source.labels.sha256)

@@ -14,10 +14,7 @@ KEPT = Path("state/download/audioset.pt")
 
 def main() -> None:
     """Write `data/pretrained/audioset.weights.h5`: the trunk, without the published head."""
-    p = params.read(
-        "sources.audioset.url", "sources.audioset.sha256", "model.backbone", "model.width", "mel.n_mels",
-        "train.backend",
-    )  # fmt: skip
+    p = params.read()
     if p.model.backbone != "EfficientAT":
         raise FsatError(f"AudioSet weights are those of model.backbone EfficientAT. It is {p.model.backbone}.")
     KEPT.parent.mkdir(parents=True, exist_ok=True)

@@ -11,13 +11,7 @@ KEPT = "state/download"
 
 def main() -> None:
     """Make `data/fsdkaggle2018` from the four zips."""
-    p = params.read(
-        "sources.fsdkaggle2018.base_url",
-        "sources.fsdkaggle2018.md5.audio_train",
-        "sources.fsdkaggle2018.md5.audio_test",
-        "sources.fsdkaggle2018.md5.meta",
-        "sources.fsdkaggle2018.md5.doc",
-    )
+    p = params.read()
     md5 = {
         "audio_train": p.sources.fsdkaggle2018.md5.audio_train,
         "audio_test": p.sources.fsdkaggle2018.md5.audio_test,

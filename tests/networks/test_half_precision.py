@@ -9,12 +9,13 @@ import onnxruntime
 import pytest
 
 from conftest import make_examples
+from fsat import presets
 from fsat.core import params
 from fsat.inputs import batches
 from fsat.networks import backend, head, model, onnx_export, training
 
 ROOT = Path(__file__).parents[2]
-PRESET = params.read("model", "train", "augment", path=ROOT / "presets" / "audioset.yaml")
+PRESET = presets.read("audioset", ROOT / "presets")
 LABELS = ["a", "b", "c"] * 4
 N_MELS, SEED = 32, 4
 
@@ -37,11 +38,12 @@ def test_a_training_in_half_precision_gives_a_network_of_float32(tmp_path: Path)
     plan = PRESET.train.stage1.model_copy(
         update={"frozen": frozen, "cyclic": PRESET.train.stage1.cyclic.model_copy(update={"epochs": 2})}
     )
-    settings = PRESET.train.model_copy(
-        update={"precision": "mixed_bfloat16", "batch_size": 4, "validation_lengths": 1, "stage1": plan}
-    )
-    crop = params.Crop(percentiles=(25, 75), step=1)
-    recipe = training.Recipe(SEED, "stage1", 0, (40, 44), crop, 0.3, PRESET.augment, settings, plan)
+    shared = {name: value for name, value in PRESET.train if name in training.Recipe.__dataclass_fields__}
+    shared |= {"precision": "mixed_bfloat16", "batch_size": 4, "validation_lengths": 1}
+    recipe = training.Recipe(
+        seed=SEED, stage="stage1", fold=0, bounds=(40, 44), crop_step=1, alpha=0.3, augment=PRESET.augment,
+        schedule=plan, **shared,
+    )  # fmt: skip
     before: list[np.ndarray] = []
 
     def init_weights(network: keras.Model) -> None:
@@ -50,7 +52,7 @@ def test_a_training_in_half_precision_gives_a_network_of_float32(tmp_path: Path)
         before.extend(weights.copy() for weights in network.get_layer("trunk").get_weights())
 
     training.train_fold(
-        PRESET.model,
+        PRESET.model.model_dump(exclude={"weights"}),
         init_weights,
         clips,
         clips,
