@@ -24,8 +24,8 @@ import yaml
 from threadpoolctl import threadpool_limits
 
 from benchmarks import slow_spectral
+from fsat import presets
 from fsat.clips import audio
-from fsat.core import params
 from fsat.core.parallel import map_clips
 from fsat.features import harmonic, mel, spectral, trim, waveform
 
@@ -34,7 +34,7 @@ FOLDERS = (ROOT.parent / "shared/data/fsdkaggle2018_slice", ROOT / "data/demo")
 SPECTRAL: dict[str, Any] = {"sample_rate": 44100, "n_fft": 2048, "hop_length": 512, "n_mfcc": 40}
 MEL: dict[str, Any] = {
     "sample_rate": 44100,
-    "settings": params.read("mel", path=ROOT / "presets" / "fsdkaggle2018.yaml").mel,
+    "settings": presets.read("fsdkaggle2018", ROOT / "presets").mel,
 }
 TRIM: dict[str, Any] = {"sample_rate": 44100, "top_db": 60}
 CLIP_STAGES = ("index", "trim", "mel", "spectral")

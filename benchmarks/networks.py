@@ -15,10 +15,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import yaml
 from scipy import ndimage
 
-from fsat.core import params
+from fsat import presets
 from fsat.inputs import batches, examples
 from fsat.inputs.frames import FrameStore
 from fsat.inputs.passes import Passes, log_probabilities, outputs_by_pass
@@ -29,7 +28,7 @@ Row = dict[str, Any]
 ERASE = SimpleNamespace(probability=0.5, area=(0.02, 0.4), aspect=(0.3, 3.33))
 AUGMENT = SimpleNamespace(time_shift=0.6, frequency_shift=0.0, flip_probability=0.5, erase=ERASE)
 BOUNDS = (263, 763)
-PRESET = Path(__file__).parents[1] / "presets" / "fsdkaggle2018.yaml"
+PRESETS = Path(__file__).parents[1] / "presets"
 
 
 def clips(count: int, *, n_mels: int = 64, seed: int = 0) -> examples.Examples:
@@ -82,10 +81,12 @@ def _affine(some: examples.Examples, row: int, n_frames: int, rng: np.random.Gen
 
 
 def _recipe(batch_size: int) -> training.Recipe:
-    p = params.validate(yaml.safe_load(PRESET.read_text(encoding="utf-8")))
-    settings = p.train.model_copy(update={"batch_size": batch_size, "class_weight": "none", "validation_lengths": 6})
-    crop = params.Crop(percentiles=(25, 75), step=1)
-    return training.Recipe(1, "stage1", 0, BOUNDS, crop, 1.0, p.augment, settings, p.train.stage1)
+    p = presets.read("fsdkaggle2018", PRESETS)
+    shared = {name: value for name, value in p.train if name in training.Recipe.__dataclass_fields__}
+    return training.Recipe(
+        seed=1, stage="stage1", fold=0, bounds=BOUNDS, crop_step=1, alpha=1.0, augment=p.augment,
+        schedule=p.train.stage1, **shared | {"batch_size": batch_size},
+    )  # fmt: skip
 
 
 def _network() -> keras.Model:

@@ -1,4 +1,4 @@
-"""The command `fsat`: tag sounds, in a terminal or on a page; check this machine and a dataset's labels.
+"""The command `fsat`: tag sounds, in a terminal or on a page; choose parameters; check this machine and labels.
 
 Heavy imports (NumPy, pydantic) are inside the commands, so that `fsat --help` answers at once.
 """
@@ -276,6 +276,28 @@ def serve_app(
     from fsat.tagger.tagger import Tagger
 
     page.serve(Tagger(model, stage=stage, n_folds=folds, lengths=lengths, tries=tries), host=host, port=port)
+
+
+# fsat preset -------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def preset(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Preset.  [default: list them]")] = None,
+    values: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Other values, such as dataset.path=sounds.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite uncommitted edits of params.yaml.")] = False,
+) -> None:
+    """Write params.yaml from a preset, or list the presets. Run it in the project's folder."""
+    from fsat import presets
+
+    if name is None:
+        for found, what in presets.listed().items():
+            print(f"{found:22s}  {what}")
+        return
+    presets.write(name, values or [], force=force)
+    print(f"params.yaml is that of the preset {name}{' with your values' if values else ''}. Next: dvc repro")
 
 
 # fsat doctor -------------------------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def _nvidia_gpus() -> list[str]:
 def parameters(root: Path) -> tuple[tuple[str, str] | None, Check]:
     """Whether params.yaml is valid; also dataset.path and model.weights, or None."""
     try:
-        p = params.read("dataset.path", "model.weights", path=root / "params.yaml")
+        p = params.read(root / "params.yaml")
     except FsatError as error:
         return None, Check("parameters", "missing", str(error))
     text = f"params.yaml is valid: {p.dataset.path}, {p.model.weights}"

@@ -24,8 +24,8 @@ def verify(
     """Propose corrections for labels that nobody verified, from what networks say that never saw the clip.
 
     Labels that the networks confirm are verified; labels that they contradict are replaced, or the clip is dropped
-    (section `verify` of params.yaml). Rows of the corrections file that are not by `fsat verify` stay and win; its own
-    earlier ones are decided anew. A round: `fsat verify --write && dvc exp run`.
+    (or kept: `verify.rest` in params.yaml). Rows of the corrections file that are not by `fsat verify` stay and win;
+    its own earlier ones are decided anew. A round: `fsat verify --write && dvc exp run`.
     """
     import sys
 
@@ -34,7 +34,7 @@ def verify(
     from fsat.scoring import verification
     from fsat.tagger.output import print_table
 
-    p = params.read("dataset.corrections", "verify", "train.unverified_weight")
+    p = params.read()
     path = p.dataset.corrections
     rows = corrections.read(path)
     index, folds = files.read_csv("data/index.csv"), files.read_csv("data/folds.csv")
@@ -49,7 +49,7 @@ def verify(
     evidence = verification.gather(
         files.read_parquet("data/predictions.parquet"), index, stage=stage, known=decided_labels(own, folds)
     )
-    proposals = verification.propose(evidence, p.verify)
+    proposals = verification.propose(evidence, p.verify.rest)
     found = proposed(proposals, labels=set(train["label"]))
     merged = corrections.merge(rows, found, decided=proposals["fname"])
     applied(corrections.check(merged, index, path=path))  # refuses what would leave a label without clips

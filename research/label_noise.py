@@ -61,10 +61,10 @@ def flipped(
 class Experiment:
     """One seed: a test fold, flips, folds inside the training clips."""
 
-    def __init__(self, index: pd.DataFrame, embeddings: pd.DataFrame, seed: int, rule: params.Verify) -> None:
+    def __init__(self, index: pd.DataFrame, embeddings: pd.DataFrame, seed: int, rest: str) -> None:
         n_folds = int(index["fold"].max()) + 1
         is_test = (index["fold"] == seed % n_folds).to_numpy()
-        self.seed, self.rule = seed, rule
+        self.seed, self.rest = seed, rest
         self.test = index[is_test].assign(split="test", usage="")
         self.train = index[~is_test].reset_index(drop=True)
         features = embeddings.set_index("fname")
@@ -100,7 +100,7 @@ class Experiment:
             result.n_relabelled += len(relabelled)
             result.n_relabelled_right += sum(row.label == right[row.fname] for row in relabelled)
             if done < n_rounds:
-                proposals = verification.propose(verification.gather(predictions, index, stage=BASELINE), self.rule)
+                proposals = verification.propose(verification.gather(predictions, index, stage=BASELINE), self.rest)
                 rows = corrections.merge(
                     rows, verify.proposed(proposals, labels=set(right.values())), decided=proposals["fname"]
                 )
@@ -111,7 +111,7 @@ def run(
     embeddings: pd.DataFrame,
     *,
     seeds: Sequence[int],
-    rule: params.Verify,
+    rest: str,
     flips: float = 0.4,
     verified: float = 0.3,
     weight: float = 1.0,
@@ -130,7 +130,7 @@ def run(
     results = {name: Result() for name in CONDITIONS}
     index = index[index["split"] == "train"]
     for seed in seeds:
-        experiment = Experiment(index, embeddings, seed, rule)
+        experiment = Experiment(index, embeddings, seed, rest)
         labels, is_verified = flipped(
             experiment.train["label"].tolist(), flips=flips, verified=verified, rng=np.random.default_rng(seed)
         )
@@ -182,7 +182,7 @@ def main() -> None:
     results = run(
         files.read_csv("data/index.csv"),
         files.read_parquet("data/embeddings/train.parquet"),
-        rule=params.read("verify").verify,
+        rest=params.read().verify.rest,
         **vars(arguments),
     )
     n = sum(map(len, results["flipped"].ap3))

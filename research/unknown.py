@@ -19,6 +19,7 @@ import pandas as pd
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import roc_auc_score
 
+from fsat import presets
 from fsat.clips import folds, index
 from fsat.core import files, params
 from fsat.core.parallel import map_clips
@@ -27,17 +28,10 @@ from fsat.inputs import batches, examples, frames
 from fsat.inputs.passes import Passes, log_probabilities, outputs_by_pass
 from fsat.scoring import ensemble, unknown
 
-PRESET = Path(__file__).parents[1] / "presets" / "audioset.yaml"
+PRESETS = Path(__file__).parents[1] / "presets"
 STATE = Path("state/unknown")
 SEEDS = range(5)
 LEFT_OUT = 3
-
-
-def preset() -> params.Params:
-    """The sections of the preset that a stage-1 training and its passes read."""
-    return params.read(
-        "seed", "audio", "trim", "mel", "crop", "augment", "mixup", "model", "train", "tta", "folds", path=PRESET
-    )
 
 
 def prepared(name: str, folder: Path, p: params.Params) -> tuple[frames.FrameStore, pd.DataFrame]:
@@ -171,9 +165,10 @@ def tuned_outputs(
     classes = sorted(parts["learn"]["label"].unique())
     learn, heldout = (clips_of(store, parts[part], classes) for part in ("learn", "known"))
     bounds = bounds_of(store, [*learn.fnames, *heldout.fnames], p)
+    shared = {name: value for name, value in p.train if name in training.Recipe.__dataclass_fields__}
     recipe = training.Recipe(
-        seed=seed, stage="stage1", fold=0, bounds=bounds, crop=p.crop, alpha=p.mixup.alpha,
-        augment=p.augment, settings=p.train, schedule=p.train.stage1,
+        seed=seed, stage="stage1", fold=0, bounds=bounds, crop_step=p.crop.step, alpha=p.mixup.alpha,
+        augment=p.augment, schedule=p.train.stage1, **shared,
     )  # fmt: skip
     network = fresh_network(p, len(classes), weights, seed)
     state = STATE / name / f"training{seed}.npz"
@@ -187,7 +182,7 @@ SCHEDULES = {"frozen": frozen_outputs, "tuned": tuned_outputs}
 
 def collect(name: str, folder: Path, weights: Path, schedule: str) -> None:
     """Outputs of all draws of a dataset, kept in `state/unknown/<name>/`."""
-    p = preset()
+    p = presets.read("audioset", PRESETS)
     store, table = prepared(name, folder, p)
     for seed in SEEDS:
         path = STATE / name / f"{schedule}{seed}.npz"

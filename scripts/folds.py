@@ -20,6 +20,8 @@ from pathlib import Path
 
 import yaml
 
+from fsat.core import params
+
 MATRIX = ("stage1", "stage2", "predict")
 # What DVC says when another process holds one of its locks.
 LOCKED = ("Unable to acquire lock", "is busy", "is locked", "LockError")
@@ -82,10 +84,10 @@ def main() -> None:
     if arguments.workers is not None and arguments.workers < 1:
         parser.error("--workers must be at least 1")
     devices: list[str | None] = list(gpus) if arguments.workers is None else [None] * arguments.workers
-    parameters = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    subprocess.run(["dvc", "repro", *source_of(parameters["model"]["weights"]), "mel", "pca", "folds"], check=True)
+    p = params.read()
+    subprocess.run(["dvc", "repro", *source_of(p.model.weights), "mel", "pca", "folds"], check=True)
     for stage in MATRIX:
-        if failed := run_folds(stage, parameters["folds"]["ids"], devices):
+        if failed := run_folds(stage, p.folds.ids, devices):
             sys.exit(f"failed: {', '.join(failed)}")
     subprocess.run(["dvc", "repro"], check=True)
 

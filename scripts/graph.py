@@ -1,6 +1,9 @@
-"""What the stages really use, read from the code: imports and parameters, to be held against `dvc.yaml`.
+"""What each stage depends on, read from its code: modules, parameters and libraries. `dvc.yaml` is written from it.
 
-python -m scripts.graph      write the code dependencies of every stage into dvc.yaml and sources/dvc.yaml
+    python -m scripts.graph      write these parts of dvc.yaml and sources/dvc.yaml; all others are written by hand
+
+A stage script says ``p = params.read()`` and uses ``p.mel.n_fft``. The stage depends on the longest part of such a
+chain that is a parameter: a leaf, or a section that is used as a whole.
 """
 
 import ast
@@ -8,35 +11,25 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-ROOMS = ("fsat", "stages")
+from fsat.core import files, params
+
+PACKAGES = ("fsat", "stages")
 
 
 def imported_modules(file: Path) -> set[str]:
     """Dotted names of the project's modules that a file imports, at the top or inside a function."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {name for name in names if name.split(".")[0] in ROOMS and _file(name, file) is not None}
-
-
-def project_root(file: Path) -> Path:
-    """The folder that holds `fsat` and `stages`, from a file in one of them."""
-    return next(folder.parent for folder in file.resolve().parents if folder.name in ROOMS)
-
-
-def _file(module: str, beside: Path) -> Path | None:
-    """File of a module of the project, or None (a function, or the package itself, which holds only a docstring)."""
-    root = project_root(beside)
-    path = root.joinpath(*module.split(".")).with_suffix(".py")
-    return path if path.is_file() else None
+    return {name for name in names if name.split(".")[0] in PACKAGES and _file(name, file) is not None}
 
 
 def import_closure(script: Path) -> set[str]:
     """Files, relative to the project's root, that a stage script reaches by imports; the script itself included."""
-    root = project_root(script)
+    root = _root(script)
     seen: set[Path] = set()
     waiting = [script.resolve()]
     while waiting:
@@ -48,75 +41,153 @@ def import_closure(script: Path) -> set[str]:
     return {file.relative_to(root).as_posix() for file in seen}
 
 
-def requested_parameters(script: Path) -> set[str]:
-    """The keys of all `params.read(...)` calls of a script. A key that is not a plain string raises TypeError."""
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _root(file: Path) -> Path:
+    """The folder that holds `fsat` and `stages`, from a file in one of them."""
+    return next(folder.parent for folder in file.resolve().parents if folder.name in PACKAGES)
+
+
+def _file(module: str, beside: Path) -> Path | None:
+    """File of a module of the project, or None (a function, or the package itself, which holds only a docstring)."""
+    path = _root(beside).joinpath(*module.split(".")).with_suffix(".py")
+    return path if path.is_file() else None
+
+
+# Parameters ----------------------------------------------------------------------------------------------------------
+
+_READ = "p = params.read()"
+
+
+def used_parameters(script: Path) -> list[str]:
+    """Keys of the parameters that a stage uses, in the order of the schema; none within another one.
+
+    Raises
+    ------
+    TypeError
+        If parameters are read or used in a way that this function does not follow: names file and line.
+    """
+    tree, known = _tree(script), list(params.known_keys())
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    reads = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and ast.unparse(node) == _READ]
+    allowed = {child for node in reads for child in ast.walk(node)}
     keys: set[str] = set()
-    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "params.read":
-            for argument in node.args:
-                if not (isinstance(argument, ast.Constant) and isinstance(argument.value, str)):
-                    raise TypeError(f"{script}: params.read takes plain strings, so that the graph can be checked")
-                keys.add(argument.value)
-    return keys
+    for node in ast.walk(tree):
+        if node in allowed:
+            continue
+        name = node.id if isinstance(node, ast.Name) else ""
+        if _reads_parameters(node) or (name == "params" and not isinstance(parents[node], ast.Attribute)):
+            raise _refused(script, node, f"parameters are read by `{_READ}` alone")
+        if name == "p":
+            key = _longest_key(node, parents, known)
+            if not key:
+                raise _refused(script, node, "p is used by the names of parameters alone, such as p.mel.n_fft")
+            keys.add(key)
+        elif not isinstance(node, ast.Attribute | ast.Constant | ast.keyword) and "p" in vars(node).values():
+            raise _refused(script, node, "p is the name of the parameters alone")
+    return [key for key in known if key in keys and not any(key.startswith(f"{other}.") for other in keys)]
 
 
-def used_parameters(script: Path) -> set[str]:
-    """Dotted attribute chains on the name `p`, the result of `params.read`: what the script really uses."""
-    chains: set[str] = set()
-    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Attribute):
-            text = ast.unparse(node)
-            if text.startswith("p."):
-                chains.add(text[2:])
-    return chains
+def _longest_key(name: ast.AST, parents: dict[ast.AST, ast.AST], known: list[str]) -> str:
+    """The longest part of the chain of attributes on a name that is a parameter; empty if there is none."""
+    key, node = "", parents[name]
+    while isinstance(node, ast.Attribute) and f"{key}.{node.attr}".lstrip(".") in known:
+        key, node = f"{key}.{node.attr}".lstrip("."), parents[node]
+    return key
 
+
+def _reads_parameters(node: ast.AST) -> bool:
+    """Whether this mentions `params.read`, or imports it or the module under another name."""
+    if isinstance(node, ast.Attribute):
+        return node.attr == "read" and ast.unparse(node.value).split(".")[-1] == "params"
+    if isinstance(node, ast.ImportFrom) and node.module == "fsat.core.params":
+        return any(name.name in ("read", "*") for name in node.names)
+    names = node.names if isinstance(node, ast.Import | ast.ImportFrom) else []
+    return any(name.name.split(".")[-1] == "params" and name.asname for name in names)
+
+
+def _refused(file: Path, node: ast.AST, why: str) -> TypeError:
+    return TypeError(f"{file}, line {getattr(node, 'lineno', '?')}: {why}, so that the graph can be read from the code")
+
+
+# Libraries -----------------------------------------------------------------------------------------------------------
 
 # Where the name one imports is not the name one installs.
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}
+# Libraries that compute or write for another one.
+_BEHIND = {"keras": "tensorflow", "scikit-learn": "scipy"}
+_PARQUET = re.compile(r"\bfiles\.(?:read|write)_parquet\b")
 
 
-def imported_libraries(files: Iterable[Path]) -> set[str]:
+def imported_libraries(paths: Iterable[Path]) -> set[str]:
     """Names, as in requirements.txt, of the packages from elsewhere that the files import."""
     names: set[str] = set()
-    for file in files:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for path in paths:
+        for node in ast.walk(_tree(path)):
             if isinstance(node, ast.Import):
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.split(".")[0])
-    return {_DISTRIBUTIONS.get(name, name) for name in names if name not in ROOMS}
+    return {_DISTRIBUTIONS.get(name, name) for name in names if name not in PACKAGES}
+
+
+def used_libraries(paths: Iterable[Path]) -> set[str]:
+    """The imported libraries, and those that compute or write for them."""
+    paths = list(paths)
+    names = imported_libraries(paths)
+    names |= {_BEHIND[name] for name in names & _BEHIND.keys()}
+    return names | {"pyarrow" for path in paths if _PARQUET.search(path.read_text(encoding="utf-8"))}
 
 
 # Writing -------------------------------------------------------------------------------------------------------------
 
-_CODE_LINE = re.compile(r"^ +- (?:stages|fsat)/.*\.py\n", flags=re.MULTILINE)
+_CODE = re.compile(r"^ +- (?:stages|fsat)/.*\.py\n", flags=re.MULTILINE)
+_DEPS = re.compile(r"^    deps:\n(?:      .*\n)*", flags=re.MULTILINE)
+_PARAMS = re.compile(r"^    params:\n(?:      .*\n)*", flags=re.MULTILINE)
 _STAGE = re.compile(r"^  [\w-]+:\n(?:(?:    .*)?\n)+", flags=re.MULTILINE)
 
 
-def with_code_dependencies(graph: str, root: Path) -> str:
-    """Text of a dvc.yaml in which every stage names the modules that its script reaches by imports."""
+def written(graph: str, root: Path) -> str:
+    """Text of a dvc.yaml whose stages name the modules, parameters and libraries that their scripts use.
+
+    Raises
+    ------
+    TypeError
+        If a script, or a module that it imports, uses parameters in a way that cannot be followed.
+    """
+    pinned = files.read_yaml(root / "versions.yaml")
 
     def mended(stage: re.Match[str]) -> str:
-        command = re.search(r"cmd: python -m ([\w.]+)", stage[0])
+        command = re.search(r"    cmd: python -m ([\w.]+).*\n", text := stage[0])
         if command is None:
-            return stage[0]
-        closure = import_closure(root / (command[1].replace(".", "/") + ".py"))
-        # The script first, then the modules.
-        lines = "".join(
-            f"      - {name}\n" for name in sorted(closure, key=lambda name: (name.startswith("fsat"), name))
-        )
-        first = _CODE_LINE.search(stage[0])
-        at = first.start() if first else stage[0].index("    deps:\n") + len("    deps:\n")
-        return stage[0][:at] + lines + _CODE_LINE.sub("", stage[0][at:])
+            return text
+        script = root / (command[1].replace(".", "/") + ".py")
+        closure = sorted(import_closure(script), key=lambda name: (name.startswith("fsat"), name))  # the script first
+        for name in closure[1:]:
+            for node in ast.walk(_tree(root / name)):
+                if _reads_parameters(node):
+                    raise _refused(root / name, node, "a stage's script alone reads parameters")
+        if "    deps:\n" not in text:
+            text = text.replace(command[0], f"{command[0]}    deps:\n")
+        first = _CODE.search(text)
+        at = first.start() if first else text.index("    deps:\n") + len("    deps:\n")
+        text = text[:at] + "".join(f"      - {name}\n" for name in closure) + _CODE.sub("", text[at:])
+        lines = [f"      - {key}\n" for key in used_parameters(script)]
+        if libraries := sorted(used_libraries(root / name for name in closure) & pinned.keys()):
+            lines += ["      - versions.yaml:\n", *(f"          - {name}\n" for name in libraries)]
+        block = "".join(["    params:\n", *lines]) if lines else ""
+        return _DEPS.sub(lambda deps: deps[0] + block, _PARAMS.sub("", text))
 
     return _STAGE.sub(mended, graph)
 
 
 def main() -> None:
-    """Write the code dependencies of dvc.yaml and sources/dvc.yaml anew."""
+    """Write both files anew."""
     for name in ("dvc.yaml", "sources/dvc.yaml"):
         path = Path(name)
-        path.write_text(with_code_dependencies(path.read_text(encoding="utf-8"), Path()), encoding="utf-8")
+        path.write_text(written(path.read_text(encoding="utf-8"), Path()), encoding="utf-8")
 
 
 if __name__ == "__main__":

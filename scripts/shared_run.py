@@ -14,8 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-
+from fsat.core import params
 from scripts.folds import MATRIX
 
 
@@ -47,8 +46,7 @@ def main() -> None:
     parser.add_argument("--against", metavar="REVISION", help="git revision to compare metrics with")
     parser.add_argument("--table", type=Path, default=Path("metrics_diff.md"), help="where the comparison is written")
     arguments = parser.parse_args()
-    parameters = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    folds = arguments.folds.split(",") if arguments.folds else parameters["folds"]["ids"]
+    folds = arguments.folds.split(",") if arguments.folds else params.read().folds.ids
     # Stages that never ran here, and sources not in use, have nothing to fetch.
     dvc("pull", "--quiet", "--run-cache", "--allow-missing", check=False)
     for fold in folds:

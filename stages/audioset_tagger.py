@@ -16,7 +16,7 @@ KEPT = Path("state/download")
 
 def main() -> None:
     """Write the bundle: one network, sigmoid, a clip is seen once, whole. Independent of `model` and `mel`."""
-    p = params.read("sources.audioset.network")
+    p = params.read()
     chosen, table = published_networks.NETWORKS[p.sources.audioset.network], published_networks.AUDIOSET_LABELS
     labels = audioset_labels.read(download.fetch(table, KEPT))
     tensors = torch_checkpoint.read(download.fetch(chosen.file, KEPT))

@@ -13,7 +13,7 @@ KEPT = Path("state/download")
 
 def main() -> None:
     """Write `data/pretrained/audioset.weights.h5`: the trunk, without the published head."""
-    p = params.read("sources.audioset.network", "train.backend")
+    p = params.read()
     network = published_networks.NETWORKS[p.sources.audioset.network]
     tensors = torch_checkpoint.read(download.fetch(network.file, KEPT))
     keras_backend.use(p.train.backend)

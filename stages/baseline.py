@@ -13,7 +13,7 @@ def main() -> None:
 
     The set with the best score is the baseline; the largest one is what `ensemble` fuses with stage 2.
     """
-    p = params.read("folds.ids")
+    p = params.read()
     index, folds = files.read_csv("data/index.csv"), files.read_csv("data/folds.csv")
     if "group" in index:
         folds = folds.merge(index.loc[index["split"] == "train", ["fname", "group"]])

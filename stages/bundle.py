@@ -8,20 +8,16 @@ from fsat.core import files, params
 from fsat.core.stage import run
 from fsat.scoring import ensemble
 from fsat.scoring.names import STAGES
+from fsat.scoring.unknown import NEIGHBOURS
 from fsat.tagger import bundle, bundler
 
 
 def main() -> None:
     """Bundle the folds of `folds.ids`; those of other folds are moved to `state/other_folds/`."""
-    p = params.read(
-        "seed", "dataset.path", "audio", "trim", "mel", "spectral", "folds.ids", "crop.step", "train.select",
-        "tta.lengths", "tta.tries", "model.backbone", "model.width", "model.weights",
-        "unknown.keep", "unknown.neighbours",
-    )  # fmt: skip
+    p = params.read()
     from fsat.networks import onnx_export
 
-    trunk = p.model
-    convert_trunk = partial(onnx_export.convert_trunk, trunk.weights, trunk.backbone, trunk.width, p.mel.n_mels)
+    convert_trunk = partial(onnx_export.convert_trunk, p.model.weights, p.model.backbone, p.model.width, p.mel.n_mels)
     models = Path("data/models")
     facts, calibration = files.read_json("metrics/data.json"), files.read_json("metrics/calibration.json")
     threshold = calibration["unknown"]["threshold"]
@@ -42,7 +38,7 @@ def main() -> None:
         preprocessing={"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
         passes={"seed": p.seed, "step": p.crop.step, "lengths": p.tta.lengths, "tries": p.tta.tries},
         calibration=calibration["temperature"],
-        unknown={"threshold": threshold, "neighbours": p.unknown.neighbours, "keep": p.unknown.keep},
+        unknown={"threshold": threshold, "neighbours": NEIGHBOURS, "keep": p.unknown.keep},
         references="data/predictions",
         select=p.train.select,
         dataset={

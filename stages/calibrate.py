@@ -11,7 +11,7 @@ from fsat.scoring.names import STAGES
 
 def main() -> None:
     """Fit on the held-out clips, out of fold; say what it does on them and, where labels exist, on the test clips."""
-    p = params.read("folds.ids", "unknown.keep")
+    p = params.read()
     predictions, index = files.read_parquet("data/predictions.parquet"), files.read_csv("data/index.csv")
     classes = outcomes.class_names(predictions)
     found = {}

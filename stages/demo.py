@@ -9,7 +9,7 @@ OUT = "data/demo"
 
 def main() -> None:
     """Make `data/demo`."""
-    p = params.read("sources.demo.clips_per_class", "sources.demo.seed")
+    p = params.read()
     with files.atomic_folder(OUT) as part:
         demo.write_dataset(part, clips_per_class=p.sources.demo.clips_per_class, seed=p.sources.demo.seed)
 

@@ -10,7 +10,7 @@ from fsat.networks import provenance
 
 def main() -> None:
     """Embed whole clips where the weights are noted as pre-trained; else the tables have the column fname alone."""
-    p = params.read("mel.limits", "model.backbone", "model.width", "model.weights", "train.backend")
+    p = params.read()
     stores = {split: frames.open_frames(f"data/mel/{split}", limits=p.mel.limits) for split in ("train", "test")}
     tables = {split: pd.DataFrame({"fname": pd.Series(store.fnames, dtype=str)}) for split, store in stores.items()}
     if trained_on := provenance.pretrained_on(p.model.weights):

@@ -10,7 +10,7 @@ from fsat.scoring.names import STAGES
 
 def main() -> None:
     """Geometric mean over the folds of `folds.ids`; those of other folds are moved to `state/other_folds/`."""
-    p = params.read("folds.ids", "ensemble.baseline_weight")
+    p = params.read()
     folder = Path("data/predictions")
     # In the order of the stages, in which the printed commands have to run: DVC commits no stage without its inputs.
     for part, stage in (*((f"models/{stage}", stage) for stage in STAGES), ("predictions", "predict")):

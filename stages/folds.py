@@ -8,7 +8,7 @@ from fsat.core.stage import run
 
 def main() -> None:
     """Folds from the dataset's own labels, or its own folds; corrections are applied afterwards."""
-    p = params.read("dataset.corrections", "folds.n_splits", "folds.seed", "train.unverified_weight")
+    p = params.read()
     path = p.dataset.corrections
     rows, before = corrections.read(path), corrections.digest(path)
     index = files.read_csv("data/index.csv")

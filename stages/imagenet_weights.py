@@ -33,7 +33,7 @@ def download_trunk(backbone: str, width: float) -> "keras.Model":
 
 def main() -> None:
     """Write `data/pretrained/imagenet.weights.h5`."""
-    p = params.read("model.backbone", "model.width", "train.backend")
+    p = params.read()
     keras_backend.use(p.train.backend)
     from fsat.networks import model
 

@@ -7,7 +7,7 @@ from fsat.core.stage import run
 
 def main() -> None:
     """Check the dataset as a whole; all problems are reported in one message."""
-    p = params.read("dataset.path", "dataset.bad_clips", "dataset.exclude_licenses")
+    p = params.read()
     sources = [f"data/{name}" for name in params.Sources.model_fields]
     layouts.refuse_inside(p.dataset.path, "data", allowed=sources)
     found = index.scan(p.dataset.path, bad_clips=p.dataset.bad_clips, exclude_licenses=p.dataset.exclude_licenses)

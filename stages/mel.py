@@ -12,7 +12,7 @@ from fsat.inputs import frames
 
 def main() -> None:
     """Compute and write one split after the other."""
-    p = params.read("dataset.path", "audio.sample_rate", "mel")
+    p = params.read()
     clips = files.read_csv("data/trim.csv")
     root = Path(p.dataset.path).resolve()  # absolute, for workers elsewhere
     work = partial(mel.mel_clip, sample_rate=p.audio.sample_rate, settings=p.mel)

@@ -10,7 +10,7 @@ from fsat.features import pca
 
 def main() -> None:
     """Fit on all training clips (no labels are used), apply to train and test alike."""
-    p = params.read("pca.n_components")
+    p = params.read()
     spectral = files.read_parquet("data/spectral.parquet").set_index("fname")
     splits = {split: spectral[spectral["split"] == split].drop(columns="split") for split in ("train", "test")}
     projection, explained = pca.fit(splits["train"], n_components=p.pca.n_components)

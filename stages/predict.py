@@ -11,9 +11,7 @@ from fsat.scoring import unknown
 
 def main(fold: str) -> None:
     """Mean log p over tta.lengths x tta.tries passes, and how unlike the clips the fold learned from each clip is."""
-    p = params.read(
-        "seed", "mel.limits", "crop.step", "tta", "train.backend", "unknown.neighbours", "unknown.references"
-    )
+    p = params.read()
     keras_backend.use(p.train.backend)
     from fsat.networks import backend, model, prediction
 
@@ -44,16 +42,13 @@ def main(fold: str) -> None:
         for part, clips, some in (("learned", learned, once), ("test", test, passes), ("heldout", heldout, passes))
     }
     labels = [classes[number] for number in learned.targets.argmax(axis=1)]
-    known = {
-        stage: unknown.reference(outputs.embeddings, labels, limit=p.unknown.references)
-        for stage, outputs in found["learned"].items()
-    }
+    known = {stage: unknown.reference(outputs.embeddings, labels) for stage, outputs in found["learned"].items()}
     tables, scores = [], []
     for split, clips in (("test", test), ("heldout", heldout)):
         for stage, outputs in found[split].items():
             keys = pd.DataFrame({"stage": stage, "split": split, "fname": clips.fnames})
             tables.append(keys.join(pd.DataFrame(outputs.log_probabilities, columns=classes)))
-            score = unknown.score(outputs.embeddings, known[stage], neighbours=p.unknown.neighbours)
+            score = unknown.score(outputs.embeddings, known[stage])
             scores.append(keys.assign(score=score))
     with files.atomic_folder(f"data/predictions/fold{fold}") as part:
         files.write_parquet(part / "predictions.parquet", pd.concat(tables, ignore_index=True))

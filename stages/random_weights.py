@@ -10,7 +10,7 @@ OUT = Path("data/pretrained/random.weights.h5")
 
 def main() -> None:
     """Write `data/pretrained/random.weights.h5`."""
-    p = params.read("seed", "model.backbone", "model.width", "train.backend")
+    p = params.read()
     keras_backend.use(p.train.backend)
     import keras
 

@@ -11,14 +11,12 @@ from fsat.scoring import ensemble
 def main() -> None:
     """Gather the tables of the run and render its report."""
     # All that shapes a run, because the page shows it; `sources` only say where the data came from.
-    p = params.read(
-        "seed", "dataset", "audio", "trim", "mel", "spectral", "pca", "folds", "crop", "augment", "mixup",
-        "model", "train", "tta", "ensemble", "unknown", "report",
-    )  # fmt: skip
-    sections = {"dataset": p.dataset, "audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral}
-    sections |= {"pca": p.pca, "folds": p.folds, "crop": p.crop, "augment": p.augment, "mixup": p.mixup}
-    sections |= {"model": p.model, "train": p.train, "tta": p.tta, "ensemble": p.ensemble}
-    sections |= {"unknown": p.unknown, "report": p.report}
+    p = params.read()
+    sections: dict[str, params.Section] = {
+        "dataset": p.dataset, "audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral, "pca": p.pca,
+        "folds": p.folds, "crop": p.crop, "augment": p.augment, "mixup": p.mixup, "model": p.model, "train": p.train,
+        "tta": p.tta, "ensemble": p.ensemble, "unknown": p.unknown, "report": p.report,
+    }  # fmt: skip
     splits = ("train", "test")
     report = page.build(
         Run(
@@ -39,8 +37,7 @@ def main() -> None:
             parameters={"seed": p.seed} | {name: section.model_dump(mode="json") for name, section in sections.items()},
             meanings=params.leaves(),
         ),
-        mistakes=p.report.mistakes,
-        suspicious=p.report.suspicious_clips,
+        listed=p.report.listed_clips,
     )
     with files.atomic_folder("data/report") as part:
         files.write_text(part / "index.html", report.html)

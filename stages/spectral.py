@@ -14,7 +14,7 @@ from fsat.features import spectral
 
 def main() -> None:
     """Compute all rows, then write them."""
-    p = params.read("dataset.path", "audio.sample_rate", "spectral")
+    p = params.read()
     clips = files.read_csv("data/trim.csv")
     root = Path(p.dataset.path).resolve()  # absolute, for workers elsewhere
     work = partial(

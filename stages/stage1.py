@@ -9,18 +9,20 @@ from fsat.inputs import batches, examples, frames
 
 def main(fold: str) -> None:
     """Train on all folds but `fold`, which is held out."""
-    p = params.read(
-        "seed", "mel.limits", "crop", "augment", "mixup.alpha", "model", "train.backend", "train.batch_size",
-        "train.precision", "train.deterministic", "train.class_weight", "train.select", "train.validate_every",
-        "train.validation_lengths", "train.trunk_rate", "train.trained_share", "train.stage1",
-    )  # fmt: skip
+    p = params.read()
     keras_backend.use(p.train.backend)
     from fsat.networks import model, training
 
     store = frames.open_frames("data/mel/train", limits=p.mel.limits)
     learn, heldout, _ = examples.split_fold(store, files.read_csv("data/folds.csv"), int(fold))
     training.train_fold(
-        p.model,
+        {
+            "backbone": p.model.backbone,
+            "width": p.model.width,
+            "batchnorm_momentum": p.model.batchnorm_momentum,
+            "freeze_batchnorm": p.model.freeze_batchnorm,
+            "head": p.model.head,
+        },
         lambda network: model.load_trunk_weights(network.get_layer("trunk"), p.model.weights),
         learn,
         heldout,
@@ -29,11 +31,20 @@ def main(fold: str) -> None:
             stage="stage1",
             fold=int(fold),
             bounds=batches.length_range(store.lengths, p.crop.percentiles, step=p.crop.step),
-            crop=p.crop,
+            crop_step=p.crop.step,
             alpha=p.mixup.alpha,
             augment=p.augment,
-            settings=p.train,
             schedule=p.train.stage1,
+            plateau=p.train.plateau,
+            batch_size=p.train.batch_size,
+            precision=p.train.precision,
+            deterministic=p.train.deterministic,
+            class_weight=p.train.class_weight,
+            select=p.train.select,
+            validate_every=p.train.validate_every,
+            validation_lengths=p.train.validation_lengths,
+            trunk_rate=p.train.trunk_rate,
+            trained_share=p.train.trained_share,
         ),
         inputs=[*sorted(Path("data/mel/train").iterdir()), Path("data/folds.csv"), Path(p.model.weights)],
         state_folder=Path("state/training"),

@@ -9,13 +9,7 @@ from fsat.inputs import examples, frames
 
 def main(fold: str) -> None:
     """Train on all folds but `fold`, which is held out."""
-    p = params.read(
-        "seed", "mel.limits", "crop.step", "augment", "mixup.alpha", "mixup.stage2_factor", "model.backbone",
-        "model.width", "model.batchnorm_momentum", "model.freeze_batchnorm", "model.head", "train.backend",
-        "train.batch_size", "train.precision", "train.deterministic", "train.class_weight", "train.select",
-        "train.validate_every", "train.validation_lengths", "train.trunk_rate", "train.trained_share",
-        "train.stage2",
-    )  # fmt: skip
+    p = params.read()
     keras_backend.use(p.train.backend)
     from fsat.networks import model, training
 
@@ -27,7 +21,13 @@ def main(fold: str) -> None:
     folds = files.read_csv("data/folds.csv")
     learn, heldout, _ = examples.split_fold(store, folds, int(fold), components=components)
     training.train_fold(
-        p.model,
+        {
+            "backbone": p.model.backbone,
+            "width": p.model.width,
+            "batchnorm_momentum": p.model.batchnorm_momentum,
+            "freeze_batchnorm": p.model.freeze_batchnorm,
+            "head": p.model.head,
+        },
         lambda network: model.transfer(model.load_network(stage1), network),
         learn,
         heldout,
@@ -36,11 +36,20 @@ def main(fold: str) -> None:
             stage="stage2",
             fold=int(fold),
             bounds=model.trained_bounds(stage1),
-            crop=p.crop,
+            crop_step=p.crop.step,
             alpha=p.mixup.alpha * p.mixup.stage2_factor,
             augment=p.augment,
-            settings=p.train,
             schedule=p.train.stage2,
+            plateau=p.train.plateau,
+            batch_size=p.train.batch_size,
+            precision=p.train.precision,
+            deterministic=p.train.deterministic,
+            class_weight=p.train.class_weight,
+            select=p.train.select,
+            validate_every=p.train.validate_every,
+            validation_lengths=p.train.validation_lengths,
+            trunk_rate=p.train.trunk_rate,
+            trained_share=p.train.trained_share,
         ),
         inputs=[
             *sorted(Path("data/mel/train").iterdir()),

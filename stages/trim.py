@@ -11,7 +11,7 @@ from fsat.features import trim
 
 def main() -> None:
     """Trim all clips that can be read."""
-    p = params.read("dataset.path", "audio.sample_rate", "trim.top_db")
+    p = params.read()
     index = files.read_csv("data/index.csv")
     good = index["problem"].isna()
     # A test clip that cannot be read keeps its row, as an empty interval; a training clip is no use.

@@ -34,8 +34,7 @@ TINY = {
     "train.stage2.finetune_high.epochs": 1,
     "tta.lengths": 2,
     "tta.tries": 1,
-    "report.mistakes": 3,
-    "report.suspicious_clips": 3,
+    "report.listed_clips": 3,
 }
 
 

@@ -8,66 +8,26 @@ from typing import Any
 import pytest
 import yaml
 
-from fsat.core import params
 from scripts import graph, pin
 
 ROOT = Path(__file__).parents[1]
 FILES = ("dvc.yaml", "sources/dvc.yaml")
 
 
-def stages(root: Path = ROOT) -> dict[str, dict[str, Any]]:
-    """Every stage of both files by name."""
-    return {
-        name: stage
-        for file in FILES
-        for name, stage in yaml.safe_load((root / file).read_text(encoding="utf-8"))["stages"].items()
-    }
+STAGES: dict[str, dict[str, Any]] = {
+    name: stage
+    for file in FILES
+    for name, stage in yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))["stages"].items()
+}
 
 
-def script(stage: dict[str, Any], root: Path = ROOT) -> Path:
-    """File of `python -m stages.<name>`."""
-    return root / (stage["cmd"].split()[2].replace(".", "/") + ".py")
-
-
-def declared_code(stage: dict[str, Any]) -> set[str]:
-    return {dep for dep in stage["deps"] if dep.startswith(("fsat/", "stages/")) and dep.endswith(".py")}
-
-
-def declared_parameters(stage: dict[str, Any]) -> set[str]:
-    return {key for key in stage.get("params", []) if isinstance(key, str)}
-
-
-def declared_versions(stage: dict[str, Any]) -> set[str]:
-    entries = [entry["versions.yaml"] for entry in stage.get("params", []) if isinstance(entry, dict)]
-    return set(entries[0]) if entries else set()
-
-
-STAGES = stages()
-
-
-@pytest.mark.parametrize("name", STAGES)
-def test_code_dependencies_are_the_import_closure(name: str) -> None:
-    assert declared_code(STAGES[name]) == graph.import_closure(script(STAGES[name]))
-
-
-@pytest.mark.parametrize("name", STAGES)
-def test_declared_parameters_are_those_read_and_used(name: str) -> None:
-    file = script(STAGES[name])
-    requested = graph.requested_parameters(file)
-    assert declared_parameters(STAGES[name]) == requested
-    used = graph.used_parameters(file)
-    unused = {key for key in requested if not any(f"{key}.".startswith(f"{chain}.") for chain in used)}
-    unused = {key for key in unused if not any(chain.startswith(f"{key}.") for chain in used)}
-    assert not unused, f"read but never used: {unused}"
-
-
-@pytest.mark.parametrize("name", STAGES)
-def test_declared_libraries_are_pinned_ones_that_the_code_imports(name: str) -> None:
-    pinned = set(yaml.safe_load((ROOT / "versions.yaml").read_text(encoding="utf-8")))
-    versions = declared_versions(STAGES[name])
-    assert versions <= pinned
-    imported = graph.imported_libraries(ROOT / file for file in declared_code(STAGES[name]))
-    assert versions >= imported & pinned, "a library that shapes bytes is not declared"
+@pytest.mark.parametrize("name", FILES)
+def test_the_graph_is_what_the_code_says(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert graph.written(text, ROOT) == text, "run `python -m scripts.graph`"
+    spoilt = text.replace("      - fsat/core/stage.py\n", "      - fsat/no_such.py\n")
+    spoilt = spoilt.replace("          - numpy\n", "").replace("      - model.width\n", "      - model\n")
+    assert spoilt.count("no_such") == text.count("cmd:") and graph.written(spoilt, ROOT) == text
 
 
 def test_the_report_depends_on_its_templates() -> None:
@@ -90,11 +50,6 @@ def test_every_stage_has_a_description() -> None:
     assert all(stage.get("desc") for stage in STAGES.values())
 
 
-def test_every_declared_parameter_exists() -> None:
-    known = params.known_keys()
-    assert all(key in known for stage in STAGES.values() for key in declared_parameters(stage))
-
-
 def test_versions_are_those_of_the_requirements() -> None:
     requirements = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     versions = yaml.safe_load((ROOT / "versions.yaml").read_text(encoding="utf-8"))
@@ -102,48 +57,92 @@ def test_versions_are_those_of_the_requirements() -> None:
     assert "--hash=sha256:" in requirements and "index-url" not in requirements
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """A copy of the code that can be mutated."""
+def test_an_import_is_found_wherever_it_stands(tmp_path: Path) -> None:
     for folder in ("fsat", "stages"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path
-
-
-@pytest.mark.parametrize("name", STAGES)
-def test_a_new_import_is_caught(name: str, copy: Path) -> None:
-    file = script(STAGES[name], copy)
-    modules = (path.relative_to(copy) for path in (copy / "fsat").glob("*/*.py") if path.stem != "__init__")
-    unused = min(module for module in modules if module.as_posix() not in declared_code(STAGES[name]))
-    wing, module = unused.parent.name, unused.stem
+    script = tmp_path / "stages" / "trim.py"
+    original, before = script.read_text(encoding="utf-8"), graph.import_closure(script)
+    module = "fsat/scoring/metrics.py"
     for statement in (
-        f"from fsat.{wing} import {module}",
-        f"import fsat.{wing}.{module}",
-        f"from fsat.{wing}.{module} import x",
+        "from fsat.scoring import metrics",
+        "import fsat.scoring.metrics",
+        "from fsat.scoring.metrics import x",
     ):
-        original = file.read_text(encoding="utf-8")
         # Inside a function, where it is easily overlooked.
-        file.write_text(original + f"\n\ndef late() -> None:\n    {statement}\n", encoding="utf-8")
-        assert graph.import_closure(file) != declared_code(STAGES[name])
-        file.write_text(original, encoding="utf-8")
-    assert graph.import_closure(file) == declared_code(STAGES[name])
+        script.write_text(f"{original}\n\ndef late() -> None:\n    {statement}\n", encoding="utf-8")
+        assert graph.import_closure(script) == before | {module}
 
 
-@pytest.mark.parametrize("name", [name for name in STAGES if name != "evaluate"])
-def test_reading_an_undeclared_parameter_is_caught(name: str, copy: Path) -> None:
-    file = script(STAGES[name], copy)
-    text = file.read_text(encoding="utf-8")
-    mutated = text.replace("params.read(", 'params.read("report.mistakes", ', 1)
-    if mutated == text:
-        pytest.skip("reads no parameters")
-    file.write_text(mutated, encoding="utf-8")
-    assert graph.requested_parameters(file) != declared_parameters(STAGES[name])
+def used(tmp_path: Path, *lines: str) -> list[str]:
+    """Parameters of a script of these lines."""
+    script = tmp_path / "script.py"
+    script.write_text("\n".join(["from fsat.core import params", *lines]) + "\n", encoding="utf-8")
+    return graph.used_parameters(script)
 
 
-def test_a_parameter_that_was_not_asked_for_cannot_be_used() -> None:
-    p = params.read("mel.n_fft", path=ROOT / "params.yaml")
-    with pytest.raises(AttributeError, match=r"mel\.n_mels was not asked for"):
-        _ = p.mel.n_mels
+@pytest.mark.parametrize(
+    ("line", "keys"),
+    [
+        ("x(p.pca.n_components, p.seed)", ["seed", "pca.n_components"]),
+        ("f'{p.dataset.path.upper()}'", ["dataset.path"]),
+        ("x(p.mel, p.mel.n_fft, p.train.stage1.cyclic)", ["mel", "train.stage1.cyclic"]),
+        ("{'mel': p.mel.model_dump()}", ["mel"]),
+        ("x(p=1).p", []),
+        ("params.Sources.model_fields", []),
+    ],
+)
+def test_used_parameters_are_the_leaves_and_sections_of_the_script(tmp_path: Path, line: str, keys: list[str]) -> None:
+    assert used(tmp_path, "p = params.read()", line) == keys
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x(p)",
+        "q = p",
+        "f'{p}'",
+        "getattr(p, 'mel')",
+        "p.model_dump()",
+        "p.no_such_section",
+        "p = x()",
+        "p, q = params.read(), 1",
+        "q = params.read()",
+        "p = params.read('other.yaml')",
+        "params.read().mel",
+        "read = params.read",
+        "getattr(params, 'read')",
+        "from fsat.core.params import read",
+        "from fsat.core import params as settings",
+        "import fsat.core.params as settings",
+        "fsat.core.params.read()",
+        "def f(p): p.mel",
+        "lambda p: p.mel",
+        "import x as p",
+        "for p in x: p.mel",
+    ],
+)
+def test_a_use_that_cannot_be_followed_is_refused(tmp_path: Path, line: str) -> None:
+    with pytest.raises(TypeError, match=r"script\.py, line 3: p"):
+        used(tmp_path, "p = params.read()", line)
+
+
+def test_the_script_alone_reads_parameters(tmp_path: Path) -> None:
+    for folder, name, text in (
+        ("stages", "one", "from fsat.core import hidden"),
+        ("fsat/core", "hidden", "from fsat.core import params\nx = params.read().mel"),
+        ("fsat/core", "params", ""),
+    ):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / f"{name}.py").write_text(text, encoding="utf-8")
+    (tmp_path / "versions.yaml").write_text("numpy: 2.0.0", encoding="utf-8")
+    with pytest.raises(TypeError, match=r"hidden\.py, line 2: a stage's script alone reads parameters"):
+        graph.written("stages:\n  one:\n    cmd: python -m stages.one\n", tmp_path)
+
+
+def test_libraries_behind_the_imported_ones_count(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import keras, sklearn.linear_model\nfiles.read_parquet('x')\n", encoding="utf-8")
+    assert graph.used_libraries([script]) == {"keras", "tensorflow", "scikit-learn", "scipy", "pyarrow"}
 
 
 def test_the_benchmark_names_functions_that_exist() -> None:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 MODULES = sorted(path for path in (ROOT / "fsat").rglob("*.py") if path.name != "__init__.py")
 WINGS = sorted(path.name for path in (ROOT / "fsat").iterdir() if (path / "__init__.py").is_file())
 # Modules of the package itself, which may import every wing.
-COMMANDS = {"cli", "doctor", "verify"}
+COMMANDS = {"cli", "doctor", "presets", "verify"}
 KERAS = {"keras", "tensorflow", "jax"}
 
 

@@ -86,7 +86,7 @@ def write_networks() -> None:
     from fsat.inputs import examples
     from fsat.networks import model
 
-    p = params.read("crop", "model", "mel.n_mels")
+    p = params.read()
     store = frames.open_frames("data/mel/train")
     bounds = batches.length_range(store.lengths, p.crop.percentiles, step=p.crop.step)
     components = files.read_parquet("data/pca/train.parquet")

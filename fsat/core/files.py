@@ -74,6 +74,37 @@ def write_csv(path: str | Path, table: "pd.DataFrame", *, float_format: str | No
         table.to_csv(part, index=False, lineterminator="\n", float_format=float_format)
 
 
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file as DVC does; `FsatError` if it cannot be read or is no YAML."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise FsatError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise FsatError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}).") from error
+    return parse_yaml(text, where=str(path))
+
+
+def parse_yaml(text: str, *, where: str) -> Any:
+    """Parse YAML 1.2 by the parser of DVC, ruamel.yaml's in C; `FsatError` names `where` if it is no YAML."""
+    try:  # not part of the light install, which reads no parameters
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    except ModuleNotFoundError as error:
+        raise FsatError(f"{where}: reading it needs ruamel.yaml: run `make setup`.") from error
+    try:
+        return YAML(typ="safe").load(text)
+    except MarkedYAMLError as error:
+        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        problem = " ".join(part for part in (error.context, error.problem) if part)
+        raise FsatError(f"{where}: is not YAML: {problem}{line}.") from error
+    except YAMLError as error:
+        raise FsatError(f"{where}: is not YAML: {' '.join(str(error).split())}.") from error
+    except (ValueError, KeyError, AttributeError, TypeError, IndexError, OverflowError, RecursionError) as error:
+        # Constructors of scalars leak these for values such as `!!bool x` or a date of month 99.
+        raise FsatError(f"{where}: holds a value that YAML cannot read ({type(error).__name__}: {error}).") from error
+
+
 # Names and labels stay text, also where they look like numbers.
 _TEXT = ("split", "fname", "path", "label", "corrected", "usage", "group", "license", "problem")
 _TEXT_COLUMNS = dict.fromkeys(_TEXT, str)

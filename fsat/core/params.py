@@ -1,18 +1,15 @@
-"""The schema of ``params.yaml``, and how a stage reads the parameters it declares.
+"""The schema of ``params.yaml``: every number a run depends on, with its unit and its range.
 
-Every number a run depends on is a field below, with its unit, its range and what the recipe uses. A file is checked as
-a whole before anything runs; a stage then sees only what it asked for, so that it cannot use a parameter that
-`dvc.yaml` does not know it depends on.
+A file is checked as a whole before anything runs. Which stage depends on which parameter is read from the stage's
+script and written into `dvc.yaml` by `python -m scripts.graph`.
 """
 
 import difflib
 import reprlib
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -27,16 +24,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from fsat.core import files
 from fsat.core.errors import FsatError
 
 # --- types of values -------------------------------------------------------------------------------------------------
-
-
-def _not_bool(value: Any) -> Any:
-    """YAML's true and false are no numbers, although Python's are."""
-    if isinstance(value, bool):
-        raise PydanticCustomError("number", "must be a number")
-    return value
 
 
 def _not_ascending() -> PydanticCustomError:
@@ -62,8 +53,7 @@ def _apart(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
-# A float may come as text: PyYAML reads the 1e-05 that `dvc exp run -S` writes as a string.
-Float = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
+Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Int = Annotated[int, Strict()]
 Bool = Annotated[bool, Strict()]
 Text = Annotated[str, Field(min_length=1)]
@@ -85,7 +75,6 @@ Percentiles = Annotated[tuple[_Percentile, _Percentile], *_PAIR]
 Limits = Annotated[tuple[Float, Float], *_PAIR, AfterValidator(_apart)]
 Shares = Annotated[tuple[_PositiveShare, _PositiveShare], *_PAIR]
 Ratios = Annotated[tuple[_Ratio, _Ratio], *_PAIR]
-Ratio = Annotated[Float, Field(gt=0, le=100)]
 
 
 class Section(BaseModel):
@@ -102,8 +91,6 @@ AUDIOSET_WEIGHTS = "data/pretrained/audioset.weights.h5"
 
 
 class Dataset(Section):
-    """Which clips."""
-
     path: Text = Field(description="dataset folder: data/demo, data/fsdkaggle2018, or a folder outside data/")
     bad_clips: Literal["fail", "skip"] = Field(description="what to do about training clips that cannot be used")
     exclude_licenses: list[str] = Field(description="training clips with one of these licences are left out")
@@ -111,42 +98,30 @@ class Dataset(Section):
 
 
 class DemoSource(Section):
-    """The synthetic demo dataset."""
-
     clips_per_class: Annotated[Int, Field(ge=2, le=10_000)] = Field(description="training clips a label")
     seed: Seed = Field(description="seed of the synthesised clips")
 
 
 class AudiosetSource(Section):
-    """A network that was published with AudioSet weights."""
-
     network: Literal["mn04", "mn10"] = Field(description="published EfficientAT: mn04 (width 0.4) or mn10 (width 1.0)")
 
 
 class Sources(Section):
-    """Where datasets and initial weights come from."""
-
     demo: DemoSource = Field(description="the synthetic demo dataset")
     audioset: AudiosetSource = Field(description="the network with AudioSet weights")
 
 
 class Audio(Section):
-    """Reading of clips."""
-
     sample_rate: Hertz = Field(description="Hz, mono, at which clips are trimmed and the statistics computed")
 
 
 class Trim(Section):
-    """Silence at the ends of a clip."""
-
     top_db: Annotated[Float, Field(gt=0, le=1_000)] = Field(
         description="dB below the clip's peak that count as silence"
     )
 
 
 class Mel(Section):
-    """Log-mel spectrograms."""
-
     sample_rate: Hertz = Field(description="Hz to which a trimmed clip is resampled")
     pre_emphasis: Share = Field(description="share of the sample before that is taken off each sample; 0: none")
     n_fft: Annotated[Samples, Field(ge=16)] = Field(description="samples of a Fourier transform")
@@ -177,22 +152,16 @@ class Mel(Section):
 
 
 class Spectral(Section):
-    """The 1133 spectral statistics."""
-
     n_fft: Annotated[Samples, Field(ge=16)] = Field(description="samples a window, at audio.sample_rate")
     hop_length: Samples = Field(description="samples between frames")
     n_mfcc: Annotated[Int, Field(ge=1, le=128)] = Field(description="MFCC, of 128 mel bands")
 
 
 class Pca(Section):
-    """Projection of the statistics."""
-
     n_components: Count = Field(description="components kept, at most what the data allow")
 
 
 class Folds(Section):
-    """Cross-validation."""
-
     n_splits: Annotated[Int, Field(ge=2, le=1_000)] = Field(description="folds")
     seed: Seed = Field(description="seed of the shuffle")
     ids: Annotated[list[Int], Field(min_length=1)] = Field(description="folds to train, numbered from 0")
@@ -210,23 +179,17 @@ class Folds(Section):
 
 
 class Crop(Section):
-    """Lengths of the training crops."""
-
     percentiles: Percentiles = Field(description="of the training clips' lengths, %; T is drawn between them")
     step: Count = Field(description="frames; T is a multiple of it, 1: any T")
 
 
 class Erase(Section):
-    """Random erasing: a rectangle filled with one value."""
-
     probability: Share = Field(description="share of clips with a rectangle erased")
     area: Shares = Field(description="smallest and largest share of the spectrogram's area")
     aspect: Ratios = Field(description="smallest and largest height in bins / width in frames")
 
 
 class Augment(Section):
-    """Augmentation of a training clip."""
-
     time_shift: Share = Field(description="largest shift along time, as a share of T")
     frequency_shift: Share = Field(description="largest shift along frequency, as a share of the bands")
     flip_probability: Share = Field(description="share of clips reversed in time")
@@ -234,15 +197,11 @@ class Augment(Section):
 
 
 class Mixup(Section):
-    """Mixing of two training clips."""
-
     alpha: Annotated[NotNegative, Field(le=1_000)] = Field(description="of Beta(alpha, alpha) in stage 1; 0: no mixup")
     stage2_factor: Annotated[NotNegative, Field(le=1_000)] = Field(description="stage 2 uses alpha x this")
 
 
 class Model(Section):
-    """The network."""
-
     backbone: Text = Field(description="EfficientAT, or a name in keras.applications that takes images of any size")
     width: Annotated[Float, Field(gt=0, le=10)] = Field(
         description="width multiplier of the backbone (EfficientAT, MobileNets)"
@@ -260,16 +219,12 @@ class Model(Section):
 
 
 class Frozen(Section):
-    """Phase 0: the head alone learns, from the trunk's features, which are computed once and without augmentation."""
-
     epochs: CountOrZero = Field(description="passes over the features; 0 leaves the phase out")
     lr: Rate = Field(description="learning rate at the start; it falls to 0 along a cosine")
     weight_decay: NotNegative = Field(description="decay of the head's kernels, as a share of the learning rate a step")
 
 
 class Cyclic(Section):
-    """Phase 1: triangular cyclic learning rate."""
-
     epochs: CountOrZero = Field(description="epochs; 0 leaves the phase out")
     half_cycle: Count = Field(description="epochs in which the rate goes from base_lr to max_lr or back")
     base_lr: Rate = Field(description="lowest learning rate")
@@ -284,10 +239,11 @@ class Cyclic(Section):
 
 
 class Finetune(Section):
-    """Phases 2 and 3: a rate that falls when the validation loss stalls."""
-
     epochs: CountOrZero = Field(description="epochs at most; 0 leaves the phase out")
-    lr: Rate = Field(description="learning rate at the start")
+    lr: Rate = Field(description="learning rate at the start; it falls as train.plateau says")
+
+
+class Plateau(Section):
     reduce_factor: Annotated[Float, Field(gt=0, le=1)] = Field(description="the rate is multiplied by this")
     reduce_patience: Count = Field(description="validations without a gain before it is")
     min_delta: NotNegative = Field(description="a smaller fall of the validation loss is no gain")
@@ -295,9 +251,7 @@ class Finetune(Section):
 
 
 class TrainStage(Section):
-    """Schedule of one stage."""
-
-    frozen: Frozen = Field(description="phase 0: the head alone, on the frozen trunk")
+    frozen: Frozen = Field(description="phase 0: the head alone, on features of the frozen trunk")
     cyclic: Cyclic = Field(description="phase 1: triangular cyclic rate")
     finetune_low: Finetune = Field(description="phase 2: low rate, falling")
     finetune_high: Finetune = Field(description="phase 3: higher rate, falling")
@@ -313,8 +267,6 @@ class TrainStage(Section):
 
 
 class Train(Section):
-    """Training."""
-
     backend: Literal["tensorflow", "jax"] = Field(description="what Keras runs on; another one gives other bytes")
     batch_size: Annotated[Int, Field(ge=1, le=65_536)] = Field(description="clips a batch")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(description="Keras dtype policy")
@@ -332,13 +284,12 @@ class Train(Section):
     trained_share: Share = Field(
         description="share of the trained weights in the network a stage hands on; the rest: those before fine-tuning"
     )
+    plateau: Plateau = Field(description="phases 2 and 3: when the rate falls, and when a phase ends")
     stage1: TrainStage = Field(description="schedule of the mel model")
     stage2: TrainStage = Field(description="schedule of the mel + PCA model")
 
 
 class Tta(Section):
-    """Test-time augmentation."""
-
     lengths: Annotated[Int, Field(ge=1, le=1_000)] = Field(description="lengths between the crop percentiles")
     tries: Annotated[Int, Field(ge=1, le=1_000)] = Field(description="passes a length")
     batch_size: Annotated[Int, Field(ge=1, le=65_536)] = Field(
@@ -347,8 +298,6 @@ class Tta(Section):
 
 
 class Ensemble(Section):
-    """Many predictions of a clip into one."""
-
     baseline_weight: NotNegative | Literal["auto"] = Field(
         description="weight of the baseline's log p in stage 2, where that of the networks' mean log p is 1; 0: none; "
         "auto: chosen on held-out clips, for the held-out clips of a fold on those of the others"
@@ -356,41 +305,20 @@ class Ensemble(Section):
 
 
 class Unknown(Section):
-    """Clips that are none of the labels: those whose embedding is far from every training clip's."""
-
     keep: Annotated[Float, Field(gt=0, le=1)] = Field(
         description="share of the held-out clips that the threshold takes for known"
     )
-    neighbours: Count = Field(description="nearest training clips whose mean distance is the score")
-    references: Count = Field(description="training clips of each fold that are kept to compare with")
 
 
 class Verify(Section):
-    """The rule of `fsat verify`, by q: the held-out probability of a label over the mean on clips of that label."""
-
-    agree: Ratio = Field(description="q of the given label from which it is verified")
-    doubt: Ratio = Field(description="q of the given label below which it is doubted")
-    relabel: Ratio = Field(description="q of another label from which a doubted clip gets it")
-    rest: Literal["drop", "keep"] = Field(description="doubted clips without such a label: drop, or keep their label")
-
-    @field_validator("doubt")
-    @classmethod
-    def _doubt_is_below(cls, doubt: float, info: ValidationInfo) -> float:
-        if doubt > info.data.get("agree", doubt):
-            raise PydanticCustomError("doubt", "must be at most agree")
-        return doubt
+    rest: Literal["drop", "keep"] = Field(description="doubted clips that no other label fits: drop, or keep")
 
 
 class Report(Section):
-    """The report."""
-
-    suspicious_clips: CountOrZero = Field(description="rows in the list of doubtful training labels")
-    mistakes: CountOrZero = Field(description="rows in the list of the most confident mistakes")
+    listed_clips: CountOrZero = Field(description="clips in each list: the surest mistakes, the most doubtful labels")
 
 
 class Params(Section):
-    """All of `params.yaml`."""
-
     seed: Seed = Field(description="of every random draw in training and prediction")
     dataset: Dataset = Field(description="which clips")
     sources: Sources = Field(description="where datasets and initial weights come from")
@@ -429,61 +357,25 @@ class Params(Section):
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
-
-class View:
-    """Parameters asked for, as nested attributes; any other attribute raises `AttributeError`."""
-
-    def __init__(self, values: Mapping[str, Any], prefix: str = "") -> None:
-        """Hold `values`; `prefix` is the dotted name of the section, with a dot at its end."""
-        self.__dict__.update(values)
-        self.__dict__["_prefix"] = prefix
-
-    def __getattr__(self, name: str) -> Any:
-        """Refuse what is not there."""
-        if name.startswith("_"):  # copying and pickling look for such names before anything is set
-            raise AttributeError(name)
-        raise AttributeError(f"parameter {self._prefix}{name} was not asked for: add it to params.read(...)")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse every change."""
-        raise AttributeError(f"parameter {self._prefix}{name} cannot be changed")
-
-    def __repr__(self) -> str:
-        """Show the values."""
-        return f"View({', '.join(f'{name}={value!r}' for name, value in vars(self).items() if name != '_prefix')})"
+# Deeper nesting than this many characters allow overflows the stack of the C parser.
+_MAX_BYTES = 32_768
 
 
-def read(*keys: str, path: str | Path = "params.yaml") -> Params:
-    """Check the whole file, then return the parameters asked for and no others.
-
-    Parameters
-    ----------
-    *keys
-        Dotted names of leaves or sections, the same as under ``params:`` in `dvc.yaml`: ``read("mel", "trim.top_db")``.
-    path
-        The YAML file.
-
-    Returns
-    -------
-    Params
-        For a type checker. At run time a `View` of the parameters asked for: ``p.mel.n_fft``, ``p.trim.top_db``; a
-        whole section is its class of this module, any other parameter raises `AttributeError`.
+def read(path: str | Path = "params.yaml") -> Params:
+    """Read a parameter file as DVC does, and check all of it.
 
     Raises
     ------
     FsatError
-        If the file is missing or no YAML, names every key that is unknown, missing or has a value that is not allowed;
-        or if a key asked for does not exist.
+        If the file is missing or no YAML; else it names every key that is unknown, missing or has a value that is not
+        allowed.
     """
-    params = validate(_load(Path(path)), where=str(path))
-    unknown = [key for key in keys if key not in known_keys()]
-    if unknown:
-        raise FsatError("\n".join(f"No parameter {key!r} exists{_nearest(key)}." for key in unknown))
-    tree: dict[str, Any] = {}
-    # Shorter keys come first, so that a section asked for as a whole is not narrowed by one of its own leaves.
-    for key in sorted(set(keys), key=lambda key: key.count(".")):
-        _put(tree, key.split("."), params)
-    return cast(Params, _view(tree))
+    path = Path(path)
+    if not path.is_file():
+        raise FsatError(f"{path}: no such file. Write one: `fsat preset demo`, or `git checkout {path.name}`.")
+    if path.stat().st_size > _MAX_BYTES:
+        raise FsatError(f"{path}: has {path.stat().st_size} bytes, a parameter file at most {_MAX_BYTES}.")
+    return validate(files.read_yaml(path), where=str(path))
 
 
 def validate(mapping: Any, *, where: str = "params") -> Params:
@@ -524,59 +416,6 @@ def _walk(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str
             yield from _walk(inner_section, f"{prefix}{name}.")
 
 
-def _put(tree: dict[str, Any], parts: list[str], params: Params) -> None:
-    value: Any = params
-    for depth, part in enumerate(parts):
-        value = getattr(value, part)
-        if depth == len(parts) - 1:
-            tree[part] = value
-        else:
-            tree = tree.setdefault(part, {})
-            if not isinstance(tree, dict):
-                return  # the section is already there as a whole
-
-
-def _view(tree: dict[str, Any], prefix: str = "") -> View:
-    return View(
-        {name: _view(value, f"{prefix}{name}.") if isinstance(value, dict) else value for name, value in tree.items()},
-        prefix,
-    )
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys without a word; DVC refuses such a file, so do we."""
-
-
-def _mapping_of_unique_keys(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-    twice = sorted(name for name, count in counts.items() if count > 1)
-    if twice:
-        raise yaml.constructor.ConstructorError(None, None, f"key given twice: {', '.join(twice)}", node.start_mark)
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:map", _mapping_of_unique_keys)
-
-
-def _load(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise FsatError(
-            f"{path}: cannot be read ({error.strerror}). Copy one from presets/ or take `git checkout params.yaml`."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise FsatError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}).") from error
-    try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader with one stricter rule
-    except yaml.YAMLError as error:
-        raise FsatError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
-    except (ValueError, KeyError, AttributeError, TypeError, IndexError, OverflowError, RecursionError) as error:
-        # PyYAML's scalar constructors leak these for values such as `!!bool x` or a date of month 99.
-        raise FsatError(f"{path}: holds a value that YAML cannot read ({type(error).__name__}: {error}).") from error
-
-
 # --- messages --------------------------------------------------------------------------------------------------------
 
 
@@ -599,44 +438,29 @@ def _message(error: Any) -> str:
         names = [name.removeprefix(f"{key}.") for name in known_keys() if name.startswith(f"{key}." if key else "")]
         names = [name for name in names if "." not in name]
         return f"{key or 'the file'}: must be a section with the keys {', '.join(names)}. Got {value} instead"
-    return f"{key}: {_allowed(error)}. Got {value} instead{meaning}"
+    allowed = _ALLOWED.get(kind, "{msg}").format_map(error | error.get("ctx", {}))
+    return f"{key}: {allowed}. Got {value} instead{meaning}"
 
 
+# What a value may be, by pydantic's type of error; its limits are filled in.
 _ALLOWED = {
     "int_type": "must be an integer",
     "bool_type": "must be true or false",
     "float_type": "must be a number",
-    "float_parsing": "must be a number",
     "finite_number": "must be a finite number",
     "string_type": "must be text",
     "string_too_short": "must not be empty",
     "list_type": "must be a list",
     "tuple_type": "must be a list",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be greater than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "literal_error": "must be one of {expected}",
+    "string_pattern_mismatch": "must look like {pattern}",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
 }
-
-
-def _allowed(error: Any) -> str:
-    """What a value may be, from pydantic's error."""
-    limits = error.get("ctx", {})
-    match error["type"]:
-        case "greater_than_equal":
-            return f"must be at least {limits['ge']}"
-        case "greater_than":
-            return f"must be greater than {limits['gt']}"
-        case "less_than_equal":
-            return f"must be at most {limits['le']}"
-        case "less_than":
-            return f"must be less than {limits['lt']}"
-        case "literal_error":
-            return f"must be one of {limits['expected']}"
-        case "string_pattern_mismatch":
-            return f"must look like {limits['pattern']}"
-        case "too_short":
-            return f"must have at least {limits['min_length']} entries"
-        case "too_long":
-            return f"must have at most {limits['max_length']} entries"
-        case kind:
-            return _ALLOWED.get(kind) or str(error["msg"]).replace("Input should be", "must be")
 
 
 def _dotted(location: tuple[Any, ...]) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import yaml
-
+from fsat.core import files
 from fsat.core.errors import FsatError
 
 TIMES = Path("logs/times.csv")
@@ -49,7 +48,7 @@ def _say_other_versions(pinned: Path) -> None:
     if not pinned.is_file():
         return
     other = []
-    for package, expected in yaml.safe_load(pinned.read_text(encoding="utf-8")).items():
+    for package, expected in files.read_yaml(pinned).items():
         try:
             installed = version(package)
         except PackageNotFoundError:

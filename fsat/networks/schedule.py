@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from fsat.core.params import Cyclic, Finetune, Frozen, TrainStage
+from fsat.core.params import Cyclic, Finetune, Frozen, Plateau, TrainStage
 
 
 class _FixedPhase:
@@ -84,6 +84,7 @@ class PlateauPhase:
     """
 
     parameters: Finetune
+    plateau: Plateau
     name: str
     lr: float = field(init=False)
     best: float = math.inf
@@ -105,13 +106,12 @@ class PlateauPhase:
 
     def validated(self, loss: float) -> None:
         """Take note of a validation loss."""
-        p = self.parameters
-        if loss < self.best - p.min_delta:
+        if loss < self.best - self.plateau.min_delta:
             self.best, self.since_gain = loss, 0
         else:
             self.since_gain += 1
-            if self.since_gain >= p.reduce_patience:
-                self.lr, self.since_gain = self.lr * p.reduce_factor, 0
+            if self.since_gain >= self.plateau.reduce_patience:
+                self.lr, self.since_gain = self.lr * self.plateau.reduce_factor, 0
         if loss < self.lowest:
             self.lowest, self.since_minimum = loss, 0
         else:
@@ -120,7 +120,7 @@ class PlateauPhase:
     @property
     def ended(self) -> bool:
         """Whether the phase is over before its last epoch."""
-        return self.since_minimum >= self.parameters.stop_patience
+        return self.since_minimum >= self.plateau.stop_patience
 
     def state(self) -> dict[str, Any]:
         """What has to be kept to resume this phase."""
@@ -141,12 +141,12 @@ class PlateauPhase:
 Phase = FrozenPhase | CyclicPhase | PlateauPhase
 
 
-def phases(schedule: TrainStage) -> list[Phase]:
+def phases(schedule: TrainStage, plateau: Plateau) -> list[Phase]:
     """The phases that have any epochs, in order."""
     every: list[Phase] = [
         FrozenPhase(schedule.frozen),
         CyclicPhase(schedule.cyclic),
-        PlateauPhase(schedule.finetune_low, "finetune_low"),
-        PlateauPhase(schedule.finetune_high, "finetune_high"),
+        PlateauPhase(schedule.finetune_low, plateau, "finetune_low"),
+        PlateauPhase(schedule.finetune_high, plateau, "finetune_high"),
     ]
     return [phase for phase in every if phase.max_epochs > 0]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from fsat.scoring import metrics
 
 @dataclass(frozen=True)
 class Recipe:
-    """All numbers of one training besides the network.
+    """All numbers of one training besides the network; those without a word here are parameters of that name.
 
     Attributes
     ----------
@@ -32,19 +32,32 @@ class Recipe:
         Key of every random draw.
     bounds : (int, int)
         Shortest and longest T: `batches.length_range` of all training clips.
+    crop_step : int
+        T is a multiple of it.
     alpha : float
         Of mixup; 0 leaves it out.
+    schedule : params.TrainStage
+        Of this stage.
     """
 
     seed: int
     stage: str
     fold: int
     bounds: tuple[int, int]
-    crop: params.Crop
+    crop_step: int
     alpha: float
     augment: params.Augment
-    settings: params.Train
     schedule: params.TrainStage
+    plateau: params.Plateau
+    batch_size: int
+    precision: str
+    deterministic: bool
+    class_weight: str
+    select: str
+    validate_every: int
+    validation_lengths: int
+    trunk_rate: float
+    trained_share: float
 
 
 def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Recipe, *, state: Path) -> pd.DataFrame:
@@ -74,13 +87,13 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
     FsatError
         If the loss is no longer a number.
     """
-    trunk_rates = {id(variable): recipe.settings.trunk_rate for variable in trunk_variables(model)}
+    trunk_rates = {id(variable): recipe.trunk_rate for variable in trunk_variables(model)}
     model.compile(optimizer=backend.adam(trunk_rates), loss=keras.losses.CategoricalCrossentropy())
     model.optimizer.build(model.trainable_variables)
-    step = backend.training_step(model, crop_step=recipe.crop.step)
+    step = backend.training_step(model, crop_step=recipe.crop_step)
     predict = backend.predictor(model)
-    phases = schedule.phases(recipe.schedule)
-    clip_weights = class_weights(training.targets, recipe.settings.class_weight)
+    phases = schedule.phases(recipe.schedule, recipe.plateau)
+    clip_weights = class_weights(training.targets, recipe.class_weight)
     progress, best, start = checkpoint.Progress(), model.get_weights(), model.get_weights()
     if state.is_file():
         try:
@@ -105,7 +118,7 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
                 "loss": loss,
             }
             progress.epoch += 1
-            if progress.epoch % recipe.settings.validate_every == 0 or progress.epoch == phase.max_epochs:
+            if progress.epoch % recipe.validate_every == 0 or progress.epoch == phase.max_epochs:
                 row |= validate(predict, heldout, recipe)
                 phase.validated(row["val_loss"])
                 if row["val_loss"] < progress.best_loss:
@@ -121,14 +134,14 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
                 )
             if progress.epoch < phase.max_epochs and not phase.ended:
                 checkpoint.keep(state, model, best, start, progress)
-        if recipe.settings.select == "best":
+        if recipe.select == "best":
             model.set_weights(best)
         progress.phase, progress.epoch, progress.phase_state = progress.phase + 1, 0, {}
         progress.best_loss, best = math.inf, model.get_weights()
         if isinstance(phase, schedule.FrozenPhase):
             start = best
         checkpoint.keep(state, model, best, start, progress)
-    share = recipe.settings.trained_share
+    share = recipe.trained_share
     if share < 1:
         trained = model.get_weights()
         model.set_weights([share * end + (1 - share) * begin for end, begin in zip(trained, start, strict=True)])
@@ -141,9 +154,9 @@ def _fit_head(
 ) -> float:
     """Phase 0: the head learns from embeddings of the frozen trunk; returns its last loss."""
     trunk, top = head.split_at_embedding(model)
-    size = recipe.settings.batch_size
+    size = recipe.batch_size
     key = (recipe.stage, recipe.fold)
-    lengths = batches.fixed_lengths(recipe.bounds, recipe.settings.validation_lengths, step=recipe.crop.step)
+    lengths = batches.fixed_lengths(recipe.bounds, recipe.validation_lengths, step=recipe.crop_step)
     embeddings = head.features(
         backend.predictor(trunk), training, lengths, batch_size=size, seed=recipe.seed, key=(*key, "embedding")
     )  # (L, n, E)
@@ -161,7 +174,7 @@ def _run_epoch(
     progress: checkpoint.Progress,
 ) -> tuple[float, float]:
     """One pass over the training clips; returns mean loss and last learning rate."""
-    n_batches = math.ceil(len(training) / recipe.settings.batch_size)
+    n_batches = math.ceil(len(training) / recipe.batch_size)
     model.reset_metrics()
     rate, loss = math.nan, lambda: math.nan
     plan = epoch_batches(training, recipe, epoch=len(progress.history))
@@ -178,7 +191,7 @@ def epoch_batches(examples: Examples, recipe: Recipe, *, epoch: int) -> Iterator
     Partners for mixup come from an independent permutation. Each batch depends on (seed, stage, fold, epoch, batch)
     alone.
     """
-    size = min(recipe.settings.batch_size, len(examples))
+    size = min(recipe.batch_size, len(examples))
     n_batches = math.ceil(len(examples) / size)
     key = (recipe.seed, recipe.stage, recipe.fold, "epoch", epoch)
     rng = seeds.generator(*key)
@@ -190,7 +203,7 @@ def epoch_batches(examples: Examples, recipe: Recipe, *, epoch: int) -> Iterator
             order[chosen],
             partners[chosen],
             bounds=recipe.bounds,
-            step=recipe.crop.step,
+            step=recipe.crop_step,
             augment=recipe.augment,
             alpha=recipe.alpha,
             rng=seeds.generator(*key, number),
@@ -205,10 +218,10 @@ def validate(
     The loss is the mean over clips and lengths; MAP@3 and accuracy are those of the geometric mean over lengths.
     """
     total = np.zeros(heldout.targets.shape)
-    lengths = batches.fixed_lengths(recipe.bounds, recipe.settings.validation_lengths, step=recipe.crop.step)
+    lengths = batches.fixed_lengths(recipe.bounds, recipe.validation_lengths, step=recipe.crop_step)
     for n_frames in lengths:
         key = (recipe.seed, recipe.stage, recipe.fold, "validation", n_frames)
-        crops = batches.crop_pass(heldout, n_frames, recipe.settings.batch_size, key)
+        crops = batches.crop_pass(heldout, n_frames, recipe.batch_size, key)
         outputs = [predict(batch.inputs) for batch in batches.prefetched(crops)]
         total += log_probabilities(np.concatenate(outputs))
     mean = total / len(lengths)
@@ -238,7 +251,7 @@ def class_weights(targets: np.ndarray, kind: str) -> np.ndarray:
 
 
 def train_fold(
-    backbone: params.Model,
+    network: Mapping[str, Any],
     init_weights: Callable[[keras.Model], None],
     training: Examples,
     heldout: Examples,
@@ -252,6 +265,9 @@ def train_fold(
 
     Parameters
     ----------
+    network : mapping
+        Arguments of `build_network` that do not follow from the clips: backbone, width, batchnorm_momentum,
+        freeze_batchnorm, head.
     init_weights : function
         Gives the fresh network its initial weights.
     inputs : paths
@@ -260,22 +276,15 @@ def train_fold(
     name = f"{recipe.stage}-fold{recipe.fold}"
     # Kept in the summary, so that predicting with the weights needs no parameter file.
     network = {
-        "backbone": backbone.backbone,
-        "width": backbone.width,
-        "batchnorm_momentum": backbone.batchnorm_momentum,
-        "freeze_batchnorm": backbone.freeze_batchnorm,
-        "head": backbone.head,
+        **network,
         "n_mels": training.store.frames.shape[1],
         "n_classes": training.targets.shape[1],
         "n_components": training.n_components,
     }
     with checkpoint.only_one(state_folder, name):
         state = state_folder / f"{name}-{checkpoint.fingerprint(inputs, (network, recipe))}.npz"
-        settings = recipe.settings
         backend.prepare(
-            *(recipe.seed, recipe.stage, recipe.fold),
-            precision=settings.precision,
-            deterministic=settings.deterministic,
+            *(recipe.seed, recipe.stage, recipe.fold), precision=recipe.precision, deterministic=recipe.deterministic
         )
         model = build_network(**network)
         init_weights(model)

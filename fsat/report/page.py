@@ -32,15 +32,15 @@ class Report:
     learning_curves: bytes
 
 
-def build(run: Run, *, mistakes: int, suspicious: int) -> Report:
+def build(run: Run, *, listed: int) -> Report:
     """Render the report of a run.
 
     Parameters
     ----------
     run
         Its tables; audio of the listed clips is read from ``run.dataset``.
-    mistakes, suspicious
-        Rows of the two lists of clips, at most.
+    listed
+        Clips in the list of mistakes and in that of doubtful labels, at most.
 
     Raises
     ------
@@ -59,10 +59,10 @@ def build(run: Run, *, mistakes: int, suspicious: int) -> Report:
         {label for split in splits for label in found[split, "stage2"].clips["actual"]} - {*classes}
     )
     shown_split = splits[-1]  # the test clips where they have labels
-    wrong = outcomes.mistakes(found[shown_split, "stage2"].clips, limit=mistakes)
+    wrong = outcomes.mistakes(found[shown_split, "stage2"].clips, limit=listed)
     heldout = found["heldout", "stage2"].clips
     corrected = _corrected(run)
-    doubted = outcomes.suspicious(heldout[~heldout["fname"].isin(corrected)], limit=suspicious)
+    doubted = outcomes.suspicious(heldout[~heldout["fname"].isin(corrected)], limit=listed)
     noise = verification.noise(verification.gather(run.predictions, run.index))
     counted = noise[noise["counted"] > 0]
     cards = {

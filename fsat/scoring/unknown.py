@@ -14,11 +14,14 @@ from fsat.core.errors import FsatError
 if TYPE_CHECKING:
     import pandas as pd
 
+# Nearest training clips whose mean distance is the score, and training clips of each fold that are compared with.
+NEIGHBOURS = 1
+REFERENCES = 1000
 # Clips whose distances are in memory at a time.
 _BLOCK = 1024
 
 
-def reference(embeddings: np.ndarray, labels: Sequence[str], *, limit: int) -> np.ndarray:
+def reference(embeddings: np.ndarray, labels: Sequence[str], *, limit: int = REFERENCES) -> np.ndarray:
     """Embeddings of training clips that others are compared with, of unit length.
 
     Parameters
@@ -56,7 +59,7 @@ def _spread(unit: np.ndarray, count: int) -> np.ndarray:
     return np.array(chosen)
 
 
-def score(embeddings: np.ndarray, known: np.ndarray, *, neighbours: int) -> np.ndarray:
+def score(embeddings: np.ndarray, known: np.ndarray, *, neighbours: int = NEIGHBOURS) -> np.ndarray:
     """Mean cosine distance to the nearest training clips: 0 (the same direction) to 2.
 
     Parameters

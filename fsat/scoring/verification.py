@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fsat.core import params
 from fsat.core.errors import FsatError
 from fsat.scoring import outcomes
 
 # A class with fewer verified clips has its threshold from all clips of its label.
 MIN_VERIFIED = 5
 VERIFY, RELABEL, DROP, KEEP = "verify", "relabel", "drop", "keep"
+# The rule, by q: the held-out probability of a label over the threshold of its class. Of the given label: from where it
+# is verified, below where it is doubted; of another one: from where a doubted clip gets it.
+AGREE, DOUBT, REPLACE = 1.0, 0.3, 1.0
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,12 @@ def gather(
     return Evidence(fnames, given, is_verified, found.probabilities, classes, thresholds)
 
 
-def propose(evidence: Evidence, rule: params.Verify) -> pd.DataFrame:
+def propose(evidence: Evidence, rest: str) -> pd.DataFrame:
     """What to do about each clip whose label is not known.
 
-    With q = p / threshold of each class: ``verify`` where q of the given label is at least ``rule.agree``; doubted
-    where it is under ``rule.doubt``; of these ``relabel`` to the other label of the highest q where that is at least
-    ``rule.relabel``, else ``rule.rest`` (drop or keep); ``keep``, undecided, in between.
+    With q = p / threshold of each class: ``verify`` where q of the given label is at least `AGREE`; doubted where it is
+    under `DOUBT`; of these ``relabel`` to the other label of the highest q where that is at least `REPLACE`, else
+    `rest` (drop or keep); ``keep``, undecided, in between.
 
     Returns
     -------
@@ -113,11 +115,11 @@ def propose(evidence: Evidence, rule: params.Verify) -> pd.DataFrame:
     others = q.copy()
     others[rows, given] = -1.0
     other = others.argmax(axis=1)
-    doubted = own < rule.doubt
+    doubted = own < DOUBT
     action = np.full(len(given), KEEP, dtype=object)
-    action[own >= rule.agree] = VERIFY
-    action[doubted] = rule.rest
-    action[doubted & (others[rows, other] >= rule.relabel)] = RELABEL
+    action[own >= AGREE] = VERIFY
+    action[doubted] = rest
+    action[doubted & (others[rows, other] >= REPLACE)] = RELABEL
     table = pd.DataFrame(
         {
             "fname": evidence.fnames,

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
+from fsat import presets
 from fsat.clips import audio
-from fsat.core import parallel, params
+from fsat.core import parallel
 from fsat.core.errors import FsatError
 from fsat.features import mel
 
 ROOT = Path(__file__).parents[2]
 MEL: dict[str, Any] = {
     "sample_rate": 44100,
-    "settings": params.read("mel", path=ROOT / "presets" / "fsdkaggle2018.yaml").mel,
+    "settings": presets.read("fsdkaggle2018", ROOT / "presets").mel,
 }
 
 

@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 import soundfile
 
+from fsat import presets
 from fsat.core import params
 from fsat.features import mel
 from shared_data import SHARED, needs
 
 ROOT = Path(__file__).parents[2]
 RATE = 44_100
-RECIPE = params.read("mel", path=ROOT / "presets" / "fsdkaggle2018.yaml").mel
+RECIPE = presets.read("fsdkaggle2018", ROOT / "presets").mel
 AUDIOSET = params.Mel(
     sample_rate=32_000,
     pre_emphasis=0.97,

@@ -297,7 +297,7 @@ from fsat.features import mel, spectral, trim
 path, seconds = sys.argv[1], int(sys.argv[2])
 trim.trim_clip(path, sample_rate=44100, top_db=60)
 clip = (path, 0, seconds * 44100)
-mel.mel_clip(clip, sample_rate=44100, settings=params.read("mel").mel)
+mel.mel_clip(clip, sample_rate=44100, settings=params.read().mel)
 spectral.clip_statistics(clip, sample_rate=44100, n_fft=2048, hop_length=512, n_mfcc=40)
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
@@ -323,7 +323,7 @@ from fsat.core import params
 from fsat.features import mel, spectral, trim
 x = np.random.default_rng(0).normal(0, 0.1, 44100).astype(np.float32)
 trim.trim_interval(x, top_db=60)
-mel.log_mel(x, sample_rate=44100, settings=params.read("mel").mel)
+mel.log_mel(x, sample_rate=44100, settings=params.read().mel)
 spectral.spectral_statistics(x, sample_rate=44100, n_fft=2048, hop_length=512, n_mfcc=40)
 print([name for name in ("librosa", "numba", "sklearn", "pandas", "matplotlib") if name in sys.modules])
 """

@@ -34,18 +34,16 @@ if not weights.exists():
     network.save_weights(weights)
 network.load_weights(weights)
 some = make_examples([90 + 10 * clip for clip in range(16)], ["a", "b"] * 8, n_components=3, n_mels=32)
-tune = params.Finetune(epochs=1, lr=1e-5, reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10)
-plan = params.TrainStage(
-    frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
-    cyclic=params.Cyclic(epochs=1, half_cycle=1, base_lr=1e-4, max_lr=1e-3), finetune_low=tune, finetune_high=tune
-)
-settings = {
-    "batch_size": 16, "precision": "float32", "deterministic": True, "class_weight": "none", "select": "last",
-    "validate_every": 1, "validation_lengths": 1, "stage1": plan, "stage2": plan,
-}
+tune = params.Finetune(epochs=1, lr=1e-5)
 recipe = training.Recipe(
-    seed=1, stage="stage2", fold=0, bounds=(128, 128), crop=params.Crop(percentiles=(25, 75), step=1), alpha=1.0,
-    augment=augmentation(), settings=params.Train.model_validate(settings), schedule=plan,
+    seed=1, stage="stage2", fold=0, bounds=(128, 128), crop_step=1, alpha=1.0, augment=augmentation(),
+    schedule=params.TrainStage(
+        frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
+        cyclic=params.Cyclic(epochs=1, half_cycle=1, base_lr=1e-4, max_lr=1e-3), finetune_low=tune, finetune_high=tune
+    ),
+    plateau=params.Plateau(reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10),
+    batch_size=16, precision="float32", deterministic=True, class_weight="none", select="last", validate_every=1,
+    validation_lengths=1, trunk_rate=1.0, trained_share=1.0,
 )
 passes = Passes([128], 1)
 before = prediction.mean_outputs(

@@ -1,16 +1,18 @@
 """Test-time augmentation: how many passes, over which spans, combined how."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 from conftest import make_examples
-from fsat.core import params
+from fsat import presets
 from fsat.inputs import batches
 from fsat.inputs.passes import Passes
 from fsat.networks import backend, prediction
 
-PRESET = "presets/fsdkaggle2018.yaml"
+PRESETS = Path(__file__).parents[2] / "presets"
 
 
 class Counting:
@@ -42,14 +44,12 @@ def network() -> keras.Model:
 
 
 def test_the_full_preset_makes_300_passes_per_clip(counting: Counting, network: keras.Model) -> None:
-    p = params.read("tta", "folds.ids", "crop", path=PRESET)
+    p = presets.read("fsdkaggle2018", PRESETS)
     clips = make_examples([20, 40, 60], ["a", "b", "a"])
     lengths = batches.fixed_lengths((20, 50), p.tta.lengths, step=p.crop.step)
     passes = Passes(lengths, p.tta.tries)
     for fold in p.folds.ids:
-        prediction.mean_outputs(
-            {"stage2": network}, clips, passes, batch_size=2, key=(p.seed if hasattr(p, "seed") else 0, fold), name=""
-        )
+        prediction.mean_outputs({"stage2": network}, clips, passes, batch_size=2, key=(p.seed, fold), name="")
     assert counting.clips == 300 * len(clips)
     assert sorted(set(counting.lengths)) == [20, 26, 32, 38, 44, 50]
 

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from checkpoint_tensors import tensors_of
 
-from fsat.core import params
+from fsat import presets
 from fsat.core.errors import FsatError
 from fsat.networks import efficientat, published
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_front_end_is_that_of_the_preset() -> None:
-    assert params.read("mel", path=ROOT / "presets" / "audioset.yaml").mel == published.FRONT_END
+    assert presets.read("audioset", ROOT / "presets").mel == published.FRONT_END
 
 
 @pytest.fixture(scope="module")

@@ -6,17 +6,11 @@ from fsat.core import params
 from fsat.networks import schedule
 from fsat.networks.schedule import CyclicPhase, PlateauPhase
 
+PLATEAU = params.Plateau(reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10)
 
-def finetune(**changes: float) -> params.Finetune:
-    defaults = {
-        "epochs": 100,
-        "lr": 1e-4,
-        "reduce_factor": 0.1,
-        "reduce_patience": 3,
-        "min_delta": 1e-4,
-        "stop_patience": 10,
-    }
-    return params.Finetune.model_validate(defaults | changes)
+
+def falling(plateau: params.Plateau = PLATEAU) -> PlateauPhase:
+    return PlateauPhase(params.Finetune(epochs=100, lr=1e-4), plateau, "finetune_low")
 
 
 def test_the_cyclic_rate_rises_one_epoch_and_falls_the_next() -> None:
@@ -28,7 +22,7 @@ def test_the_cyclic_rate_rises_one_epoch_and_falls_the_next() -> None:
 
 
 def test_the_rate_falls_to_a_tenth_after_three_epochs_without_a_gain() -> None:
-    phase = PlateauPhase(finetune(), "finetune_low")
+    phase = falling()
     rates = []
     for loss in (1.0, 0.9, 0.89995, 0.9, 0.9, 0.7, 0.7, 0.7, 0.7):
         phase.validated(loss)
@@ -38,7 +32,7 @@ def test_the_rate_falls_to_a_tenth_after_three_epochs_without_a_gain() -> None:
 
 
 def test_any_new_minimum_keeps_the_phase_going() -> None:
-    phase = PlateauPhase(finetune(stop_patience=3), "finetune_low")
+    phase = falling(PLATEAU.model_copy(update={"stop_patience": 3}))
     for loss in (1.0, 1.1, 1.1, 0.99999, 1.0, 1.0):
         phase.validated(loss)
         assert not phase.ended
@@ -48,11 +42,11 @@ def test_any_new_minimum_keeps_the_phase_going() -> None:
 
 def test_a_restored_phase_goes_on_as_if_nothing_had_happened() -> None:
     losses = [1.0, 0.95, 0.96, 0.97, 0.98, 0.94, 0.95, 0.96, 0.97, 0.99]
-    whole = PlateauPhase(finetune(), "finetune_high")
+    whole = falling()
     for loss in losses:
         whole.validated(loss)
     for cut in range(len(losses)):
-        first, second = (PlateauPhase(finetune(), "finetune_high") for _ in range(2))
+        first, second = (falling() for _ in range(2))
         for loss in losses[:cut]:
             first.validated(loss)
         second.restore(first.state())
@@ -65,10 +59,10 @@ def test_a_phase_without_epochs_is_left_out() -> None:
     plan = params.TrainStage(
         frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
         cyclic=params.Cyclic(epochs=2, half_cycle=1, base_lr=1e-4, max_lr=1e-3),
-        finetune_low=finetune(epochs=0),
-        finetune_high=finetune(epochs=5),
+        finetune_low=params.Finetune(epochs=0, lr=1e-4),
+        finetune_high=params.Finetune(epochs=5, lr=1e-4),
     )
-    assert [phase.name for phase in schedule.phases(plan)] == ["cyclic", "finetune_high"]
+    assert [phase.name for phase in schedule.phases(plan, PLATEAU)] == ["cyclic", "finetune_high"]
 
 
 def test_a_longer_half_cycle_is_one_slower_triangle() -> None:
@@ -82,9 +76,9 @@ def test_the_frozen_phase_counts_as_one_epoch_and_comes_first() -> None:
     plan = params.TrainStage(
         frozen=params.Frozen(epochs=60, lr=3e-3, weight_decay=0.01),
         cyclic=params.Cyclic(epochs=0, half_cycle=1, base_lr=1e-4, max_lr=1e-3),
-        finetune_low=finetune(epochs=0),
-        finetune_high=finetune(epochs=2),
+        finetune_low=params.Finetune(epochs=0, lr=1e-4),
+        finetune_high=params.Finetune(epochs=2, lr=1e-4),
     )
-    phases = schedule.phases(plan)
+    phases = schedule.phases(plan, PLATEAU)
     assert [(phase.name, phase.max_epochs) for phase in phases] == [("frozen", 1), ("finetune_high", 2)]
     assert phases[0].rate(0, 0, 10) == 3e-3

@@ -22,41 +22,35 @@ from fsat.networks import backend, checkpoint, model, training
 LABELS = ["a", "b"] * 5
 
 
-def finetune(epochs: int, lr: float) -> params.Finetune:
-    return params.Finetune(epochs=epochs, lr=lr, reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10)
-
-
-def recipe(augment: params.Augment, *, epochs: tuple[int, int, int] = (2, 1, 2), **changes: Any) -> training.Recipe:
-    settings = {
-        "backend": "tensorflow",
-        "batch_size": 4,
-        "trunk_rate": 1.0,
-        "trained_share": 1.0,
-        "precision": "float32",
-        "deterministic": True,
-        "class_weight": "none",
-        "unverified_weight": 1.0,
-        "select": "best",
-        "validate_every": 1,
-        "validation_lengths": 2,
-    } | {name: value for name, value in changes.items() if name != "max_lr"}
-    plan = params.TrainStage(
-        frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
-        cyclic=params.Cyclic(epochs=epochs[0], half_cycle=1, base_lr=1e-4, max_lr=changes.get("max_lr", 1e-3)),
-        finetune_low=finetune(epochs[1], 1e-5),
-        finetune_high=finetune(epochs[2], 1e-4),
-    )
-    return training.Recipe(
+def recipe(
+    augment: params.Augment, *, epochs: tuple[int, int, int] = (2, 1, 2), max_lr: float = 1e-3, **changes: Any
+) -> training.Recipe:
+    plain = training.Recipe(
         seed=1,
         stage="stage1",
         fold=0,
         bounds=(6, 12),
-        crop=params.Crop(percentiles=(25, 75), step=1),
+        crop_step=1,
         alpha=1.0,
         augment=augment,
-        settings=params.Train.model_validate(settings | {"stage1": plan, "stage2": plan}),
-        schedule=plan,
+        schedule=params.TrainStage(
+            frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
+            cyclic=params.Cyclic(epochs=epochs[0], half_cycle=1, base_lr=1e-4, max_lr=max_lr),
+            finetune_low=params.Finetune(epochs=epochs[1], lr=1e-5),
+            finetune_high=params.Finetune(epochs=epochs[2], lr=1e-4),
+        ),
+        plateau=params.Plateau(reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10),
+        batch_size=4,
+        precision="float32",
+        deterministic=True,
+        class_weight="none",
+        select="best",
+        validate_every=1,
+        validation_lengths=2,
+        trunk_rate=1.0,
+        trained_share=1.0,
     )
+    return replace(plain, **changes)
 
 
 def tiny_network(n_mels: int = 8, n_classes: int = 2) -> keras.Model:
@@ -137,7 +131,7 @@ def test_every_clip_is_seen_once_an_epoch_and_epochs_differ(no_augmentation: par
 
 
 def test_without_mixup_ten_clips_fill_three_batches_of_four(no_augmentation: params.Augment) -> None:
-    plan = training.Recipe(**(vars(recipe(no_augmentation)) | {"alpha": 0.0}))
+    plan = recipe(no_augmentation, alpha=0.0)
     batches = list(training.epoch_batches(make_examples([8] * 10, list("abcdefghij")), plan, epoch=0))
     seen = np.concatenate([batch.targets.argmax(axis=1) for batch in batches])
     assert sorted(seen[:10]) == list(range(10))
@@ -300,7 +294,7 @@ def test_balanced_weights_make_every_class_count_the_same() -> None:
 
 def test_a_clip_counts_in_the_loss_as_much_as_it_weighs(no_augmentation: params.Augment, tmp_path: Path) -> None:
     """Six of ten labels are wrong: with a small weight on them the network learns the right ones, else the wrong."""
-    plan = replace(recipe(no_augmentation, epochs=(60, 0, 1), max_lr=3e-2, select="last"), alpha=0.2)
+    plan = recipe(no_augmentation, epochs=(60, 0, 1), max_lr=3e-2, select="last", alpha=0.2)
     right = clips()
     for row, label in enumerate(right.targets.argmax(axis=1)):
         start = right.store.starts[row]
@@ -329,7 +323,7 @@ def test_a_network_learns_what_can_be_learned(no_augmentation: params.Augment, t
     for row, label in enumerate(store_clips.targets.argmax(axis=1)):
         start = store_clips.store.starts[row]
         store_clips.store.frames[start : start + store_clips.store.lengths[row]] = -80 if label else 20
-    plan = training.Recipe(**(vars(recipe(no_augmentation, epochs=(60, 0, 0), max_lr=3e-2)) | {"alpha": 0.0}))
+    plan = recipe(no_augmentation, epochs=(60, 0, 0), max_lr=3e-2, alpha=0.0)
     backend.prepare(1)
     history = training.train(tiny_network(), store_clips, store_clips, plan, state=tmp_path / "state.npz")
     assert history["loss"].iloc[-1] < 0.35
@@ -337,20 +331,12 @@ def test_a_network_learns_what_can_be_learned(no_augmentation: params.Augment, t
 
 
 def test_train_fold_writes_its_folder_and_clears_its_state(recipe_augmentation: params.Augment, tmp_path: Path) -> None:
-    plan = recipe(recipe_augmentation, epochs=(1, 0, 0))
-    backbone = params.Model(
-        backbone="MobileNetV2",
-        width=0.35,
-        weights="any",
-        batchnorm_momentum=0.9,
-        freeze_batchnorm=False,
-        head=[1536, 384],
-    )
+    plan = recipe(recipe_augmentation, epochs=(1, 0, 0), bounds=(33, 40))
+    network = {"backbone": "MobileNetV2", "width": 0.35, "batchnorm_momentum": 0.9}
     digests = []
-    plan = training.Recipe(**(vars(plan) | {"bounds": (33, 40)}))
     for name in ("first", "second"):
         training.train_fold(
-            backbone,
+            network,
             lambda network: None,
             clips(n_mels=32),
             clips(4, n_mels=32),
@@ -366,8 +352,7 @@ def test_train_fold_writes_its_folder_and_clears_its_state(recipe_augmentation: 
     assert digests[0] == digests[1]
     summary = json.loads((tmp_path / "first" / "summary.json").read_text())
     assert summary["clips"] == {"training": 10, "heldout": 4}
-    network = model.load_network(tmp_path / "first")
-    assert network.count_params() == summary["parameters"]
+    assert model.load_network(tmp_path / "first").count_params() == summary["parameters"]
 
 
 def test_a_second_training_of_one_fold_is_refused_by_name(tmp_path: Path) -> None:
@@ -397,20 +382,18 @@ def test_log_probabilities_have_a_floor() -> None:
 
 def with_frozen(plan: training.Recipe, *, trunk_rate: float = 1.0, epochs: int = 20) -> training.Recipe:
     frozen = params.Frozen(epochs=epochs, lr=1e-2, weight_decay=0.0)
-    stage = plan.schedule.model_copy(update={"frozen": frozen})
-    return replace(plan, schedule=stage, settings=plan.settings.model_copy(update={"trunk_rate": trunk_rate}))
+    return replace(plan, schedule=plan.schedule.model_copy(update={"frozen": frozen}), trunk_rate=trunk_rate)
 
 
 def test_a_share_of_the_trained_weights(recipe_augmentation: params.Augment, tmp_path: Path) -> None:
     """The rest is what the network was before it was fine-tuned: after phase 0, not before it."""
-    plan = replace(with_frozen(recipe(recipe_augmentation, epochs=(2, 0, 0), select="last")), bounds=(32, 40))
+    plan = with_frozen(recipe(recipe_augmentation, epochs=(2, 0, 0), select="last", bounds=(32, 40)))
 
     def trained(share: float, epochs: int) -> list[np.ndarray]:
         stage = plan.schedule.model_copy(update={"cyclic": plan.schedule.cyclic.model_copy(update={"epochs": epochs})})
-        settings = plan.settings.model_copy(update={"trained_share": share})
         backend.prepare(1)
         network = real_network()
-        some = replace(plan, schedule=stage, settings=settings)
+        some = replace(plan, schedule=stage, trained_share=share)
         training.train(network, clips(n_mels=32), clips(4, n_mels=32), some, state=tmp_path / f"{share}-{epochs}.npz")
         weights: list[np.ndarray] = network.get_weights()
         return weights
@@ -430,8 +413,7 @@ def real_network() -> keras.Model:
 def test_a_trunk_at_rate_0_keeps_its_weights_while_the_head_learns(
     no_augmentation: params.Augment, tmp_path: Path
 ) -> None:
-    plan = with_frozen(recipe(no_augmentation, epochs=(1, 1, 1), select="last"), trunk_rate=0.0)
-    plan = replace(plan, bounds=(32, 40))
+    plan = with_frozen(recipe(no_augmentation, epochs=(1, 1, 1), select="last", bounds=(32, 40)), trunk_rate=0.0)
     backend.prepare(1)
     network = real_network()
     before, head_before = (network.get_layer(name).get_weights() for name in ("trunk", "probabilities"))
@@ -446,8 +428,8 @@ def test_a_trunk_at_rate_0_keeps_its_weights_while_the_head_learns(
 def test_a_training_that_begins_with_the_head_resumes_to_the_same_bytes(
     recipe_augmentation: params.Augment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = replace(with_frozen(recipe(recipe_augmentation, epochs=(2, 0, 0)), trunk_rate=0.5), bounds=(32, 40))
-    plan = replace(plan, settings=plan.settings.model_copy(update={"trained_share": 0.5}))
+    plan = recipe(recipe_augmentation, epochs=(2, 0, 0), bounds=(32, 40), trained_share=0.5)
+    plan = with_frozen(plan, trunk_rate=0.5)
 
     def run(state: Path) -> tuple[list[np.ndarray], pd.DataFrame]:
         backend.prepare(1)

@@ -24,7 +24,7 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Check], None]:
     """Open the report of a run with hostile names in a fresh browser and let a test look at it."""
     folder = tmp_path_factory.mktemp("browser")
     run = tiny_run.make_run(folder / "run", labels=tiny_run.HOSTILE, n_per_label=18)
-    (folder / "index.html").write_text(report_page.build(run, mistakes=50, suspicious=50).html, encoding="utf-8")
+    (folder / "index.html").write_text(report_page.build(run, listed=50).html, encoding="utf-8")
     count = iter(range(99))
 
     def look(at: Check) -> None:
@@ -163,7 +163,7 @@ def test_filters_sorting_and_switches(check: Callable[[Check], None]) -> None:
 def test_decisions_are_kept_and_saved_as_corrections_that_fit(tmp_path: Path) -> None:
     """By mouse and by keyboard, over a reload; the file is read, checked and applied as `stages.folds` does it."""
     run = tiny_run.make_run(tmp_path / "run", labels=tiny_run.HOSTILE, n_per_label=18)
-    (tmp_path / "index.html").write_text(report_page.build(run, mistakes=5, suspicious=50).html, encoding="utf-8")
+    (tmp_path / "index.html").write_text(report_page.build(run, listed=50).html, encoding="utf-8")
     found = "document.querySelector('.deciding output').textContent"
     pressed = (
         "[...document.querySelectorAll('#labels .choice [aria-pressed=true]')]"

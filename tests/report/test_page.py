@@ -78,7 +78,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def built(run: Run) -> report_page.Report:
-    return report_page.build(run, mistakes=50, suspicious=50)
+    return report_page.build(run, listed=50)
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +136,7 @@ def test_a_label_no_model_knows_counts_as_missed(run: Run) -> None:
     headline = summary.summarise(run.predictions, odd).headline
     parts = [outcomes.outcome(run.baseline, odd, split=name, stage="baseline").clips for name in ("heldout", "test")]
     stored = baseline.table({"statistics": summary.scores(*parts)})
-    built = report_page.build(
-        replace(run, index=odd, scores=headline, baseline_scores=stored), mistakes=3, suspicious=3
-    )
+    built = report_page.build(replace(run, index=odd, scores=headline, baseline_scores=stored), listed=3)
     assert "Theremin" in Page(built.html).data["labels"]
 
 
@@ -194,9 +192,7 @@ def test_a_network_that_wins_makes_no_excuses(tmp_path: Path) -> None:
     blind = run.baseline.assign(**dict.fromkeys(classes, 1 / len(classes)))
     clips = [outcomes.outcome(blind, run.index, split=split, stage="baseline").clips for split in ("heldout", "test")]
     stored = baseline.table({"statistics": summary.scores(*clips)})
-    words = Page(
-        report_page.build(replace(run, baseline=blind, baseline_scores=stored), mistakes=1, suspicious=1).html
-    ).words
+    words = Page(report_page.build(replace(run, baseline=blind, baseline_scores=stored), listed=1).html).words
     assert "does not beat" not in words and "chance (" not in words
 
 
@@ -311,7 +307,7 @@ def test_media_stop_at_the_size_limit(run: Run, built: report_page.Report, monke
     monkeypatch.setattr(
         listed_clips, "MEDIA_BYTES", sum(len(item["png"]) + len(item["mp3"]) for item in every.values()) // 2
     )
-    html = report_page.build(run, mistakes=50, suspicious=50).html
+    html = report_page.build(run, listed=50).html
     fewer = Page(html)
     assert 0 < len(fewer.data["media"]) < len(every)
     assert "no spectrogram or sound: the page would grow too large" in fewer.words
@@ -435,7 +431,7 @@ def test_listed_clips_have_spectrogram_and_sound(page: Page) -> None:
 @pytest.mark.parametrize(("select", "is_cautious"), [("best", True), ("last", False)])
 def test_a_score_taken_where_weights_were_chosen_says_so(tmp_path: Path, select: str, is_cautious: bool) -> None:
     run = tiny_run.make_run(tmp_path, test="none", select=select)
-    words = Page(report_page.build(run, mistakes=5, suspicious=5).html).words
+    words = Page(report_page.build(run, listed=5).html).words
     assert ("cv: weights were chosen on the held-out fold" in words) == is_cautious
     assert ("eights were chosen on the held-out fold" in words.split("Scores MAP@3")[0]) == is_cautious
     assert "No labelled test clips" in words and "held-out clips" in words
@@ -444,7 +440,7 @@ def test_a_score_taken_where_weights_were_chosen_says_so(tmp_path: Path, select:
 @pytest.mark.parametrize("test", ["none", "unlabelled"])
 def test_without_labelled_test_clips_cross_validation_is_the_score(tmp_path: Path, test: str) -> None:
     run = tiny_run.make_run(tmp_path, test=test)
-    page = Page(report_page.build(run, mistakes=5, suspicious=5).html)
+    page = Page(report_page.build(run, listed=5).html)
     assert list(page.data["clips"]) == ["heldout"]
     assert f"{run.scores['cv']['stage2']:.3f} MAP@3 on" in page.words
     assert {card["data-key"].partition("/")[0] for tag, card in page.tags if tag == "article"} == {"train"}
@@ -464,7 +460,7 @@ def test_calibration_is_shown_before_and_after(run: Run, page: Page, tmp_path: P
             assert f"{name} {title} clips {row}" in part
     assert "cosine distance 0.250 in stage 2) keeps 95 % of the held-out clips" in part
     assert "of the other folds 94 % are kept." in part  # tiny_run has no share of the test clips
-    without = Page(report_page.build(tiny_run.make_run(tmp_path, test="none"), mistakes=1, suspicious=1).html).words
+    without = Page(report_page.build(tiny_run.make_run(tmp_path, test="none"), listed=1).html).words
     assert "Stage 2 held-out clips" in without and "Stage 2 test clips" not in without
 
 
@@ -479,14 +475,14 @@ def test_an_empty_bin_has_no_point(run: Run) -> None:
 
 
 def test_perfect_predictions_leave_nothing_to_list(tmp_path: Path) -> None:
-    words = Page(report_page.build(tiny_run.make_run(tmp_path, noise=0.0), mistakes=5, suspicious=5).html).words
+    words = Page(report_page.build(tiny_run.make_run(tmp_path, noise=0.0), listed=5).html).words
     assert "No mistakes: every clip is tagged right." in words and "No clip is confused." in words
 
 
 def test_the_demo_is_called_synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = tiny_run.make_run(tmp_path / "data/demo", path="data/demo")
-    built = report_page.build(run, mistakes=2, suspicious=2)
+    built = report_page.build(run, listed=2)
     assert "Synthetic demo data." in Page(built.html).words
     assert "Synthetic demo data." in note_of(built)
     # Its freesound numbers are made up.
@@ -502,7 +498,7 @@ def test_other_data_are_not_called_synthetic_and_link_to_freesound(page: Page) -
 @pytest.mark.parametrize(("weight", "words"), [(0.0, 0), (0.5, 1), ("auto", 2)])
 def test_late_fusion_is_told_where_scores_are_explained(weight: float | str, words: int, run: Run) -> None:
     parameters = run.parameters | {"ensemble": {"baseline_weight": weight}}
-    html = report_page.build(replace(run, parameters=parameters), mistakes=5, suspicious=5).html
+    html = report_page.build(replace(run, parameters=parameters), listed=5).html
     found = (
         "Stage 2 is fused with a logistic regression" in html,
         "chosen on held-out clips, for those of a fold" in html,
@@ -535,7 +531,7 @@ def test_only_the_pages_own_script_may_run(page: Page) -> None:
 
 def test_names_and_labels_are_inert(tmp_path: Path) -> None:
     run = tiny_run.make_run(tmp_path, labels=tiny_run.HOSTILE)
-    built = report_page.build(run, mistakes=50, suspicious=50)
+    built = report_page.build(run, listed=50)
     page = Page(built.html)
     assert len(page.parts["script"]) == 2 and "pwned" not in page.parts["script"][1]
     assert "<" not in page.parts["script"][0]
@@ -562,7 +558,7 @@ def test_ids_are_unique_and_what_refers_to_them_finds_them(page: Page) -> None:
 
 
 def test_equal_runs_give_equal_bytes(tmp_path: Path, run: Run, built: report_page.Report) -> None:
-    assert report_page.build(run, mistakes=50, suspicious=50) == built
+    assert report_page.build(run, listed=50) == built
     # Another process with another order of sets.
     tiny_run.write(run, tmp_path)
     code = "from stages import report; report.main()"
@@ -610,14 +606,14 @@ def doubted(page: Page) -> list[str]:
 
 def test_corrected_clips_are_not_doubted_again_and_their_scores_stay(tmp_path: Path) -> None:
     run = tiny_run.make_run(tmp_path, n_per_label=18)
-    before = Page(report_page.build(run, mistakes=3, suspicious=50).html)
+    before = Page(report_page.build(run, listed=50).html)
     listed = doubted(before)
     train = run.index[run.index["split"] == "train"]
     given = dict(zip(train["fname"], train["label"], strict=True))
     other = next(label for label in tiny_run.PLAIN if label != given[listed[2]])
     rows = [Correction(listed[0], "drop"), Correction(listed[1], "verify"), Correction(listed[2], "relabel", other)]
     folds = corrections.apply(train, run.folds["fold"].to_numpy(), rows, unverified_weight=1.0)
-    after = Page(report_page.build(replace(run, folds=folds), mistakes=3, suspicious=50).html)
+    after = Page(report_page.build(replace(run, folds=folds), listed=50).html)
     assert doubted(after) == listed[3:]
     assert "3 clips have a correction and are not listed" in after.words
     assert after.data["clips"] == before.data["clips"]

@@ -180,7 +180,7 @@ def test_lookalikes_come_as_often_as_stated(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.slow
 def test_logistic_regression_finds_it_neither_trivial_nor_hopeless(tmp_path: Path) -> None:
     """The dataset of params.yaml: MAP@3 of a linear model on the principal components is between 0.6 and 0.9."""
-    p = params.read("sources.demo", path=ROOT / "params.yaml")
+    p = params.read(ROOT / "params.yaml")
     demo.write_dataset(tmp_path, clips_per_class=p.sources.demo.clips_per_class, seed=p.sources.demo.seed)
     clips, paths = [], list[Path]()
     for split in ("train", "test"):

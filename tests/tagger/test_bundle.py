@@ -66,7 +66,7 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
     for fold in (0, 2):
         known = {stage: np.eye(4, 7, dtype=np.float16) for stage in STAGES}
         files.write_npz(tmp_path / "predictions" / f"fold{fold}" / "reference.npz", **known)
-    p = params.read("audio", "trim", "mel", "spectral", path=Path(__file__).parents[2] / "params.yaml")
+    p = params.read(Path(__file__).parents[2] / "params.yaml")
     return {
         "models": tmp_path / "models",
         "convert": as_it_is,

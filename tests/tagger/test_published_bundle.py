@@ -12,8 +12,7 @@ import pytest
 import soundfile
 from onnx import TensorProto, helper
 
-from fsat import Tagger, cli
-from fsat.core import params
+from fsat import Tagger, cli, presets
 from fsat.tagger import bundle, bundler
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +52,7 @@ def write(folder: Path) -> bundle.Bundle:
         parameters=384,
         architecture={"backbone": "EfficientAT", "width": 0.4},
         labels=LABELS,
-        mel=params.read("mel", path=ROOT / "presets" / "audioset.yaml").mel,
+        mel=presets.read("audioset", ROOT / "presets").mel,
         trained_on="AudioSet",
         published=[PUBLISHED],
         scores={"reported": "mean average precision of 0.4 on other clips"},
