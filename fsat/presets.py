@@ -79,13 +79,13 @@ def complete(name: str, values: Sequence[str] = (), *, folder: Path = FOLDER) ->
     head, preset = _head_and_body(folder / f"{name}.yaml")
     _, lines = _head_and_body(folder / f"{BASE}.yaml")
     entries, meanings = _entries(lines), {key: entry.comment for key, entry in _entries(lines).items()}
-    if name != BASE:
-        for key, other in _entries(preset).items():
-            if other.value or other.items:
-                reason = ". Why: ".join(part for part in (meanings[key], other.comment) if part)
-                entries[key].value, entries[key].items, entries[key].comment = other.value, other.items, reason
-    given = dict(leaf for text in values for leaf in _given(text))
-    leaves = params.leaves()
+    given, leaves = dict(leaf for text in values for leaf in _given(text)), params.leaves()
+    for key, other in _entries(preset).items() if name != BASE else ():
+        if key not in entries:
+            given[key] = other.value  # which the schema refuses
+        elif other.value or other.items:
+            reason = ". Why: ".join(part for part in (meanings[key], other.comment) if part)
+            entries[key].value, entries[key].items, entries[key].comment = other.value, other.items, reason
     for key in given.keys() & leaves:
         items = given[key] if isinstance(given[key], list) else []
         entries[key].value = "" if items else _scalar(given[key])
@@ -139,7 +139,7 @@ def _can_be_had_again(path: Path) -> bool:
 def _head_and_body(path: Path) -> tuple[str, list[str]]:
     """The comment at the start of a file, and the lines after it."""
     lines = path.read_text(encoding="utf-8").splitlines()
-    first = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    first = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
     return "\n".join(lines[:first]), lines[first:]
 
 

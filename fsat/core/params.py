@@ -63,17 +63,20 @@ Count = Annotated[Int, Field(ge=1, le=1_000_000)]
 CountOrZero = Annotated[Int, Field(ge=0, le=1_000_000)]
 Hertz = Annotated[Int, Field(ge=1_000, le=400_000)]
 Samples = Annotated[Int, Field(ge=1, le=1_000_000)]
+# Of a batch or a layer, and of a loop over passes.
+Size = Annotated[Int, Field(ge=1, le=65_536)]
+Passes = Annotated[Int, Field(ge=1, le=1_000)]
 Share = Annotated[Float, Field(ge=0, le=1)]
+PositiveShare = Annotated[Float, Field(gt=0, le=1)]
 NotNegative = Annotated[Float, Field(ge=0)]
 Rate = Annotated[Float, Field(gt=0, le=10)]
 # A pair is a list in YAML and JSON, and a tuple in Python.
 _PAIR = (BeforeValidator(_two), AfterValidator(_ascending), PlainSerializer(list))
 _Percentile = Annotated[Float, Field(ge=0, le=100)]
-_PositiveShare = Annotated[Float, Field(gt=0, le=1)]
 _Ratio = Annotated[Float, Field(gt=0, le=1_000)]
 Percentiles = Annotated[tuple[_Percentile, _Percentile], *_PAIR]
 Limits = Annotated[tuple[Float, Float], *_PAIR, AfterValidator(_apart)]
-Shares = Annotated[tuple[_PositiveShare, _PositiveShare], *_PAIR]
+Shares = Annotated[tuple[PositiveShare, PositiveShare], *_PAIR]
 Ratios = Annotated[tuple[_Ratio, _Ratio], *_PAIR]
 
 
@@ -116,9 +119,7 @@ class Audio(Section):
 
 
 class Trim(Section):
-    top_db: Annotated[Float, Field(gt=0, le=1_000)] = Field(
-        description="dB below the clip's peak that count as silence"
-    )
+    top_db: Annotated[Float, Field(gt=0, le=1_000)] = Field(description="dB below the clip's peak, taken for silence")
 
 
 class Mel(Section):
@@ -203,19 +204,11 @@ class Mixup(Section):
 
 class Model(Section):
     backbone: Text = Field(description="EfficientAT, or a name in keras.applications that takes images of any size")
-    width: Annotated[Float, Field(gt=0, le=10)] = Field(
-        description="width multiplier of the backbone (EfficientAT, MobileNets)"
-    )
+    width: Annotated[Float, Field(gt=0, le=10)] = Field(description="width multiplier (EfficientAT, MobileNets)")
     weights: Text = Field(description="file of the backbone's initial weights (*.weights.h5)")
-    batchnorm_momentum: Annotated[Float, Field(ge=0, lt=1)] = Field(
-        description="upper limit, of every batch normalisation's running averages"
-    )
-    freeze_batchnorm: Bool = Field(
-        description="the trunk's batch normalisations keep their initial weights and averages"
-    )
-    head: Annotated[list[Annotated[Int, Field(ge=1, le=65_536)]], Field(max_length=8)] = Field(
-        description="widths of the dense layers between pooling and softmax; none: the softmax alone"
-    )
+    batchnorm_momentum: Annotated[Float, Field(ge=0, lt=1)] = Field(description="of running averages, at most")
+    freeze_batchnorm: Bool = Field(description="the trunk's batch normalisations keep initial weights and averages")
+    head: Annotated[list[Size], Field(max_length=8)] = Field(description="widths of dense layers before the softmax")
 
 
 class Frozen(Section):
@@ -244,7 +237,7 @@ class Finetune(Section):
 
 
 class Plateau(Section):
-    reduce_factor: Annotated[Float, Field(gt=0, le=1)] = Field(description="the rate is multiplied by this")
+    reduce_factor: PositiveShare = Field(description="the rate is multiplied by this")
     reduce_patience: Count = Field(description="validations without a gain before it is")
     min_delta: NotNegative = Field(description="a smaller fall of the validation loss is no gain")
     stop_patience: Count = Field(description="validations without a new minimum before the phase ends")
@@ -268,33 +261,25 @@ class TrainStage(Section):
 
 class Train(Section):
     backend: Literal["tensorflow", "jax"] = Field(description="what Keras runs on; another one gives other bytes")
-    batch_size: Annotated[Int, Field(ge=1, le=65_536)] = Field(description="clips a batch")
+    batch_size: Size = Field(description="clips a batch")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(description="Keras dtype policy")
     deterministic: Bool = Field(description="deterministic TensorFlow ops: the same bytes each run")
     class_weight: Literal["none", "balanced"] = Field(description="weight of a class in the loss")
     unverified_weight: Share = Field(description="weight in the loss of a clip that is not verified; 0: left out")
     select: Literal["best", "last"] = Field(description="weights a phase hands on: lowest validation loss, or last")
     validate_every: Count = Field(description="epochs between validations; a phase's last epoch always has one")
-    validation_lengths: Annotated[Int, Field(ge=1, le=1_000)] = Field(
-        description="lengths of the validation crops, between the crop percentiles"
-    )
-    trunk_rate: Annotated[Float, Field(ge=0, le=1_000)] = Field(
-        description="learning rate of the trunk as a multiple of the head's"
-    )
-    trained_share: Share = Field(
-        description="share of the trained weights in the network a stage hands on; the rest: those before fine-tuning"
-    )
+    validation_lengths: Passes = Field(description="lengths of validation crops, between the crop percentiles")
+    trunk_rate: Annotated[NotNegative, Field(le=1_000)] = Field(description="learning rate of the trunk / the head's")
+    trained_share: Share = Field(description="share of trained weights in a network; the rest: before fine-tuning")
     plateau: Plateau = Field(description="phases 2 and 3: when the rate falls, and when a phase ends")
     stage1: TrainStage = Field(description="schedule of the mel model")
     stage2: TrainStage = Field(description="schedule of the mel + PCA model")
 
 
 class Tta(Section):
-    lengths: Annotated[Int, Field(ge=1, le=1_000)] = Field(description="lengths between the crop percentiles")
-    tries: Annotated[Int, Field(ge=1, le=1_000)] = Field(description="passes a length")
-    batch_size: Annotated[Int, Field(ge=1, le=65_536)] = Field(
-        description="clips a batch; changes results by rounding at most"
-    )
+    lengths: Passes = Field(description="lengths between the crop percentiles")
+    tries: Passes = Field(description="passes a length")
+    batch_size: Size = Field(description="clips a batch; changes results by rounding at most")
 
 
 class Ensemble(Section):
@@ -305,9 +290,7 @@ class Ensemble(Section):
 
 
 class Unknown(Section):
-    keep: Annotated[Float, Field(gt=0, le=1)] = Field(
-        description="share of the held-out clips that the threshold takes for known"
-    )
+    keep: PositiveShare = Field(description="share of the held-out clips that the threshold takes for known")
 
 
 class Verify(Section):

@@ -21,9 +21,9 @@ def run(main: Callable[..., None]) -> None:
     goes to `logs/times.csv`, which git and DVC ignore: outputs contain no times.
     """
     name = "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
-    _say_other_versions(Path("versions.yaml"))
     started = time.monotonic()
     try:
+        _say_other_versions(Path("versions.yaml"))
         main(*sys.argv[1:])
     except FsatError as error:
         sys.exit(f"\n{name}: {error}\n")

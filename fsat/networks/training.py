@@ -24,7 +24,7 @@ from fsat.scoring import metrics
 
 @dataclass(frozen=True)
 class Recipe:
-    """All numbers of one training besides the network; those without a word here are parameters of that name.
+    """All numbers of one training besides the network. What is not listed is the parameter of that name.
 
     Attributes
     ----------

@@ -366,13 +366,18 @@ def test_a_second_training_of_one_fold_is_refused_by_name(tmp_path: Path) -> Non
         pass
 
 
-def test_the_state_is_found_again_only_for_the_same_inputs_and_numbers(tmp_path: Path) -> None:
+def test_the_state_is_found_again_only_for_the_same_inputs_and_numbers(
+    recipe_augmentation: params.Augment, tmp_path: Path
+) -> None:
     (tmp_path / "a").write_bytes(b"1")
-    first = checkpoint.fingerprint([tmp_path / "a"], {"lr": 1})
-    assert checkpoint.fingerprint([tmp_path / "a"], {"lr": 1}) == first
-    assert checkpoint.fingerprint([tmp_path / "a"], {"lr": 2}) != first
+    plan = recipe(recipe_augmentation)
+    first = checkpoint.fingerprint([tmp_path / "a"], plan)
+    assert checkpoint.fingerprint([tmp_path / "a"], recipe(recipe_augmentation)) == first
+    later = plan.plateau.model_copy(update={"stop_patience": 11})
+    for other in (replace(plan, trunk_rate=0.5), replace(plan, plateau=later), recipe(recipe_augmentation, max_lr=1)):
+        assert checkpoint.fingerprint([tmp_path / "a"], other) != first
     (tmp_path / "a").write_bytes(b"2")
-    assert checkpoint.fingerprint([tmp_path / "a"], {"lr": 1}) != first
+    assert checkpoint.fingerprint([tmp_path / "a"], plan) != first
 
 
 def test_log_probabilities_have_a_floor() -> None:
