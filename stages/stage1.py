@@ -18,7 +18,7 @@ def main(fold: str) -> None:
     from fsat.networks import model, training
 
     store = frames.open_frames("data/mel/train", limits=p.mel.limits)
-    learn, heldout, _ = examples.split_fold(store, files.read_csv("data/folds.csv"), int(fold))
+    learn, heldout, labels = examples.split_fold(store, files.read_csv("data/folds.csv"), int(fold))
     training.train_fold(
         p.model,
         lambda network: model.load_trunk_weights(network.get_layer("trunk"), p.model.weights),
@@ -35,6 +35,7 @@ def main(fold: str) -> None:
             settings=p.train,
             schedule=p.train.stage1,
         ),
+        labels=labels,
         inputs=[*sorted(Path("data/mel/train").iterdir()), Path("data/folds.csv"), Path(p.model.weights)],
         state_folder=Path("state/training"),
         out=Path(f"data/models/stage1/fold{fold}"),

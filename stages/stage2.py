@@ -25,10 +25,10 @@ def main(fold: str) -> None:
         files.read_parquet("data/pca/train.parquet"),
     )
     folds = files.read_csv("data/folds.csv")
-    learn, heldout, _ = examples.split_fold(store, folds, int(fold), components=components)
+    learn, heldout, labels = examples.split_fold(store, folds, int(fold), components=components)
     training.train_fold(
         p.model,
-        lambda network: model.transfer(model.load_network(stage1), network),
+        lambda network: model.transfer(model.load_network(stage1, labels=labels), network),
         learn,
         heldout,
         training.Recipe(
@@ -42,6 +42,7 @@ def main(fold: str) -> None:
             settings=p.train,
             schedule=p.train.stage2,
         ),
+        labels=labels,
         inputs=[
             *sorted(Path("data/mel/train").iterdir()),
             Path("data/pca/train.parquet"),

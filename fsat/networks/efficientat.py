@@ -178,9 +178,12 @@ def fill(network: keras.Model, tensors: Mapping[str, np.ndarray], *, width: floa
         if layer.weights and layer.name != "trunk":
             expected |= {f"{layer.name}.{name}": (layer, place) for place, name in enumerate(_tensor_names(layer))}
     given = {name for name in tensors if not name.endswith(".num_batches_tracked")}
-    for names, what in ((expected.keys() - given, "lacks"), (given - expected.keys(), "has besides")):
-        if names:
-            raise FsatError(f"the checkpoint {what} {len(names)} tensors that EfficientAT has not, first {min(names)}.")
+    if missing := expected.keys() - given:
+        raise FsatError(f"the checkpoint lacks {len(missing)} tensors of EfficientAT, first {min(missing)}.")
+    if unknown := given - expected.keys():
+        raise FsatError(
+            f"the checkpoint has {len(unknown)} tensors that EfficientAT does not have, first {min(unknown)}."
+        )
     values: dict[str, list[np.ndarray]] = {}
     for name, (layer, place) in expected.items():
         value, wanted = _keras_layout(layer, tensors[name]), tuple(layer.weights[place].shape)

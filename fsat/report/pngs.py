@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from fsat.report import figures
 from fsat.scoring import outcomes
-from fsat.scoring.names import STAGES
+from fsat.scoring.names import STAGES, SUBMISSION
 
 # The colours of the page in its light dress (templates/report.css).
 _PAPER, _INK, _MUTED, _RULE = "#fcfcfa", "#1c1f24", "#636b75", "#e4e4df"
@@ -122,11 +122,11 @@ def confusion(counts: np.ndarray, labels: Sequence[str], clips: str, *, caution:
         axes.tick_params(which="minor", length=0)
         axes.set_xlabel("predicted label")
         axes.set_ylabel("given label")
-        return _png(figure, f"Confusion, stage 2, {clips.lower()}", f"Colour: share of the row. {caution}")
+        return _png(figure, f"Confusion, submission, {clips.lower()}", f"Colour: share of the row. {caution}")
 
 
 def per_class(rows: Sequence[Mapping[str, Any]], clips: str, *, caution: str) -> bytes:
-    """AP@3 of each class and both stages, best first.
+    """AP@3 of each class, of stage 1 and the submission, best first.
 
     Parameters
     ----------
@@ -142,19 +142,21 @@ def per_class(rows: Sequence[Mapping[str, Any]], clips: str, *, caution: str) ->
     bytes
         A PNG file.
     """
-    ordered = sorted((row for row in rows if row["stage2"] is not None), key=lambda row: (-row["stage2"], row["label"]))
+    ordered = sorted(
+        (row for row in rows if row[SUBMISSION] is not None), key=lambda row: (-row[SUBMISSION], row["label"])
+    )
     names = [f"{_short(row['label'])}  ({row['n']})" for row in ordered]
     places = np.arange(len(ordered))
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7.5, 1.8 + 0.19 * max(len(ordered), 5)), layout="constrained")
         axes = figure.add_subplot()
-        scores = {stage: [row[stage] for row in ordered] for stage in _COLOURS}
-        axes.hlines(places, scores["stage1"], scores["stage2"], color=_RULE, linewidth=2.5)
+        scores = {model: [row[model] for row in ordered] for model in ("stage1", SUBMISSION)}
+        axes.hlines(places, scores["stage1"], scores[SUBMISSION], color=_RULE, linewidth=2.5)
         # The larger dot below: both are seen where the scores are equal.
-        for stage, size, name in (("stage1", 9, "stage 1 (mel only)"), ("stage2", 6, "stage 2 (mel + PCA)")):
+        for model, colour, size, name in (("stage1", "stage1", 9, "stage 1"), (SUBMISSION, "stage2", 6, SUBMISSION)):
             axes.plot(
-                *(scores[stage], places, "o"),
-                color=_COLOURS[stage],
+                *(scores[model], places, "o"),
+                color=_COLOURS[colour],
                 markersize=size,
                 markeredgecolor=_PAPER,
                 label=name,
@@ -207,7 +209,7 @@ def reliability(table: pd.DataFrame, error: Sequence[float], *, caution: str) ->
         for part in (axes, counts):
             part.grid(axis="y")
             part.set_axisbelow(True)
-        return _png(figure, "Reliability of stage 2, held-out clips", f"After: out of fold. {caution}")
+        return _png(figure, "Reliability of the submission, held-out clips", f"After: out of fold. {caution}")
 
 
 def _short(label: str) -> str:

@@ -32,7 +32,7 @@ def warmed(network: keras.Model, mel: np.ndarray) -> None:
 @pytest.mark.slow
 def test_a_training_in_half_precision_gives_a_network_of_float32(tmp_path: Path) -> None:
     clips = make_examples([40 + number for number in range(12)], LABELS, n_mels=N_MELS)
-    mel = next(batches.crop_pass(clips, 40, 12, (0, "warm"))).mel
+    mel = next(batches.crop_pass(clips, 40, 12, (0, "warm")))["mel"]
     frozen = PRESET.train.stage1.frozen.model_copy(update={"epochs": 20})
     plan = PRESET.train.stage1.model_copy(
         update={"frozen": frozen, "cyclic": PRESET.train.stage1.cyclic.model_copy(update={"epochs": 2})}
@@ -55,13 +55,14 @@ def test_a_training_in_half_precision_gives_a_network_of_float32(tmp_path: Path)
         clips,
         clips,
         recipe,
+        labels=["a", "b", "c"],
         inputs=[],
         state_folder=tmp_path / "state",
         out=tmp_path / "out",
     )
-    rounded = backend.predictor(model.load_network(tmp_path / "out"))({"mel": mel})
+    rounded = backend.predictor(model.load_network(tmp_path / "out", labels=["a", "b", "c"]))({"mel": mel})
     backend.prepare(0)
-    network = model.load_network(tmp_path / "out")
+    network = model.load_network(tmp_path / "out", labels=["a", "b", "c"])
     assert {weights.dtype for weights in network.get_weights()} == {np.dtype(np.float32)}
     trunk = network.get_layer("trunk")
     is_norm = [path.split("/")[-1] in {"gamma", "beta", "moving_mean", "moving_variance"} for path in
@@ -70,7 +71,7 @@ def test_a_training_in_half_precision_gives_a_network_of_float32(tmp_path: Path)
     assert not any(moved for moved, norm in zip(changed, is_norm, strict=True) if norm)
     assert all(moved for moved, norm in zip(changed, is_norm, strict=True) if not norm)
 
-    assert onnx_export.convert(tmp_path / "out", tmp_path / "network.onnx") == 384
+    assert onnx_export.convert(tmp_path / "out", tmp_path / "network.onnx", ["a", "b", "c"]) == 384
     proto = onnx.load(tmp_path / "network.onnx")
     kinds = {tensor.data_type for tensor in proto.graph.initializer}
     assert kinds <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.INT32}
@@ -81,7 +82,7 @@ def test_a_training_in_half_precision_gives_a_network_of_float32(tmp_path: Path)
 
 def test_the_phase_for_the_head_learns_on_features_of_half_precision() -> None:
     clips = make_examples([40] * 12, LABELS, n_mels=N_MELS)
-    mel = next(batches.crop_pass(clips, 40, 12, (0, "warm"))).mel
+    mel = next(batches.crop_pass(clips, 40, 12, (0, "warm")))["mel"]
     found = {}
     for precision in ("float32", "mixed_bfloat16"):
         backend.prepare(SEED, precision=precision)
