@@ -19,7 +19,9 @@ _SHOWN = 10
 
 def verify(
     write: Annotated[bool, typer.Option("--write", help="Write the proposals into the corrections file.")] = False,
-    stage: Annotated[Stage, typer.Option(help="The network that is asked.")] = "stage2",
+    stage: Annotated[
+        Stage | None, typer.Option(help="The network that is asked.  [default: the submission, fused or not]")
+    ] = None,
 ) -> None:
     """Propose corrections for labels that nobody verified, from what networks say that never saw the clip.
 
@@ -31,7 +33,7 @@ def verify(
 
     from fsat.clips import corrections
     from fsat.core import files, params
-    from fsat.scoring import verification
+    from fsat.scoring import names, verification
     from fsat.tagger.output import print_table
 
     p = params.read()
@@ -47,7 +49,10 @@ def verify(
 
     own = [row for row in checked if not row.is_machine_made]
     evidence = verification.gather(
-        files.read_parquet("data/predictions.parquet"), index, stage=stage, known=decided_labels(own, folds)
+        files.read_parquet("data/predictions.parquet"),
+        index,
+        model=stage or names.SUBMISSION,
+        known=decided_labels(own, folds),
     )
     proposals = verification.propose(evidence, p.verify.rest)
     found = proposed(proposals, labels=set(train["label"]))

@@ -20,7 +20,7 @@ from fsat import verify
 from fsat.clips import corrections, folds
 from fsat.core import files, params
 from fsat.scoring import baseline, metrics, outcomes, verification
-from fsat.scoring.names import BASELINE
+from fsat.scoring.names import REGRESSION
 
 INNER_FOLDS = 5
 CONDITIONS = ("right labels", "right labels, 1 round", "flipped", "flipped, 1 round", "flipped, 2 rounds")
@@ -88,7 +88,7 @@ class Experiment:
             # As the stage does: the penalty is chosen without splitting a recording.
             learned = table if group is None else table.assign(group=group)
             predictions = baseline.predict(self.features, learned, range(INNER_FOLDS), choose_penalty=True)
-            clips = outcomes.outcome(predictions, index, split="test", stage=BASELINE).clips
+            clips = outcomes.outcome(predictions, index, split="test", model=REGRESSION).clips
             result = results[done]
             result.ap3.append(clips["ap3"].to_numpy(np.float64))
             result.correct.append(clips["correct"].to_numpy(np.float64))
@@ -100,7 +100,7 @@ class Experiment:
             result.n_relabelled += len(relabelled)
             result.n_relabelled_right += sum(row.label == right[row.fname] for row in relabelled)
             if done < n_rounds:
-                proposals = verification.propose(verification.gather(predictions, index, stage=BASELINE), self.rest)
+                proposals = verification.propose(verification.gather(predictions, index, model=REGRESSION), self.rest)
                 rows = corrections.merge(
                     rows, verify.proposed(proposals, labels=set(right.values())), decided=proposals["fname"]
                 )

@@ -22,10 +22,11 @@ from sklearn.metrics import roc_auc_score
 from fsat import presets
 from fsat.clips import folds, index
 from fsat.core import files, params
+from fsat.core.numeric import log_probabilities
 from fsat.core.parallel import map_clips
 from fsat.features import mel, trim
 from fsat.inputs import batches, examples, frames
-from fsat.inputs.passes import Passes, log_probabilities, outputs_by_pass
+from fsat.inputs.passes import Passes, outputs_by_pass
 from fsat.scoring import ensemble, unknown
 
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -90,13 +91,12 @@ def fresh_network(p: params.Params, n_classes: int, weights: Path, seed: int) ->
 
 
 def passes_over(
-    network: Any, store: frames.FrameStore, p: params.Params, *, n_classes: int, bounds: tuple[int, int], seed: int
+    network: Any, store: frames.FrameStore, p: params.Params, *, bounds: tuple[int, int], seed: int
 ) -> np.ndarray:
     """Probabilities and embedding of every clip of the store in each pass, float32 (n_passes, n, C + E)."""
     from fsat.networks import prediction
 
-    nothing = np.zeros((len(store.fnames), n_classes), dtype=np.float32)
-    every = examples.Examples(store.fnames, store, np.arange(len(store.fnames)), None, nothing)
+    every = examples.make_clips(store, store.fnames)
     passes = Passes(batches.fixed_lengths(bounds, p.tta.lengths, step=p.crop.step), p.tta.tries)
     predict = prediction.predictor(network, embeddings=True)
     key = (seed, "predict", 0, "test")
@@ -122,12 +122,11 @@ def initial_embeddings(name: str, store: frames.FrameStore, p: params.Params, we
         trunk, _ = head.split_at_embedding(network)
         bounds = bounds_of(store, store.fnames, p)
         lengths = batches.fixed_lengths(bounds, p.train.validation_lengths, step=p.crop.step)
-        nothing = np.zeros((len(store.fnames), 1), dtype=np.float32)
-        every = examples.Examples(store.fnames, store, np.arange(len(store.fnames)), None, nothing)
+        every = examples.make_clips(store, store.fnames)
         crops = head.features(
             *(backend.predictor(trunk), every, lengths), batch_size=16, seed=p.seed, key=("stage1", 0, "embedding")
         )
-        passes = passes_over(network, store, p, n_classes=1, bounds=bounds, seed=p.seed)
+        passes = passes_over(network, store, p, bounds=bounds, seed=p.seed)
         files.write_npz(path, passes=passes[:, :, 1:], crops=crops)
     return files.read_npz(path)
 
@@ -174,7 +173,7 @@ def tuned_outputs(
     state = STATE / name / f"training{seed}.npz"
     training.train(network, learn, heldout, recipe, state=state)
     state.unlink(missing_ok=True)
-    return passes_over(network, store, p, n_classes=len(classes), bounds=bounds, seed=seed)
+    return passes_over(network, store, p, bounds=bounds, seed=seed)
 
 
 SCHEDULES = {"frozen": frozen_outputs, "tuned": tuned_outputs}

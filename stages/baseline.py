@@ -4,14 +4,14 @@ import pandas as pd
 
 from fsat.core import files, params
 from fsat.core.stage import run
-from fsat.scoring import baseline, outcomes, summary
-from fsat.scoring.names import BASELINE, FUSED
+from fsat.scoring import baseline, metrics, outcomes
+from fsat.scoring.names import REGRESSION, REGRESSION_ALL
 
 
 def main() -> None:
     """Logistic regression on each feature set, held out by the folds of `folds.ids`.
 
-    The set with the best score is the baseline; the largest one is what `ensemble` fuses with stage 2.
+    Kept are the regression with the best score, and the one on all features, which `ensemble` fuses with stage 2.
     """
     p = params.read()
     index, folds = files.read_csv("data/index.csv"), files.read_csv("data/folds.csv")
@@ -27,21 +27,22 @@ def main() -> None:
         name: baseline.predict(tables, folds, p.folds.ids, choose_penalty=name != "statistics")
         for name, tables in features.items()
     }
-    scores = {}
+    scores: dict[str, dict[str, float]] = {name: {} for name in features}
     for name, table in predictions.items():
-        heldout, test = (
-            outcomes.outcome(table, index, split=split, stage=BASELINE).clips for split in ("heldout", "test")
-        )
-        scores[name] = summary.scores(heldout, test)
-    found = baseline.table(scores)
+        for part, split in (("cv", "heldout"), ("test", "test")):
+            clips = outcomes.outcome(table, index, split=split, model=REGRESSION).clips
+            if len(clips):
+                scores[name][part] = round(metrics.mean(clips["ap3"].to_numpy()), 6)
+    found = baseline.summary(scores)
     largest = list(features)[-1]
-    fused = predictions[largest].assign(stage=FUSED)
-    files.write_parquet("data/baseline.parquet", pd.concat([predictions[found["best"]], fused], ignore_index=True))
+    every = predictions[largest].assign(model=REGRESSION_ALL)
+    files.write_parquet("data/baseline.parquet", pd.concat([predictions[found["best"]], every], ignore_index=True))
     coefficients = baseline.coefficients(features[largest]["train"], folds, choose_penalty=largest != "statistics")
     files.write_npz("data/baseline.npz", **coefficients)
     files.write_json("metrics/baseline.json", found)
-    print(f"MAP@3 of the baseline ({found['best']}): held-out clips {found['cv']:.4f}", end="")
-    print(f", test clips {found['test']['all']:.4f}" if found["test"] else "")
+    best = scores[found["best"]]
+    print(f"MAP@3 of the regression ({found['best']}): held-out clips {best['cv']:.4f}", end="")
+    print(f", test clips {best['test']:.4f}" if "test" in best else "")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ import os
 from functools import partial
 from pathlib import Path
 
-from fsat.core import files, params
+from fsat.core import files, fold_folders, params
+from fsat.core.network import output_labels
 from fsat.core.stage import run
-from fsat.scoring import ensemble
-from fsat.scoring.names import STAGES
+from fsat.scoring.names import STAGES, SUBMISSION
 from fsat.scoring.unknown import NEIGHBOURS
 from fsat.tagger import bundle, bundler
 
@@ -20,10 +20,10 @@ def main() -> None:
     convert_trunk = partial(onnx_export.convert_trunk, p.model.weights, p.model.backbone, p.model.width, p.mel.n_mels)
     models = Path("data/models")
     facts, calibration = files.read_json("metrics/data.json"), files.read_json("metrics/calibration.json")
-    threshold = calibration["unknown"]["threshold"]
+    temperature, threshold = calibration["temperature"], calibration["unknown"]["threshold"]
     for stage in STAGES:
         aside = Path("state/other_folds/models", stage)
-        for line in ensemble.set_aside_other_folds(models / stage, p.folds.ids, aside, stage=stage):
+        for line in fold_folders.set_aside_other_folds(models / stage, p.folds.ids, aside, stage=stage):
             print(line)
     written = bundler.write(
         "data/bundle",
@@ -34,10 +34,10 @@ def main() -> None:
         projection="data/pca/projection.npz",
         baseline="data/baseline.npz",
         baseline_weight=files.read_json("data/fusion.json")["test"],
-        labels=sorted(files.read_csv("data/folds.csv")["corrected"].unique()),
+        labels=output_labels(files.read_csv("data/folds.csv")),
         preprocessing={"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
         passes={"seed": p.seed, "step": p.crop.step, "lengths": p.tta.lengths, "tries": p.tta.tries},
-        calibration=calibration["temperature"],
+        calibration={"stage1": temperature["stage1"], "stage2": temperature[SUBMISSION]},
         unknown={"threshold": threshold, "neighbours": NEIGHBOURS, "keep": p.unknown.keep},
         references="data/predictions",
         select=p.train.select,
@@ -48,8 +48,7 @@ def main() -> None:
             "fingerprint": bundle.file_facts(Path("data/index.csv")).sha256,
             "facts": facts,
         },
-        scores=files.read_json("metrics/map3.json")
-        | {"baseline": files.read_json("metrics/baseline.json"), "calibration": calibration},
+        scores={"models": files.read_csv("metrics/models.csv").to_dict("records"), "calibration": calibration},
     )
     print(f"{written.folder}: {len(written.manifest.files)} files. Try: fsat tag clip.wav")
 

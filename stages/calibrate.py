@@ -6,7 +6,7 @@ import pandas as pd
 from fsat.core import files, params
 from fsat.core.stage import run
 from fsat.scoring import calibration, outcomes, unknown
-from fsat.scoring.names import STAGES
+from fsat.scoring.names import SUBMISSION
 
 
 def main() -> None:
@@ -15,25 +15,27 @@ def main() -> None:
     predictions, index = files.read_parquet("data/predictions.parquet"), files.read_csv("data/index.csv")
     classes = outcomes.class_names(predictions)
     found = {}
-    for stage in STAGES:
+    for model in ("stage1", SUBMISSION):
         heldout, test = (
-            calibration.scored(outcomes.outcome(predictions, index, split=split, stage=stage), classes)
+            calibration.scored(outcomes.outcome(predictions, index, split=split, model=model), classes)
             for split in ("heldout", "test")
         )
-        found[stage] = calibration.calibrate(heldout, test)
+        found[model] = calibration.calibrate(heldout, test)
     folders = {fold: f"data/predictions/fold{fold}" for fold in sorted(p.folds.ids)}
     scores = unknown.combine({fold: files.read_parquet(f"{path}/unknown.parquet") for fold, path in folders.items()})
     headline = calibration.headline(found) | {"unknown": unknown.summary(scores, keep=p.unknown.keep)}
     files.write_parquet("data/unknown.parquet", scores)
     files.write_json("metrics/calibration.json", headline)
-    curve = pd.DataFrame(found["stage2"].curve).round(6)
+    curve = pd.DataFrame(found[SUBMISSION].curve).round(6)
     files.write_csv("metrics/reliability.csv", curve.assign(ideal=np.round(curve["confidence"], 6)))
-    for stage, value in found.items():
-        (before, after), kept = value.ece["cv"], headline["unknown"]["kept"]["cv"][stage]
+    for model, value in found.items():
+        before, after = value.ece["cv"]
         print(
-            f"{stage}: temperature {value.temperature:g}, expected calibration error {before:.3f} -> {after:.3f} "
-            f"(held-out clips, out of fold); {kept:.0%} of them are taken for known"
+            f"{model}: temperature {value.temperature:g}, expected calibration error {before:.3f} -> {after:.3f} "
+            "(held-out clips, out of fold)"
         )
+    for network, kept in headline["unknown"]["kept"]["cv"].items():
+        print(f"{network}: {kept:.0%} of the held-out clips are taken for known")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def main() -> None:
                 tables[split] = pd.concat([tables[split], pd.DataFrame(values, columns=columns)], axis=1)
             print(f"embeddings of {p.model.backbone}, pre-trained on {trained_on}")
         else:
-            print(f"no embeddings: {p.model.backbone} reads images, which untrained convolutions would make")
+            print(f"no embeddings: {p.model.backbone} needs RGB input, and the layers that make it are not pre-trained")
     else:
         print(f"no embeddings: {p.model.weights} is not noted as pre-trained")
     for split, table in tables.items():

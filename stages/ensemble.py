@@ -1,8 +1,10 @@
-"""Folds and baseline into one: `data/predictions.parquet`, `data/submission.csv` (stage 2), mean learning curves."""
+"""Folds and regression into one: `data/predictions.parquet`, `data/submission.csv`, mean learning curves."""
 
 from pathlib import Path
 
-from fsat.core import files, params
+import pandas as pd
+
+from fsat.core import files, fold_folders, params
 from fsat.core.stage import run
 from fsat.scoring import ensemble, fusion
 from fsat.scoring.names import STAGES
@@ -15,26 +17,24 @@ def main() -> None:
     # In the order of the stages, in which the printed commands have to run: DVC commits no stage without its inputs.
     for part, stage in (*((f"models/{stage}", stage) for stage in STAGES), ("predictions", "predict")):
         aside = Path("state/other_folds", part)
-        for line in ensemble.set_aside_other_folds(Path("data", part), p.folds.ids, aside, stage=stage):
+        for line in fold_folders.set_aside_other_folds(Path("data", part), p.folds.ids, aside, stage=stage):
             print(line)
     folders = {fold: folder / f"fold{fold}" for fold in sorted(p.folds.ids)}
     table = ensemble.combine({fold: files.read_parquet(path / "predictions.parquet") for fold, path in folders.items()})
-    baseline, weight = files.read_parquet("data/baseline.parquet"), p.ensemble.baseline_weight
+    regression, weight = files.read_parquet("data/baseline.parquet"), p.ensemble.baseline_weight
     if weight == "auto":
         learned = files.read_csv("data/folds.csv").query("weight > 0")
         actual = dict(zip(learned["fname"], learned["corrected"], strict=True))
-        weights = fusion.choose_weights(table, baseline, actual)
-        print("Weight of the baseline, chosen on held-out clips:", ", ".join(f"{w:g}" for w in weights.values()))
+        weights = fusion.choose_weights(table, regression, actual)
+        print("Weight of the regression, chosen on held-out clips:", ", ".join(f"{w:g}" for w in weights.values()))
     else:
         weights = dict.fromkeys((-1, *p.folds.ids), weight)
     files.write_json("data/fusion.json", {"test": weights[-1], "heldout": {f: weights[f] for f in sorted(p.folds.ids)}})
-    table = fusion.fuse(table, baseline, weights=weights)
-    files.write_parquet("data/predictions.parquet", table)
-    chosen = table[(table["stage"] == "stage2") & (table["split"] == "test")]
+    submitted = fusion.submission(table, regression, weights=weights)
+    files.write_parquet("data/predictions.parquet", pd.concat([table, submitted], ignore_index=True))
+    test = submitted[submitted["split"] == "test"]
     labels = list(table.columns[4:])
-    files.write_csv(
-        "data/submission.csv", ensemble.submission(chosen["fname"].tolist(), chosen[labels].to_numpy(), labels)
-    )
+    files.write_csv("data/submission.csv", ensemble.submission(test["fname"].tolist(), test[labels].to_numpy(), labels))
     histories = ensemble.read_histories("data/models", sorted(p.folds.ids))
     for stage in STAGES:
         files.write_csv(f"metrics/learning_curve_{stage}.csv", ensemble.learning_curve(histories, stage))

@@ -5,7 +5,7 @@ import pandas as pd
 from fsat.core import files, keras_backend, params
 from fsat.core.stage import run
 from fsat.inputs import batches, examples, frames
-from fsat.inputs.passes import Passes
+from fsat.inputs.passes import Passes, mean_outputs
 from fsat.scoring import unknown
 
 
@@ -17,38 +17,37 @@ def main(fold: str) -> None:
 
     backend.prepare(p.seed)
     folders = {stage: f"data/models/{stage}/fold{fold}" for stage in ("stage1", "stage2")}
-    networks = {stage: model.load_network(folder) for stage, folder in folders.items()}
     stores = {split: frames.open_frames(f"data/mel/{split}", limits=p.mel.limits) for split in ("train", "test")}
     components = {split: files.read_parquet(f"data/pca/{split}.parquet") for split in stores}
     folds = files.read_csv("data/folds.csv")
-    learned, heldout, classes = examples.split_fold(stores["train"], folds, int(fold), components=components["train"])
-    test = examples.make_examples(
-        stores["test"], stores["test"].fnames, labels=[], classes=classes, components=components["test"]
-    )
+    learned, heldout, labels = examples.split_fold(stores["train"], folds, int(fold), components=components["train"])
+    test = examples.make_clips(stores["test"], stores["test"].fnames, components=components["test"])
+    networks = {stage: model.load_network(folder, labels=labels) for stage, folder in folders.items()}
+    predictors = {stage: prediction.predictor(network, embeddings=True) for stage, network in networks.items()}
     bounds = model.trained_bounds(folders["stage1"])
     passes = Passes(batches.fixed_lengths(bounds, p.tta.lengths, step=p.crop.step), p.tta.tries)
     # One pass at the middle length is enough for clips that others are only compared with.
     once = Passes([passes.lengths[len(passes.lengths) // 2]], 1)
     found = {
-        part: prediction.mean_outputs(
-            networks,
+        part: mean_outputs(
+            predictors,
             clips,
             some,
+            n_labels=len(labels),
             batch_size=p.tta.batch_size,
             key=(p.seed, "predict", int(fold), part),
             name=f"fold {fold}, {part}",
-            embeddings=True,
         )
         for part, clips, some in (("learned", learned, once), ("test", test, passes), ("heldout", heldout, passes))
     }
-    labels = [classes[number] for number in learned.targets.argmax(axis=1)]
-    known = {stage: unknown.reference(outputs.embeddings, labels) for stage, outputs in found["learned"].items()}
+    own_labels = [labels[number] for number in learned.targets.argmax(axis=1)]
+    known = {name: unknown.reference(outputs.embeddings, own_labels) for name, outputs in found["learned"].items()}
     tables, scores = [], []
     for split, clips in (("test", test), ("heldout", heldout)):
-        for stage, outputs in found[split].items():
-            keys = pd.DataFrame({"stage": stage, "split": split, "fname": clips.fnames})
-            tables.append(keys.join(pd.DataFrame(outputs.log_probabilities, columns=classes)))
-            score = unknown.score(outputs.embeddings, known[stage])
+        for name, outputs in found[split].items():
+            keys = pd.DataFrame({"model": name, "split": split, "fname": clips.fnames})
+            tables.append(keys.join(pd.DataFrame(outputs.log_probabilities, columns=labels)))
+            score = unknown.score(outputs.embeddings, known[name])
             scores.append(keys.assign(score=score))
     with files.atomic_folder(f"data/predictions/fold{fold}") as part:
         files.write_parquet(part / "predictions.parquet", pd.concat(tables, ignore_index=True))

@@ -14,7 +14,7 @@ def main(fold: str) -> None:
     from fsat.networks import model, training
 
     store = frames.open_frames("data/mel/train", limits=p.mel.limits)
-    learn, heldout, _ = examples.split_fold(store, files.read_csv("data/folds.csv"), int(fold))
+    learn, heldout, labels = examples.split_fold(store, files.read_csv("data/folds.csv"), int(fold))
     training.train_fold(
         {
             "backbone": p.model.backbone,
@@ -46,6 +46,7 @@ def main(fold: str) -> None:
             trunk_rate=p.train.trunk_rate,
             trained_share=p.train.trained_share,
         ),
+        labels=labels,
         inputs=[*sorted(Path("data/mel/train").iterdir()), Path("data/folds.csv"), Path(p.model.weights)],
         state_folder=Path("state/training"),
         out=Path(f"data/models/stage1/fold{fold}"),

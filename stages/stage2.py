@@ -19,7 +19,7 @@ def main(fold: str) -> None:
         files.read_parquet("data/pca/train.parquet"),
     )
     folds = files.read_csv("data/folds.csv")
-    learn, heldout, _ = examples.split_fold(store, folds, int(fold), components=components)
+    learn, heldout, labels = examples.split_fold(store, folds, int(fold), components=components)
     training.train_fold(
         {
             "backbone": p.model.backbone,
@@ -28,7 +28,7 @@ def main(fold: str) -> None:
             "freeze_batchnorm": p.model.freeze_batchnorm,
             "head": p.model.head,
         },
-        lambda network: model.transfer(model.load_network(stage1), network),
+        lambda network: model.transfer(model.load_network(stage1, labels=labels), network),
         learn,
         heldout,
         training.Recipe(
@@ -51,6 +51,7 @@ def main(fold: str) -> None:
             trunk_rate=p.train.trunk_rate,
             trained_share=p.train.trained_share,
         ),
+        labels=labels,
         inputs=[
             *sorted(Path("data/mel/train").iterdir()),
             Path("data/pca/train.parquet"),

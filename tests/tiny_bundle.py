@@ -87,11 +87,11 @@ def write_networks() -> None:
     from fsat.networks import model
 
     p = params.read()
-    store = frames.open_frames("data/mel/train")
+    store = frames.open_frames("data/mel/train", limits=p.mel.limits)
     bounds = batches.length_range(store.lengths, p.crop.percentiles, step=p.crop.step)
     components = files.read_parquet("data/pca/train.parquet")
     names = store.fnames
-    clips = examples.make_examples(store, names, labels=[], classes=LABELS, components=components)
+    clips = examples.make_clips(store, names, components=components)
     batch = next(batches.crop_pass(clips, bounds[1], len(names), (0, "warm")))
     for stage, n_components in (("stage1", 0), ("stage2", components.shape[1] - 1)):
         network: dict[str, Any] = {
@@ -104,7 +104,7 @@ def write_networks() -> None:
         }
         keras.utils.set_random_seed(5)
         built = model.build_network(**network)
-        inputs = {name: value for name, value in batch.inputs.items() if name in {t.name for t in built.inputs}}
+        inputs = {name: value for name, value in batch.items() if name in {t.name for t in built.inputs}}
         # Running averages of real clips, or every clip would look alike.
         built(inputs, training=True)
         model.save_trunk(built.get_layer("trunk"), "initial.weights.h5")
@@ -118,7 +118,7 @@ def write_networks() -> None:
             (folder / "history.csv").write_text(
                 "epoch,phase,learning_rate,loss,val_loss,val_map3,val_accuracy\n1,cyclic,0.001,1.0,1.0,0.5,0.5\n"
             )
-            summary = {"network": network, "parameters": built.count_params(), "bounds": list(bounds)}
+            summary = {"network": network, "labels": LABELS, "parameters": built.count_params(), "bounds": list(bounds)}
             files.write_json(folder / "summary.json", summary)
 
 

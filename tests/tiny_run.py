@@ -12,7 +12,7 @@ from fsat.clips import corrections
 from fsat.core import files, params
 from fsat.inputs import frames
 from fsat.report.run import Run
-from fsat.scoring import baseline, calibration, ensemble, outcomes, summary
+from fsat.scoring import baseline, calibration, ensemble, fusion, outcomes, summary
 
 ROOT = Path(__file__).parents[1]
 RATE = 44_100
@@ -35,6 +35,7 @@ def make_run(
     n_per_label: int = 8,
     path: str = "",
     noise: float = 2.6,
+    weight: float = 0.0,
     **train: Any,
 ) -> Run:
     """Write clips under `folder` and return their run.
@@ -47,6 +48,8 @@ def make_run(
         ``dataset.path`` where it is not `folder`.
     noise
         Of the made-up predictions: more makes more mistakes.
+    weight
+        Of the regression in late fusion.
     **train
         Other values of parameters under ``train``.
     """
@@ -90,7 +93,7 @@ def make_run(
     mel = {}
     for split, named in spectrograms.items():
         frames.write_frames(folder / "mel" / split, named, n_mels=16)
-        mel[split] = frames.open_frames(folder / "mel" / split)
+        mel[split] = frames.open_frames(folder / "mel" / split, limits=(-90.5, 39.21))
     folds = corrections.apply(
         index[~is_test], (index.loc[~is_test, "number"] // len(labels) % 3).to_numpy(), [], unverified_weight=1.0
     )
@@ -103,19 +106,19 @@ def make_run(
     }
     ids = [0, 2]
     classes = sorted(labels)
-    predictions = _predictions(index, folds, classes, ids, rng, noise)
+    networks = _predictions(index, folds, classes, ids, rng, noise)
     index = index.drop(columns=["kind", "number"])
-    logistic = baseline.predict(components, folds, ids)
-    scored = [outcomes.outcome(logistic, index, split=split, stage="baseline").clips for split in ("heldout", "test")]
-    baseline_scores = baseline.table({"statistics": summary.scores(*scored)})
-    scores = summary.summarise(predictions, index).headline
+    best = baseline.predict(components, folds, ids)
+    regressions = pd.concat([best, best.assign(model="regression_all")], ignore_index=True)
+    submitted = fusion.submission(networks, regressions, weights=dict.fromkeys((-1, *ids), weight))
+    predictions = pd.concat([networks, submitted], ignore_index=True)
     fitted = {}
-    for stage in ("stage1", "stage2"):
+    for model in ("stage1", "submission"):
         heldout, tested = (
-            calibration.scored(outcomes.outcome(predictions, index, split=split, stage=stage), classes)
+            calibration.scored(outcomes.outcome(predictions, index, split=split, model=model), classes)
             for split in ("heldout", "test")
         )
-        fitted[stage] = calibration.calibrate(heldout, tested)
+        fitted[model] = calibration.calibrate(heldout, tested)
     parameters = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     parameters["dataset"]["path"] = path or str(folder)
     parameters["folds"]["ids"] = ids
@@ -127,14 +130,14 @@ def make_run(
         trim=trim,
         histories={fold: _history(fold, rng) for fold in ids},
         mel=mel,
-        baseline=logistic,
-        scores=scores | {"gain": summary.gain(scores, baseline_scores)},
-        baseline_scores=baseline_scores,
+        regressions=regressions,
+        models=summary.summarise(pd.concat([predictions, regressions]), index).models,
+        feature_sets={"best": "statistics", "features": {"statistics": {}}},
         facts=_facts(index) | {"synthetic": path == "data/demo"},
         pca={"requested": 350, "n_components": 6, "explained_variance": 0.9},
         variance=pd.DataFrame({"component": range(1, 7), "cumulative": np.linspace(0.4, 0.93, 6)}),
         calibration=calibration.headline(fitted) | {"unknown": UNKNOWN},
-        reliability=pd.DataFrame(fitted["stage2"].curve),
+        reliability=pd.DataFrame(fitted["submission"].curve),
         parameters=parameters,
         meanings=params.leaves(),
     )
@@ -146,7 +149,7 @@ def _predictions(
     tables = {}
     for fold in ids:
         parts = []
-        for stage, extra in (("stage1", 1.3), ("stage2", 1.0)):
+        for model, extra in (("stage1", 1.3), ("stage2", 1.0)):
             heldout = set(folds.loc[folds["fold"] == fold, "fname"])
             for split, clips in (
                 ("test", index[index["split"] == "test"]),
@@ -157,7 +160,7 @@ def _predictions(
                 truth = np.array([[label == order[kind] for label in classes] for kind in clips["kind"]], dtype=float)
                 logits = 3 * truth.reshape(-1, len(classes)) + rng.normal(0, noise * extra, (len(clips), len(classes)))
                 log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-                keys = pd.DataFrame({"stage": stage, "split": split, "fname": clips["fname"].to_numpy()})
+                keys = pd.DataFrame({"model": model, "split": split, "fname": clips["fname"].to_numpy()})
                 parts.append(pd.concat([keys, pd.DataFrame(log_p, columns=classes)], axis=1))
         tables[fold] = pd.concat(parts, ignore_index=True)
     return ensemble.combine(tables)
@@ -212,7 +215,7 @@ def write(run: Run, root: Path) -> None:
     """Write the tables of a run where the pipeline keeps them below `root`; the audio stays where it is."""
     data, scores = root / "data", root / "metrics"
     files.write_parquet(data / "predictions.parquet", run.predictions)
-    files.write_parquet(data / "baseline.parquet", run.baseline)
+    files.write_parquet(data / "baseline.parquet", run.regressions)
     files.write_csv(data / "index.csv", run.index)
     files.write_csv(data / "folds.csv", run.folds)
     files.write_csv(data / "trim.csv", run.trim)
@@ -228,12 +231,12 @@ def write(run: Run, root: Path) -> None:
     files.write_csv(scores / "reliability.csv", run.reliability)
     tables = {
         "calibration": run.calibration,
-        "map3": run.scores,
-        "baseline": run.baseline_scores,
+        "baseline": run.feature_sets,
         "data": run.facts,
         "pca": run.pca,
     }
     for name, value in tables.items():
         files.write_json(scores / f"{name}.json", value)
+    files.write_csv(scores / "models.csv", run.models)
     files.write_csv(scores / "pca_variance.csv", run.variance)
     files.write_text(root / "params.yaml", yaml.safe_dump(run.parameters, sort_keys=False))

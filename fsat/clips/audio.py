@@ -189,7 +189,10 @@ def _opened(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Iterator[s
                 raise AudioError(str(path), f"sample rate {sound.samplerate} Hz, allowed is {MIN_RATE} to {MAX_RATE}")
             if sound.frames > max_seconds * sound.samplerate:
                 seconds = sound.frames // sound.samplerate
-                raise AudioError(str(path), f"{seconds} s long by its header, allowed is {max_seconds}")
+                raise AudioError(
+                    str(path),
+                    f"{seconds} s long by its header, allowed is {max_seconds}; `fsat tag --segments` takes any",
+                )
             yield sound
         # What was checked may not be what was read.
         if _state(stream) != before:

@@ -11,6 +11,7 @@ import pandas as pd
 from fsat.clips import audio, layouts
 from fsat.core import parallel
 from fsat.core.errors import listed, shown
+from fsat.core.files import SYNTHETIC_MARK
 
 INDEX_COLUMNS = [
     *("split", "fname", "path", "label", "usage", "verified", "freesound_id", "license"),
@@ -112,7 +113,7 @@ def scan(folder: str | Path, *, bad_clips: str = "fail", exclude_licenses: Seque
                 for why in ("fname", "freesound_id", "bytes")
             },
         },
-        "synthetic": (Path(folder) / layouts.SYNTHETIC_MARK).is_file(),
+        "synthetic": (Path(folder) / SYNTHETIC_MARK).is_file(),
         "licenses": {"train": _licenses(train), "test": _licenses(test)},
     }
     optional = [column for column in ("fold", "group") if (train[column] != "").any()]

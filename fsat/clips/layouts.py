@@ -28,6 +28,7 @@ from fsat.clips import tables
 from fsat.clips.clip_files import file_problem, files_below, inside, is_audio, leaves_folder
 from fsat.clips.problems import Problems
 from fsat.core.errors import FsatError, listed, shown
+from fsat.core.files import SYNTHETIC_MARK
 
 COLUMNS = [
     "split",
@@ -43,7 +44,7 @@ COLUMNS = [
     "problem",
 ]
 # Columns of data/predictions.parquet, which has one more column a label.
-RESERVED_LABELS = {"stage", "split", "fold", "fname"}
+RESERVED_LABELS = {"model", "split", "fold", "fname"}
 _USAGES = {usage.lower(): usage for usage in ("Public", "Private", "Ignored")}
 _VERIFIED = {"1": "1", "0": "0", "true": "1", "false": "0", "": ""}
 
@@ -75,8 +76,6 @@ KAGGLE = Layout(
 )
 # Beside class folders: more about their clips.
 DETAILS_TABLE = "clips.csv"
-# In any layout: its presence says that the clips are synthesised, and scores on them are marked as such.
-SYNTHETIC_MARK = "SYNTHETIC.txt"
 
 
 @dataclass

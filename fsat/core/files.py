@@ -19,6 +19,9 @@ from fsat.core.errors import FsatError
 if TYPE_CHECKING:  # takes half a second to import: only who reads or writes tables pays for it
     import pandas as pd
 
+# In a dataset's folder: its clips are synthesised, and scores on them are marked as such.
+SYNTHETIC_MARK = "SYNTHETIC.txt"
+
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:

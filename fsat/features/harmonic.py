@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from fsat.clips import audio
 from fsat.features import filters
 from fsat.features.filters import BINS_PER_OCTAVE, FMIN_HZ, N_CHROMA, N_OCTAVES
-from fsat.features.stft import Stft, blocks, hann, padded
+from fsat.features.stft import Stft, blocks, frame_count, hann, padded
 
 MEDIAN_WIDTH = 31  # frames and bins of the two median filters (Fitzgerald 2010)
 CQT_HOP = 512
@@ -236,7 +236,7 @@ def _chroma_cqt(y: np.ndarray, rate: float, hop: int) -> np.ndarray:
     found = tuning(transform.magnitudes(), sample_rate=rate, n_fft=4 * hop, bins_per_octave=BINS_PER_OCTAVE)
     bank = _cqt_bank(rate, found)
     octaves = [(-(-len(y) // 2**octave), hop // 2**octave) for octave in range(N_OCTAVES)]
-    n_frames = min(_n_responses(n, hop, bank.n_fft) for n, hop in octaves)
+    n_frames = min(frame_count(n, bank.n_fft, hop) for n, hop in octaves)
     chroma = np.zeros((n_frames, N_CHROMA), dtype=np.float32)
     for (_, hop), scale in zip(octaves, bank.scales, strict=True):
         chroma += (_filter_octave(y, hop, bank)[:n_frames] * scale) @ bank.to_chroma
@@ -245,14 +245,9 @@ def _chroma_cqt(y: np.ndarray, rate: float, hop: int) -> np.ndarray:
     return normalize(chroma, np.inf)
 
 
-def _n_responses(n: int, hop: int, n_fft: int) -> int:
-    """Number of frames of `_filter_octave`."""
-    return 1 + (n + 2 * (n_fft // 2) - n_fft) // hop
-
-
 def _filter_octave(y: np.ndarray, hop: int, bank: filters.CqtBank) -> np.ndarray:
     """Magnitude of the top octave's filters at every hop: (n,) -> (1 + n // hop, 36)."""
-    response = np.empty((_n_responses(len(y), hop, bank.n_fft), BINS_PER_OCTAVE), dtype=np.float32)
+    response = np.empty((frame_count(len(y), bank.n_fft, hop), BINS_PER_OCTAVE), dtype=np.float32)
     for first in range(0, len(response), _SUM_FRAMES):
         end = min(first + _SUM_FRAMES, len(response))
         start = first * hop - bank.n_fft // 2

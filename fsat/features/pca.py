@@ -8,6 +8,7 @@ import numpy as np
 
 from fsat.core import files
 from fsat.core.errors import FsatError
+from fsat.core.numeric import one_blas_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,15 +64,13 @@ def fit(statistics: "pd.DataFrame", *, n_components: int) -> tuple[Projection, n
     from sklearn.decomposition import PCA
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits
 
     values = _finite(statistics)
     n, d = values.shape
     if n < 2:
         raise FsatError(f"principal components need at least 2 training clips, there are {n}.")
     scaler, pca = StandardScaler(), PCA(min(n_components, n - 1, d), svd_solver="full")
-    # With one thread the result does not depend on the number of cores.
-    with threadpool_limits(limits=1, user_api="blas"), np.errstate(invalid="ignore"):
+    with one_blas_thread(), np.errstate(invalid="ignore"):
         make_pipeline(scaler, pca).fit(values)
     rounding = max(n, d) * np.finfo(np.float64).eps
     rank = int((pca.singular_values_ > rounding * max(pca.singular_values_[0], 1.0)).sum())
@@ -108,9 +107,7 @@ def project(statistics: "pd.DataFrame", projection: Projection) -> np.ndarray:
 
 def project_rows(values: np.ndarray, projection: Projection) -> np.ndarray:
     """Principal components, float32 (n, k), of finite statistics, float64 (n, d), in the projection's order."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         standard = (values - projection.mean) / projection.scale - projection.center  # (n, d)
         components: np.ndarray = (standard @ projection.components.T).astype(np.float32)  # (n, k)
     return components

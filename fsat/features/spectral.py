@@ -16,7 +16,7 @@ from fsat.clips import audio
 from fsat.core.errors import FsatError
 from fsat.features import decibels, filters, harmonic, waveform
 from fsat.features.filters import N_CHROMA
-from fsat.features.stft import Stft, blocks
+from fsat.features.stft import Stft, blocks, frame_count
 
 N_MELS = 128
 CONTRAST_BANDS, CONTRAST_FMIN_HZ, CONTRAST_QUANTILE = 6, 200.0, 0.02
@@ -207,7 +207,7 @@ def _rolloff_centroid_bandwidth(magnitude: np.ndarray, sample_rate: int, n_fft: 
 
 def _zero_crossing_rate(x: np.ndarray, n_fft: int, hop_length: int) -> np.ndarray:
     """Share of the samples of a centred frame at which the sign changes: (n_frames, 1)."""
-    n_frames = 1 + (len(x) + 2 * (n_fft // 2) - n_fft) // hop_length
+    n_frames = frame_count(len(x), n_fft, hop_length)
     counts = np.empty(n_frames, dtype=np.int64)
     for start, stop in blocks(n_frames):
         starts = np.arange(start, stop) * hop_length - n_fft // 2

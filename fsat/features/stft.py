@@ -17,6 +17,11 @@ BLOCK_FRAMES = 1024
 _FFT_FRAMES = 64  # frames of one transform stay in the processor's cache
 
 
+def frame_count(n_samples: int, n_fft: int, hop_length: int) -> int:
+    """Centred frames of a signal: 1 + n_samples // hop_length for even `n_fft`."""
+    return 1 + (n_samples + 2 * (n_fft // 2) - n_fft) // hop_length
+
+
 @dataclass(frozen=True)
 class Stft:
     """The transform of a signal, of which any range of frames can be computed.
@@ -34,8 +39,8 @@ class Stft:
 
     @property
     def n_frames(self) -> int:
-        """Number of frames; 1 + n // hop_length for even `n_fft`."""
-        return 1 + (len(self.x) + 2 * (self.n_fft // 2) - self.n_fft) // self.hop_length
+        """Number of frames; see `frame_count`."""
+        return frame_count(len(self.x), self.n_fft, self.hop_length)
 
     def spectrum(self, first: int, end: int) -> np.ndarray:
         """Frames `first` to `end` (exclusive): complex64 (end - first, 1 + n_fft // 2)."""

@@ -12,18 +12,22 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from fsat.core import seeds
+from fsat.core.network import STRIDE
 from fsat.core.params import Augment
-from fsat.inputs.examples import Examples
+from fsat.inputs.examples import Clips, Examples
 from fsat.inputs.frames import FrameStore
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Input of one step: mel (B, M, T, 1) scaled to about [0, 1], components (B, P) or None, targets (B, C).
+    """One step of training: mel (B, M, T, 1) scaled to about [0, 1], components (B, P) or None, targets (B, C).
 
     `weights` (B,) are those of the clips in the loss; None where all are 1.
     """
@@ -36,14 +40,15 @@ class Batch:
     @property
     def inputs(self) -> dict[str, np.ndarray]:
         """Arrays by the names of the network's inputs."""
-        return {"mel": self.mel} if self.components is None else {"mel": self.mel, "pca": self.components}
+        return named_inputs(self.mel, self.components)
+
+
+def named_inputs(mel: np.ndarray, components: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Arrays by the names of the network's inputs: "mel" and, where there are components, "pca"."""
+    return {"mel": mel} if components is None else {"mel": mel, "pca": components}
 
 
 # Lengths -----------------------------------------------------------------------------------------------------------
-
-
-# The total stride of the networks: what is narrower vanishes before it is pooled.
-STRIDE = 32
 
 
 def length_range(lengths: np.ndarray, percentiles: tuple[float, float], *, step: int = 1) -> tuple[int, int]:
@@ -253,7 +258,7 @@ class Views:
     frames: np.ndarray
     augmentation: Augmentation | None = None
 
-    def paint(self, store: FrameStore, clip: int, spectrogram: np.ndarray) -> None:
+    def render(self, store: FrameStore, clip: int, spectrogram: np.ndarray) -> None:
         """Write what is seen of one clip into `spectrogram` (T, M), scaled to about [0, 1]."""
         # The rows are inside the array (`open_frames` checks); the default mode would check them in a second buffer.
         np.take(store.frames, self.frames[clip], axis=0, out=spectrogram, mode="clip")
@@ -273,10 +278,10 @@ def images(store: FrameStore, views: Views, mixture: tuple[Views, np.ndarray] | 
     batch = np.empty((n_clips, n_mels, n_frames, 1), dtype=np.float32)
     spectrogram, partner_spectrogram = np.empty((2, n_frames, n_mels), dtype=np.float32)
     for clip in range(n_clips):
-        views.paint(store, clip, spectrogram)
+        views.render(store, clip, spectrogram)
         if mixture is not None:
             partners, weights = mixture
-            partners.paint(store, clip, partner_spectrogram)
+            partners.render(store, clip, partner_spectrogram)
             mix(spectrogram, partner_spectrogram, weights[clip])
         for start in range(0, n_frames, _TRANSPOSED_FRAMES):
             part = slice(start, start + _TRANSPOSED_FRAMES)
@@ -284,21 +289,22 @@ def images(store: FrameStore, views: Views, mixture: tuple[Views, np.ndarray] | 
     return batch
 
 
-def cropped(examples: Examples, which: np.ndarray, spans: np.ndarray, n_frames: int) -> Batch:
-    """The given spans of clips, nothing else: the batches of validation and prediction."""
-    rows = examples.rows[which]
-    indices = mirror(span_indices(spans, n_frames), examples.store.lengths[rows])
-    views = Views(examples.store.starts[rows][:, None] + indices)
-    components = None if examples.components is None else examples.components[which]
-    return Batch(images(examples.store, views), components, examples.targets[which])
+def cropped(clips: Clips, which: np.ndarray, spans: np.ndarray, n_frames: int) -> dict[str, np.ndarray]:
+    """A network's inputs (`named_inputs`) of the given spans of clips, as validation and prediction need them."""
+    rows = clips.rows[which]
+    indices = mirror(span_indices(spans, n_frames), clips.store.lengths[rows])
+    views = Views(clips.store.starts[rows][:, None] + indices)
+    return named_inputs(images(clips.store, views), None if clips.components is None else clips.components[which])
 
 
-def crop_pass(examples: Examples, n_frames: int, batch_size: int, key: tuple[int | str, ...]) -> Iterator[Batch]:
+def crop_pass(
+    clips: Clips, n_frames: int, batch_size: int, key: tuple[int | str, ...]
+) -> Iterator[dict[str, np.ndarray]]:
     """One random span of every clip, in order, in batches; each depends on `key` and its own clip (`clip_spans`)."""
-    spans = clip_spans(examples.fnames, examples.store.lengths[examples.rows], n_frames, key)
-    for start in range(0, len(examples), batch_size):
-        which = np.arange(start, min(start + batch_size, len(examples)))
-        yield cropped(examples, which, spans[which], n_frames)
+    spans = clip_spans(clips.fnames, clips.store.lengths[clips.rows], n_frames, key)
+    for start in range(0, len(clips), batch_size):
+        which = np.arange(start, min(start + batch_size, len(clips)))
+        yield cropped(clips, which, spans[which], n_frames)
 
 
 def draw_views(
@@ -367,7 +373,7 @@ def training_batch(
     return Batch(mel, components, weighted / in_loss[:, None], in_loss)
 
 
-def prefetched(items: Iterable[Batch]) -> Iterator[Batch]:
+def prefetched(items: Iterable[Item]) -> Iterator[Item]:
     """The same batches, each made in a thread while the one before it is used."""
     iterator = iter(items)
     with ThreadPoolExecutor(1) as pool:

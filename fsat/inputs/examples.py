@@ -1,4 +1,4 @@
-"""Clips with what a network needs of them: frames, principal components, labels, weights."""
+"""Clips with what a network needs of them: frames and principal components; to train, labels and weights too."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsat.core.errors import FsatError
+from fsat.core.network import output_labels
 from fsat.inputs.frames import FrameStore
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Examples:
-    """What a network trains on or is asked about: row i of every array belongs to clip i.
+class Clips:
+    """What a network is asked about: row i of every array belongs to clip i.
 
     Attributes
     ----------
@@ -24,18 +25,12 @@ class Examples:
     rows : np.ndarray [shape=(n,), dtype=int64]
         Position of each clip in the store.
     components : np.ndarray [shape=(n, P), dtype=float32] or None
-    targets : np.ndarray [shape=(n, C), dtype=float32]
-        One-hot labels; all zero where the label is unknown.
-    weights : np.ndarray [shape=(n,), dtype=float32] or None
-        Weight of each clip in the loss, above 0; None where all are 1.
     """
 
     fnames: list[str]
     store: FrameStore
     rows: np.ndarray
     components: np.ndarray | None
-    targets: np.ndarray
-    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -44,6 +39,45 @@ class Examples:
     def n_components(self) -> int:
         """Number of principal components, 0 without."""
         return 0 if self.components is None else self.components.shape[1]
+
+
+@dataclass(frozen=True)
+class Examples(Clips):
+    """Clips whose labels are known, to train on or to validate on.
+
+    Attributes
+    ----------
+    targets : np.ndarray [shape=(n, C), dtype=float32]
+        One-hot labels.
+    weights : np.ndarray [shape=(n,), dtype=float32] or None
+        Weight of each clip in the loss, above 0; None where all are 1.
+    """
+
+    targets: np.ndarray
+    weights: np.ndarray | None = None
+
+
+def make_clips(store: FrameStore, fnames: Sequence[str], *, components: "pd.DataFrame | None" = None) -> Clips:
+    """The named clips, in that order.
+
+    Parameters
+    ----------
+    components : pd.DataFrame or None
+        fname and one column a component.
+
+    Raises
+    ------
+    FsatError
+        If a clip has no frames or no components.
+    """
+    values = None
+    if components is not None:
+        wanted = components.set_index("fname").reindex(list(fnames))
+        if wanted.isna().any(axis=None):
+            missing = wanted.index[wanted.isna().any(axis=1)][0]
+            raise FsatError(f"No principal components for clip '{missing}'. Run `dvc repro pca`.")
+        values = wanted.to_numpy(dtype=np.float32)
+    return Clips(list(fnames), store, store.rows(fnames), values)
 
 
 def make_examples(
@@ -55,44 +89,29 @@ def make_examples(
     components: "pd.DataFrame | None" = None,
     weights: np.ndarray | None = None,
 ) -> Examples:
-    """Examples of the named clips, in that order.
+    """The named clips with their labels; see `make_clips`.
 
     Parameters
     ----------
-    labels : sequence of str, length n, or empty
-        Label of each clip; empty where there are none.
+    labels : sequence of str, length n
+        Label of each clip.
     classes : sequence of str, length C
         The order of the network's outputs.
-    components : pd.DataFrame or None
-        fname and one column a component.
     weights : np.ndarray [shape=(n,)] or None
         Weight of each clip in the loss, above 0.
-
-    Raises
-    ------
-    FsatError
-        If a clip has no frames or no components.
     """
+    column = {label: number for number, label in enumerate(classes)}
     targets = np.zeros((len(fnames), len(classes)), dtype=np.float32)
-    if len(labels):
-        column = {label: number for number, label in enumerate(classes)}
-        targets[np.arange(len(fnames)), [column[label] for label in labels]] = 1
-    values = None
-    if components is not None:
-        wanted = components.set_index("fname").reindex(list(fnames))
-        if wanted.isna().any(axis=None):
-            missing = wanted.index[wanted.isna().any(axis=1)][0]
-            raise FsatError(f"No principal components for clip '{missing}'. Run `dvc repro pca`.")
-        values = wanted.to_numpy(dtype=np.float32)
+    targets[np.arange(len(fnames)), [column[label] for label in labels]] = 1
     if weights is not None:
         weights = None if (weights == 1).all() else weights.astype(np.float32)
-    return Examples(list(fnames), store, store.rows(fnames), values, targets, weights)
+    return Examples(**vars(make_clips(store, fnames, components=components)), targets=targets, weights=weights)
 
 
 def split_fold(
     store: FrameStore, folds: "pd.DataFrame", fold: int, *, components: "pd.DataFrame | None" = None
 ) -> tuple[Examples, Examples, list[str]]:
-    """Training clips and held-out clips of one fold, and the classes in alphabetical order.
+    """Training clips and held-out clips of one fold, and the labels in the order of the outputs.
 
     The first learn from corrected labels, without the clips of weight 0. The second are all clips that the fold holds
     out, with the dataset's own labels: what a correction changes is never what it is scored on.
@@ -102,7 +121,7 @@ def split_fold(
     folds : pd.DataFrame
         `data/folds.csv`: fname, label, corrected, weight, fold.
     """
-    classes = sorted(folds["corrected"].unique())
+    classes = output_labels(folds)
     rows = folds[(folds["fold"] != fold) & (folds["weight"] > 0)]
     training = make_examples(
         store,

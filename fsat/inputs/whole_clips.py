@@ -5,7 +5,8 @@ import math
 import numpy as np
 from tqdm import tqdm
 
-from fsat.inputs.batches import STRIDE, mirror
+from fsat.core.network import STRIDE
+from fsat.inputs.batches import mirror, named_inputs
 from fsat.inputs.frames import FrameStore
 from fsat.inputs.passes import Predictor
 
@@ -28,13 +29,18 @@ def parts(n_frames: int) -> list[np.ndarray]:
     return np.array_split(np.arange(n_frames), math.ceil(n_frames / LONGEST_PART))
 
 
-def embed(predict: Predictor, store: FrameStore, *, n_outputs: int, name: str) -> np.ndarray:
+def outputs(
+    predict: Predictor, store: FrameStore, components: np.ndarray | None = None, *, n_outputs: int, name: str
+) -> np.ndarray:
     """Output of a network for every clip of a store, each independent of all others.
 
     Parameters
     ----------
     predict : callable
-        Of the input "mel" (1, M, T, 1), scaled to about [0, 1]: gives (1, `n_outputs`).
+        Of the inputs "mel" (1, M, T, 1), scaled to about [0, 1], and "pca" (1, P) where there are components: gives
+        (1, `n_outputs`).
+    components : np.ndarray [shape=(n, P), dtype=float32] or None
+        Principal components of each clip.
     name : str
         Shown by the progress bar; none if it is empty.
 
@@ -49,6 +55,8 @@ def embed(predict: Predictor, store: FrameStore, *, n_outputs: int, name: str) -
         zip(store.starts, tqdm(store.lengths, desc=name, unit="clip", mininterval=5, disable=not name), strict=True)
     ):
         clip_parts = parts(int(n_frames))
-        outputs = [predict({"mel": store.scale(store.frames[start + part]).T[None, :, :, None]}) for part in clip_parts]
-        rows[row] = np.average(np.concatenate(outputs), axis=0, weights=[len(part) for part in clip_parts])
+        own = None if components is None else components[row : row + 1]
+        mels = (store.scale(store.frames[start + part]).T[None, :, :, None] for part in clip_parts)
+        found = [predict(named_inputs(mel, own)) for mel in mels]
+        rows[row] = np.average(np.concatenate(found), axis=0, weights=[len(part) for part in clip_parts])
     return rows

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from fsat.core import seeds
-from fsat.inputs.batches import STRIDE, Batch
+from fsat.core.network import STRIDE
+from fsat.inputs.batches import Batch
 
 
 def prepare(seed: int, *key: int | str, precision: str = "float32", deterministic: bool = True) -> None:

@@ -21,7 +21,7 @@ def build(trunk: keras.Model, n_mels: int) -> keras.Model:
 
 
 def embed(trunk: keras.Model, store: FrameStore, *, name: str) -> np.ndarray:
-    """Embedding of every clip of a store; see `whole_clips.embed`.
+    """Embedding of every clip of a store; see `whole_clips.outputs`.
 
     Returns
     -------
@@ -29,4 +29,4 @@ def embed(trunk: keras.Model, store: FrameStore, *, name: str) -> np.ndarray:
         Mean of the trunk's features over bands and frames.
     """
     predict = backend.predictor(build(trunk, store.frames.shape[1]))
-    return whole_clips.embed(predict, store, n_outputs=trunk.output.shape[-1], name=name)
+    return whole_clips.outputs(predict, store, n_outputs=trunk.output.shape[-1], name=name)

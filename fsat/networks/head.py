@@ -14,7 +14,7 @@ import numpy as np
 from fsat.core import params, seeds
 from fsat.core.errors import FsatError
 from fsat.inputs import batches
-from fsat.inputs.examples import Examples
+from fsat.inputs.examples import Clips, Examples
 
 
 def split_at_embedding(model: keras.Model) -> tuple[keras.Model, keras.Model]:
@@ -30,7 +30,7 @@ def split_at_embedding(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 def features(
     predict: Callable[[dict[str, np.ndarray]], np.ndarray],
-    examples: Examples,
+    clips: Clips,
     lengths: Sequence[int],
     *,
     batch_size: int,
@@ -40,8 +40,8 @@ def features(
     """Embeddings of one fixed crop a clip and length, float32 (len(lengths), n, E)."""
     found = []
     for n_frames in lengths:
-        crops = batches.crop_pass(examples, n_frames, batch_size, (seed, *key, n_frames))
-        found.append(np.concatenate([predict({"mel": batch.mel}) for batch in batches.prefetched(crops)]))
+        crops = batches.crop_pass(clips, n_frames, batch_size, (seed, *key, n_frames))
+        found.append(np.concatenate([predict({"mel": inputs["mel"]}) for inputs in batches.prefetched(crops)]))
     return np.stack(found)
 
 

@@ -14,10 +14,8 @@ from keras import layers
 
 from fsat.core import files
 from fsat.core.errors import FsatError
+from fsat.core.network import STRIDE, check_labels
 from fsat.networks import efficientat, provenance
-
-# The total stride of the backbones: a lower image vanishes before it is pooled.
-MIN_MELS = 32
 
 # Trunks that read a spectrogram of one channel: name -> function of the width. All others read images.
 AUDIO_TRUNKS = {"EfficientAT": efficientat.build_trunk}
@@ -115,8 +113,8 @@ def build_network(
     make of it.
     Source: write-up of the 8th place, Freesound General-Purpose Audio Tagging Challenge 2018.
     """
-    if n_mels < MIN_MELS:
-        raise FsatError(f"mel.n_mels: the networks need at least {MIN_MELS} mel bands. Got {n_mels}.")
+    if n_mels < STRIDE:
+        raise FsatError(f"mel.n_mels: the networks need at least {STRIDE} mel bands. Got {n_mels}.")
     mel = layers.Input((n_mels, None, 1), name="mel")
     reads_images = backbone not in AUDIO_TRUNKS
     x = mel
@@ -223,10 +221,18 @@ def trained_bounds(folder: str | Path) -> tuple[int, int]:
     return int(shortest), int(longest)
 
 
-def load_network(folder: str | Path) -> keras.Model:
-    """Network of a folder that training wrote: built as its `summary.json` says, filled from `model.weights.h5`."""
+def load_network(folder: str | Path, *, labels: Sequence[str]) -> keras.Model:
+    """Network of a folder that training wrote: built as its `summary.json` says, filled from `model.weights.h5`.
+
+    Raises
+    ------
+    FsatError
+        If it was trained on other labels than `labels`, or a file is missing or broken.
+    """
     folder = Path(folder)
-    network = build_network(**files.read_json(folder / "summary.json")["network"])
+    summary = files.read_json(folder / "summary.json")
+    check_labels(summary.get("labels"), labels, network=str(folder))
+    network = build_network(**summary["network"])
     try:
         network.load_weights(str(folder / "model.weights.h5"))
     except (OSError, ValueError, KeyError) as error:

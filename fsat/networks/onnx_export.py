@@ -1,5 +1,6 @@
 """Networks as ONNX files whose bytes depend on the network alone."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from fsat.networks import backend, embedding, model
 OPSET = 18
 
 
-def convert(folder: str | Path, path: str | Path) -> int:
-    """Write the trained network of a folder (see `model.load_network`) as an ONNX file.
+def convert(folder: str | Path, path: str | Path, labels: Sequence[str]) -> int:
+    """Write the trained network of a folder (see `model.load_network`) as an ONNX file that names its labels.
 
     Returns
     -------
@@ -24,11 +25,11 @@ def convert(folder: str | Path, path: str | Path) -> int:
     Raises
     ------
     FsatError
-        If the network cannot be loaded, or Keras does not run on TensorFlow.
+        If the network cannot be loaded, was trained on other labels, or Keras does not run on TensorFlow.
     """
     prepare()
-    network = model.load_network(folder)
-    Path(path).write_bytes(to_onnx(network, outputs=("probabilities", "embedding")))
+    network = model.load_network(folder, labels=labels)
+    Path(path).write_bytes(to_onnx(network, outputs=("probabilities", "embedding"), labels=labels))
     return int(network.get_layer("embedding").output.shape[-1])
 
 
@@ -61,11 +62,12 @@ def prepare() -> None:
     backend.prepare(0)
 
 
-def to_onnx(network: keras.Model, *, outputs: Sequence[str]) -> bytes:
+def to_onnx(network: keras.Model, *, outputs: Sequence[str], labels: Sequence[str] = ()) -> bytes:
     """Bytes of an ONNX model of a network in inference mode; equal networks give equal bytes.
 
     Inputs "mel" (B, M, T, 1) and, for a network with components, "pca" (B, P); outputs are those of the layers named,
-    "probabilities" (B, C) and "embedding" (B, E). All are float32; B and T are free.
+    "probabilities" (B, C) and "embedding" (B, E). All are float32; B and T are free. `labels`, in the order of the
+    outputs, are kept as JSON in the model's metadata.
     """
     import tensorflow as tf
     import tf2onnx
@@ -75,7 +77,10 @@ def to_onnx(network: keras.Model, *, outputs: Sequence[str]) -> bytes:
     signature = [tf.TensorSpec(tensor.shape, tf.float32, name=tensor.name) for tensor in network.inputs]
     function = tf.function(lambda *inputs: asked(dict(zip(names, inputs, strict=True)), training=False))
     proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-    return canonical(proto, outputs).SerializeToString(deterministic=True)
+    made = canonical(proto, outputs)
+    if labels:
+        made.metadata_props.add(key="labels", value=json.dumps(list(labels)))
+    return made.SerializeToString(deterministic=True)
 
 
 def canonical(proto: Any, outputs: Sequence[str]) -> Any:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import pandas as pd
 
 from fsat.core import files, params, seeds
 from fsat.core.errors import FsatError
+from fsat.core.numeric import log_probabilities
 from fsat.inputs import batches
 from fsat.inputs.batches import Batch
 from fsat.inputs.examples import Examples
-from fsat.inputs.passes import log_probabilities
 from fsat.networks import backend, checkpoint, head, schedule
 from fsat.networks.model import build_network, save_network, trunk_variables
 from fsat.scoring import metrics
@@ -222,7 +222,7 @@ def validate(
     for n_frames in lengths:
         key = (recipe.seed, recipe.stage, recipe.fold, "validation", n_frames)
         crops = batches.crop_pass(heldout, n_frames, recipe.batch_size, key)
-        outputs = [predict(batch.inputs) for batch in batches.prefetched(crops)]
+        outputs = [predict(inputs) for inputs in batches.prefetched(crops)]
         total += log_probabilities(np.concatenate(outputs))
     mean = total / len(lengths)
     labels = heldout.targets.argmax(axis=1)
@@ -257,6 +257,7 @@ def train_fold(
     heldout: Examples,
     recipe: Recipe,
     *,
+    labels: Sequence[str],
     inputs: Iterable[Path],
     state_folder: Path,
     out: Path,
@@ -270,6 +271,8 @@ def train_fold(
         freeze_batchnorm, head.
     init_weights : function
         Gives the fresh network its initial weights.
+    labels : sequence of str
+        In the order of the network's outputs.
     inputs : paths
         Files the result depends on besides the code: see `checkpoint.fingerprint`.
     """
@@ -303,6 +306,7 @@ def train_fold(
                     "stage": recipe.stage,
                     "fold": recipe.fold,
                     "network": network,
+                    "labels": list(labels),
                     "parameters": model.count_params(),
                     "bounds": list(recipe.bounds),
                     "clips": {"training": len(training), "heldout": len(heldout)},

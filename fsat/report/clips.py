@@ -8,8 +8,8 @@ import pandas as pd
 
 from fsat.report import media
 from fsat.report.run import Run
-from fsat.scoring import metrics
 from fsat.scoring.outcomes import Outcome
+from fsat.scoring.ranking import top_k
 
 # Spectrograms and sound of all listed clips; the rest of the page takes a few megabytes on the largest runs.
 MEDIA_BYTES = 12_000_000
@@ -21,7 +21,7 @@ def cards(run: Run, found: Outcome, chosen: pd.DataFrame, split: str, classes: l
     folder = "train" if split == "heldout" else "test"
     facts = run.index[run.index["split"] == folder].set_index("fname")
     trimmed = run.trim[run.trim["split"] == folder].set_index("fname")
-    best = metrics.top_k(found.probabilities)
+    best = top_k(found.probabilities)
     records: Any = chosen.to_dict("records")
     for row, clip in zip(chosen.index, records, strict=True):
         fname = clip["fname"]
@@ -75,7 +75,7 @@ def rows(run: Run, found: Outcome, split: str, labels: list[str]) -> list[list[A
     folder = "train" if split == "heldout" else "test"
     facts = run.index[run.index["split"] == folder].set_index("fname")
     number = {label: position for position, label in enumerate(labels)}
-    best = metrics.top_k(found.probabilities)
+    best = top_k(found.probabilities)
     permille = np.rint(1000 * np.take_along_axis(found.probabilities, best, axis=1)).astype(int)
     freesound = facts.loc[found.clips["fname"], "freesound_id"].tolist()
     clips: Any = found.clips.itertuples()

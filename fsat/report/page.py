@@ -17,9 +17,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from fsat.report import clips, figures, png, scores
-from fsat.report.run import MODELS, SPLITS, Run
+from fsat.report.run import COMPARED, SPLITS, Run
 from fsat.scoring import outcomes, verification
-from fsat.scoring.names import NAMES
+from fsat.scoring.names import NAMES, SUBMISSION
 
 _LISTED_PROBLEMS = 50
 
@@ -48,41 +48,41 @@ def build(run: Run, *, listed: int) -> Report:
         If tables do not belong together or audio cannot be read.
     """
     classes = outcomes.class_names(run.predictions)
-    everything = pd.concat([run.predictions, run.baseline], ignore_index=True)
+    everything = pd.concat([run.predictions, run.regressions], ignore_index=True)
     found = {
-        (split, stage): outcomes.outcome(everything, run.index, split=split, stage=stage)
+        (split, model): outcomes.outcome(everything, run.index, split=split, model=model)
         for split in SPLITS
-        for stage in MODELS
+        for model in NAMES
     }
-    splits = [split for split in SPLITS if len(found[split, "stage2"].clips)]
-    labels = classes + sorted(
-        {label for split in splits for label in found[split, "stage2"].clips["actual"]} - {*classes}
-    )
+    submitted = {split: found[split, SUBMISSION] for split in SPLITS}
+    splits = [split for split in SPLITS if len(submitted[split].clips)]
+    labels = classes + sorted({label for split in splits for label in submitted[split].clips["actual"]} - {*classes})
     shown_split = splits[-1]  # the test clips where they have labels
-    wrong = outcomes.mistakes(found[shown_split, "stage2"].clips, limit=listed)
-    heldout = found["heldout", "stage2"].clips
+    wrong = outcomes.mistakes(submitted[shown_split].clips, limit=listed)
+    heldout = submitted["heldout"].clips
     corrected = _corrected(run)
     doubted = outcomes.suspicious(heldout[~heldout["fname"].isin(corrected)], limit=listed)
     noise = verification.noise(verification.gather(run.predictions, run.index))
     counted = noise[noise["counted"] > 0]
     cards = {
-        "mistakes": list(clips.cards(run, found[shown_split, "stage2"], wrong, shown_split, classes)),
-        "suspicious": list(clips.cards(run, found["heldout", "stage2"], doubted, "heldout", classes)),
+        "mistakes": list(clips.cards(run, submitted[shown_split], wrong, shown_split, classes)),
+        "suspicious": list(clips.cards(run, submitted["heldout"], doubted, "heldout", classes)),
     }
     media = clips.with_media(run, [card["key"] for name in ("mistakes", "suspicious") for card in cards[name]])
-    groups = scores.groups(run, found, splits)
-    differences = scores.differences(found, splits)
+    names = scores.shown_models(found)
+    groups = scores.groups(run, names, splits)
+    differences = scores.differences(found, splits, names)
     classwise = {
-        split: scores.class_rows(labels, {stage: found[split, stage].clips for stage in MODELS}) for split in splits
+        split: scores.class_rows(labels, {model: found[split, model].clips for model in COMPARED}) for split in splits
     }
-    counts = {split: outcomes.confusion(labels, found[split, "stage2"].clips) for split in splits}
+    counts = {split: outcomes.confusion(labels, submitted[split].clips) for split in splits}
     context = {
         "run": run,
         "splits": {split: SPLITS[split] for split in splits},
         # The test clips first.
         "shown_splits": {split: SPLITS[split] for split in reversed(splits)},
         "shown_split": shown_split,
-        "names": NAMES,
+        "names": {model: name.split(":")[0] for model, name in NAMES.items()},
         "groups": groups,
         "headline": groups[0]["rows"][0],
         "scale": scores.scale(groups),
@@ -107,7 +107,7 @@ def build(run: Run, *, listed: int) -> Report:
         "data": {
             "labels": labels,
             "classes": len(classes),
-            "clips": {split: clips.rows(run, found[split, "stage2"], split, labels) for split in splits},
+            "clips": {split: clips.rows(run, submitted[split], split, labels) for split in splits},
             "curves": figures.curve_values(run.histories),
             "media": media,
         },

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from fsat.inputs.frames import FrameStore
-from fsat.scoring.names import BASELINE
+from fsat.scoring.names import REGRESSION, SUBMISSION
 
-# In the order of the page's tables.
-MODELS = ("stage2", "stage1", BASELINE)
+# Compared class by class and fold by fold, in the order of the tables.
+COMPARED = (SUBMISSION, "stage1", REGRESSION)
 SPLITS = {"heldout": "Held-out clips", "test": "Test clips"}
 CV_CAUTION = "cv: weights were chosen on the held-out fold"
 
@@ -28,10 +28,12 @@ class Run:
         Epochs of both stages: stage, epoch, phase, learning_rate, loss, val_loss, val_map3, val_accuracy; the last
         three may be missing in some epochs.
     mel : mapping of "train" and "test" to FrameStore
-    baseline : pd.DataFrame
+    regressions : pd.DataFrame
         `data/baseline.parquet`.
-    scores, baseline_scores, facts, pca : dict
-        `metrics/map3.json`, `metrics/baseline.json`, `metrics/data.json`, `metrics/pca.json`.
+    models : pd.DataFrame
+        `metrics/models.csv`.
+    feature_sets, facts, pca : dict
+        `metrics/baseline.json`, `metrics/data.json`, `metrics/pca.json`.
     variance : pd.DataFrame
         component, cumulative.
     calibration : dict
@@ -50,9 +52,9 @@ class Run:
     trim: pd.DataFrame
     histories: Mapping[int, pd.DataFrame]
     mel: Mapping[str, FrameStore]
-    baseline: pd.DataFrame
-    scores: dict[str, Any]
-    baseline_scores: dict[str, Any]
+    regressions: pd.DataFrame
+    models: pd.DataFrame
+    feature_sets: dict[str, Any]
     facts: dict[str, Any]
     pca: dict[str, Any]
     variance: pd.DataFrame

@@ -1,4 +1,4 @@
-"""The report's tables of scores: by group of clips, by fold and by class, and whether a network beats the baseline."""
+"""The report's tables of scores: by group of clips, by fold and by class, and whether training beats the regression."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,43 +6,54 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fsat.report.run import CV_CAUTION, MODELS, SPLITS, Run
+from fsat.report.run import COMPARED, CV_CAUTION, SPLITS, Run
 from fsat.scoring import outcomes
-from fsat.scoring.names import BASELINE, NAMES
+from fsat.scoring.names import NAMES, REGRESSION, REGRESSION_ALL, SUBMISSION
 from fsat.scoring.outcomes import Outcome
+from fsat.scoring.ranking import top_k
+
+Found = Mapping[tuple[str, str], Outcome]
 
 
-def groups(run: Run, found: Mapping[tuple[str, str], Outcome], splits: list[str]) -> list[dict[str, Any]]:
-    """The headline table: groups of clips, the most trustworthy first; in each a row a model.
+def shown_models(found: Found) -> dict[str, str]:
+    """Names of the models of the headline table; of two with equal predictions one, whose name says so.
 
-    All scores are those of `metrics/map3.json` and `metrics/baseline.json`.
+    `found` is the outcome of each split and model.
     """
-    parts = [("test", "all", "Test clips", "never seen in training")] if "test" in splits else []
-    if "test" in splits:
-        usages = set(found["test", "stage2"].clips["usage"])
-        parts += [("test", part, f"Of these, {part}", "") for part in ("public", "private") if part in usages]
+    names = dict(NAMES)
+    if _equal(found, SUBMISSION, "stage2"):
+        del names["stage2"]
+        names[SUBMISSION] = "Submission: stage 2 (mel + PCA), not fused"
+    if _equal(found, REGRESSION, REGRESSION_ALL):
+        del names[REGRESSION_ALL]
+        names[REGRESSION] = "Regression: all features, no training"
+    return names
+
+
+def _equal(found: Found, one: str, other: str) -> bool:
+    return all(np.array_equal(found[split, one].probabilities, found[split, other].probabilities) for split in SPLITS)
+
+
+def groups(run: Run, names: Mapping[str, str], splits: list[str]) -> list[dict[str, Any]]:
+    """The headline table: groups of clips, the most trustworthy first; in each a row for each model of `names`.
+
+    All scores are those of `metrics/models.csv`.
+    """
     caution = "" if run.select == "last" else f"{CV_CAUTION}: a little optimistic"
-    parts.append(("heldout", "cv", "Cross-validation, held-out clips", caution))
+    titles = {
+        ("test", "all"): ("Test clips", "never seen in training"),
+        ("test", "public"): ("Of these, public", ""),
+        ("test", "private"): ("Of these, private", ""),
+        ("heldout", "all"): ("Cross-validation, held-out clips", caution),
+    }
+    records: Any = run.models.to_dict("records")
+    stored = {(row["split"], row["part"], row["model"]): row for row in records}
     table = []
-    for split, part, title, note in parts:
-        n = run.scores["n"]["cv"] if part == "cv" else run.scores["n"]["test"][part]
-        rows = [_row(run, stage, part) | {"n": n} for stage in MODELS]
-        table.append({"title": title, "note": note, "split": split, "rows": rows, "n": n})
+    for (split, part), (title, note) in titles.items():
+        if split in splits and (split, part, SUBMISSION) in stored:
+            rows = [stored[split, part, model] | {"name": name} for model, name in names.items()]
+            table.append({"title": title, "note": note, "rows": rows, "n": rows[0]["n"]})
     return table
-
-
-def _row(run: Run, stage: str, part: str) -> dict[str, Any]:
-    def stored(*keys: str) -> Any:
-        table = run.baseline_scores if stage == BASELINE else run.scores
-        for key in keys:
-            table = table[key]
-        if part != "cv":
-            return (table["test"]["stage1"] if stage == "stage1" else table["test"])[part]
-        return table["cv"] if stage == BASELINE else table["cv"][stage]
-
-    low, high = stored("ci95")
-    row = {"stage": stage, "name": NAMES[stage], "part": part, "score": stored(), "accuracy": stored("accuracy")}
-    return row | {"low": low, "high": high}
 
 
 def scale(table: list[dict[str, Any]]) -> dict[str, Any]:
@@ -54,9 +65,12 @@ def scale(table: list[dict[str, Any]]) -> dict[str, Any]:
     return {"low": float(low), "high": 1.0, "ticks": ticks}
 
 
-def differences(found: Mapping[tuple[str, str], Outcome], splits: list[str]) -> list[dict[str, Any]]:
-    """Difference in MAP@3 of each pair of models on the same clips, with a paired bootstrap interval."""
-    pairs = (("stage2", "stage1"), ("stage2", BASELINE), ("stage1", BASELINE))
+def differences(found: Found, splits: list[str], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Difference in MAP@3 of pairs of models on the same clips, with a paired bootstrap interval.
+
+    Stage 2 has a pair with the submission where `names`, the result of `shown_models`, holds both.
+    """
+    pairs = [(SUBMISSION, "stage1"), (SUBMISSION, "stage2"), (SUBMISSION, REGRESSION), ("stage1", REGRESSION)]
     return [
         {
             "split": SPLITS[split],
@@ -66,67 +80,69 @@ def differences(found: Mapping[tuple[str, str], Outcome], splits: list[str]) -> 
         }
         for split in reversed(splits)
         for first, second in pairs
+        if second in names
     ]
 
 
 def verdicts(table: list[dict[str, Any]]) -> list[str]:
-    """A sentence for each network and group of clips in which it does not beat the baseline, or not for certain.
+    """A sentence for each model and group of clips in which it does not beat the regression, or not for certain.
 
     `table` is the result of `differences`.
     """
+    subjects = {SUBMISSION: "The submission", "stage1": "Stage 1"}
     sentences = []
     for row in table:
         low, high = row["interval"]
-        if row["second"] != BASELINE or low > 0:
+        if row["second"] != REGRESSION or low > 0:
             continue
-        name, clips = NAMES[row["first"]].split(":")[0], row["split"].lower()
+        name, clips = subjects[row["first"]], row["split"].lower()
         interval = f"95 % interval of the difference {low:+.3f} to {high:+.3f}".replace("-", "−")  # noqa: RUF001
         if row["mean"] <= 0:
-            sentences.append(f"{name} does not beat the baseline on the {clips} ({interval}).")
+            sentences.append(f"{name} does not beat the regression on the {clips} ({interval}).")
         else:
             sentences.append(
-                f"{name} scores higher than the baseline on the {clips}, but it may be chance ({interval})."
+                f"{name} scores higher than the regression on the {clips}, but it may be chance ({interval})."
             )
     return sentences
 
 
-def fold_rows(found: Mapping[tuple[str, str], Outcome]) -> list[dict[str, Any]]:
-    """MAP@3 of each model on the clips each fold held out."""
-    table = outcomes.per_fold({stage: found["heldout", stage].clips for stage in MODELS})
+def fold_rows(found: Found) -> list[dict[str, Any]]:
+    """MAP@3 of each of `COMPARED` on the clips each fold held out."""
+    table = outcomes.per_fold({model: found["heldout", model].clips for model in COMPARED})
     records: Any = table.reset_index().to_dict("records")
     return [
-        {"fold": int(row["fold"]), "n": int(row["n"])} | {stage: float(row[f"{stage}_map3"]) for stage in MODELS}
+        {"fold": int(row["fold"]), "n": int(row["n"])} | {model: float(row[f"{model}_map3"]) for model in COMPARED}
         for row in records
     ]
 
 
-def class_rows(labels: list[str], stages: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
+def class_rows(labels: list[str], models: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """A row a label: n, mean AP@3 and accuracy of each model (None without clips), what it is mostly taken for.
 
     Parameters
     ----------
     labels
         Rows, in this order.
-    stages : mapping of stage to pd.DataFrame
-        `outcomes.Outcome.clips`; ``stage2`` says what a label is taken for.
+    models : mapping of model to pd.DataFrame
+        `outcomes.Outcome.clips`; those of the submission say what a label is taken for.
     """
-    table = outcomes.per_class(labels, stages)
-    wrong = outcomes.confusion(labels, stages["stage2"])
+    table = outcomes.per_class(labels, models)
+    wrong = outcomes.confusion(labels, models[SUBMISSION])
     np.fill_diagonal(wrong, 0)
     rows = []
     for position, (label, scores) in enumerate(table.iterrows()):
         row: dict[str, Any] = {"label": label, "n": int(scores["n"])}
-        for stage in stages:
-            score, accuracy = scores[f"{stage}_map3"], scores[f"{stage}_accuracy"]
-            row |= {stage: float(score), f"{stage}_accuracy": float(accuracy)}
+        for model in models:
+            score, accuracy = scores[f"{model}_map3"], scores[f"{model}_accuracy"]
+            row |= {model: float(score), f"{model}_accuracy": float(accuracy)}
             if row["n"] == 0:
-                row |= {stage: None, f"{stage}_accuracy": None}
+                row |= {model: None, f"{model}_accuracy": None}
         # The first of equal counts.
         other = int(wrong[position].argmax())
         count = int(wrong[position, other])
         row |= {"taken_for": labels[other] if count else "", "taken_for_n": count}
         # Classes without a clip come last.
-        row["order"] = 2.0 if row["stage2"] is None else row["stage2"]
+        row["order"] = 2.0 if row[SUBMISSION] is None else row[SUBMISSION]
         rows.append(row)
     return rows
 
@@ -136,7 +152,7 @@ def frequent_confusions(counts: np.ndarray, labels: list[str], *, limit: int = 1
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     rows, columns = np.nonzero(wrong)
-    order = np.argsort(-wrong[rows, columns], kind="stable")[:limit]
+    order = top_k(wrong[rows, columns], limit)
     totals = counts.sum(axis=1)
     return [
         {

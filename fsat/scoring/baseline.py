@@ -1,4 +1,4 @@
-"""The baseline: logistic regression on clip-level features, held out by the same folds as the networks."""
+"""Logistic regression on clip-level features, held out by the same folds as the networks."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from fsat.core.errors import FsatError
-from fsat.scoring.names import BASELINE
+from fsat.core.network import output_labels
+from fsat.core.numeric import one_blas_thread
+from fsat.scoring.names import REGRESSION
 
 # Inverse strength of the L2 penalty. A weaker penalty overfits a few hundred clips in 350 dimensions.
 C = 0.01
@@ -52,8 +54,6 @@ def fit_predict(
     np.ndarray [shape=(m, len(classes)), dtype=float64]
         Probabilities.
     """
-    from threadpoolctl import threadpool_limits
-
     result = np.zeros((len(others), len(classes)))
     if len(others) == 0:
         return result
@@ -63,7 +63,7 @@ def fit_predict(
         result[:, columns] = 1.0
         return result
     model = _fitted(features, labels, weights, groups, choose_penalty=choose_penalty)
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         result[:, columns] = model.predict_proba(others.astype(np.float64))
     return result
 
@@ -79,10 +79,9 @@ def _fitted(
     """The regression, alone or after a scaler; with one thread, so that it does not depend on the number of cores."""
     # scikit-learn takes about a second to import.
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
 
     values = features.astype(np.float64)
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         if choose_penalty:
             model = _with_chosen_penalty(values, np.array(labels), weights, groups)
             return model.fit(values, list(labels), **_in_pipeline(weights))
@@ -147,7 +146,7 @@ def coefficients(features: pd.DataFrame, folds: pd.DataFrame, *, choose_penalty:
     -------
     dict of str to np.ndarray
         "weights" [shape=(n_labels, k), dtype=float64] and "bias" [shape=(n_labels,), dtype=float64], for the features
-        as they are, labels in alphabetical order.
+        as they are, labels in the order of `network.output_labels`.
     """
     learned = folds[folds["weight"] > 0]
     known = features.set_index("fname").loc[learned["fname"]].to_numpy()
@@ -183,15 +182,15 @@ def predict(
     Returns
     -------
     pd.DataFrame
-        Columns as `data/predictions.parquet`: stage ("baseline"), split (heldout, test), fold (-1 for test), fname,
-        then a column of probabilities a label, in alphabetical order.
+        Columns as `data/predictions.parquet`: model ("regression"), split (heldout, test), fold (-1 for test), fname,
+        then a column of probabilities a label, in the order of `network.output_labels`.
 
     Raises
     ------
     FsatError
         If a training clip has no features.
     """
-    classes = sorted(folds["corrected"].unique())
+    classes = output_labels(folds)
     train, test = (features[split].set_index("fname") for split in ("train", "test"))
     missing = set(folds["fname"]) - set(train.index)
     if missing:
@@ -225,7 +224,7 @@ def _predicted(
         groups=_groups(fit_on),
         choose_penalty=choose_penalty,
     )
-    keys = pd.DataFrame({"stage": BASELINE, "split": split, "fold": fold, "fname": others.index.to_numpy(object)})
+    keys = pd.DataFrame({"model": REGRESSION, "split": split, "fold": fold, "fname": others.index.to_numpy(object)})
     return pd.concat([keys, pd.DataFrame(probabilities, columns=classes)], axis=1)
 
 
@@ -245,24 +244,17 @@ def _groups(clips: pd.DataFrame) -> list[str] | None:
     ]
 
 
-def best(scores: Mapping[str, Mapping[str, Any]]) -> str:
-    """Name of the feature set with the highest cross-validated MAP@3; of equal ones the first.
+def summary(scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """Content of `metrics/baseline.json`: the feature set with the highest cross-validated MAP@3, and MAP@3 of each.
 
-    >>> best({"statistics": {"cv": 0.7}, "embeddings": {"cv": 0.9}})
-    'embeddings'
-    """
-    return max(scores, key=lambda name: scores[name]["cv"])
-
-
-def table(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Content of `metrics/baseline.json`: the best feature set in full, then MAP@3 of each.
+    Of equal ones the first is the best.
 
     Parameters
     ----------
     scores : mapping of name to mapping
-        `summary.scores` of each feature set.
+        MAP@3 as ``cv`` and, where test clips have labels, ``test``.
+
+    >>> summary({"statistics": {"cv": 0.7}, "embeddings": {"cv": 0.9}})["best"]
+    'embeddings'
     """
-    name = best(scores)
-    features = {key: {"cv": value["cv"], "test": value["test"].get("all")} for key, value in scores.items()}
-    kept = {key: {part: score for part, score in row.items() if score is not None} for key, row in features.items()}
-    return {"best": name, **scores[name], "features": kept}
+    return {"best": max(scores, key=lambda name: scores[name]["cv"]), "features": dict(scores)}

@@ -1,4 +1,4 @@
-"""Probabilities that mean something: one temperature a model, and how far confidence is from accuracy.
+"""Temperature scaling and expected calibration error.
 
 Source: Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, 2017.
 """
@@ -224,11 +224,11 @@ def headline(found: Mapping[str, Calibration]) -> dict[str, Any]:
     """
     parts = list(next(iter(found.values())).ece)
     pairs = {
-        name: {part: {stage: getattr(value, name)[part] for stage, value in found.items()} for part in parts}
+        name: {part: {model: getattr(value, name)[part] for model, value in found.items()} for part in parts}
         for name in ("ece", "log_loss")
     }
     return {
-        "temperature": {stage: value.temperature for stage, value in found.items()},
-        "ece": {part: {stage: pair[1] for stage, pair in stages.items()} for part, stages in pairs["ece"].items()},
+        "temperature": {model: value.temperature for model, value in found.items()},
+        "ece": {part: {model: pair[1] for model, pair in models.items()} for part, models in pairs["ece"].items()},
         "before_after": pairs,
     }

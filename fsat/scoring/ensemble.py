@@ -1,7 +1,5 @@
-"""Folds into one prediction: geometric mean, top three labels, submission file."""
+"""Folds into one prediction: geometric mean, submission file, mean learning curves."""
 
-import filecmp
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ if TYPE_CHECKING:
 
 from fsat.core import files
 from fsat.scoring.names import STAGES
+from fsat.scoring.ranking import top_k
 
 
 def geometric_mean(log_probabilities: Sequence[np.ndarray]) -> np.ndarray:
@@ -26,24 +25,12 @@ def geometric_mean(log_probabilities: Sequence[np.ndarray]) -> np.ndarray:
     return unscaled / unscaled.sum(axis=1, keepdims=True)
 
 
-def top_labels(probabilities: np.ndarray, labels: Sequence[str], *, k: int = 3) -> list[list[str]]:
-    """The `k` most probable labels of each clip, best first; of equal ones the first in the order of `labels`.
-
-    >>> top_labels(np.array([[0.2, 0.4, 0.4]]), ["a", "b", "c"], k=2)
-    [['b', 'c']]
-    """
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return [[labels[column] for column in row] for row in order]
-
-
 def submission(fnames: Sequence[str], probabilities: np.ndarray, labels: Sequence[str]) -> "pd.DataFrame":
     """Kaggle's format: fname, and the three best labels separated by spaces; a row a clip, in the order given."""
     import pandas as pd
 
-    return pd.DataFrame(
-        {"fname": list(fnames), "label": [" ".join(row) for row in top_labels(probabilities, labels)]},
-        columns=["fname", "label"],
-    )
+    best = [" ".join(labels[column] for column in row) for row in top_k(probabilities)]
+    return pd.DataFrame({"fname": list(fnames), "label": best}, columns=["fname", "label"])
 
 
 def combine(folds: "dict[int, pd.DataFrame]") -> "pd.DataFrame":
@@ -52,20 +39,21 @@ def combine(folds: "dict[int, pd.DataFrame]") -> "pd.DataFrame":
     Parameters
     ----------
     folds : dict of fold to table
-        stage, split ("test" or "heldout"), fname and a column a label: mean log p over the fold's passes.
+        model (stage1, stage2), split ("test" or "heldout"), fname and a column a label: mean log p over the fold's
+        passes.
 
     Returns
     -------
     pd.DataFrame
-        stage, split, fold, fname and a column a label. Test clips: geometric mean over the folds, fold -1.
+        model, split, fold, fname and a column a label. Test clips: geometric mean over the folds, fold -1.
         Held-out clips: the prediction of the fold that held them out.
     """
     import pandas as pd
 
     labels = list(next(iter(folds.values())).columns[3:])
     parts = []
-    for stage in STAGES:
-        tables = {fold: table[table["stage"] == stage] for fold, table in folds.items()}
+    for model in STAGES:
+        tables = {fold: table[table["model"] == model] for fold, table in folds.items()}
         tests = [table[table["split"] == "test"] for table in tables.values()]
         parts.append(_part(tests[0], geometric_mean([test[labels].to_numpy() for test in tests]), labels, fold=-1))
         for fold, table in tables.items():
@@ -89,7 +77,7 @@ def linear(features: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.nd
 def _part(rows: "pd.DataFrame", probabilities: np.ndarray, labels: list[str], *, fold: int) -> "pd.DataFrame":
     import pandas as pd
 
-    keys = rows[["stage", "split", "fname"]].reset_index(drop=True)
+    keys = rows[["model", "split", "fname"]].reset_index(drop=True)
     keys.insert(2, "fold", fold)
     return pd.concat([keys, pd.DataFrame(probabilities, columns=labels)], axis=1)
 
@@ -128,38 +116,3 @@ def learning_curve(histories: "dict[int, pd.DataFrame]", stage: str) -> "pd.Data
             "val_map3": groups["val_map3"].mean(),
         }
     ).reset_index()
-
-
-def set_aside_other_folds(folder: Path, ids: Sequence[int], aside: Path, *, stage: str) -> list[str]:
-    """Move `fold<k>` folders whose k is not in `ids` to `aside`; returns a line for each that says how to undo it.
-
-    They are left over from a run with more folds; as part of a folder DVC hashes they would make its hash differ from
-    that of a clean run. DVC's cache may not hold them (``dvc repro --no-commit``), so nothing is deleted unless an
-    equal copy is already in `aside`, and nothing there is overwritten: a later one becomes `fold<k>.1`, `fold<k>.2` ...
-
-    `stage` is the DVC stage that writes these folders: ``<stage>@<k>``.
-    """
-    wanted = {f"fold{fold}" for fold in ids}
-    lines = []
-    for path in sorted(path for path in folder.glob("fold*") if path.is_dir() and path.name not in wanted):
-        target, number = aside / path.name, 0
-        while target.exists() and not _equal_folders(path, target):
-            number += 1
-            target = aside / f"{path.name}.{number}"
-        if target.exists():
-            shutil.rmtree(path)
-        else:
-            aside.mkdir(parents=True, exist_ok=True)
-            shutil.move(path, target)
-        lines.append(
-            f"{path} is not in folds.ids and was moved to {target}. To use it again, add the fold to folds.ids, then: "
-            f"`mv {target} {path} && dvc commit {stage}@{path.name.removeprefix('fold')}`"
-        )
-    return lines
-
-
-def _equal_folders(one: Path, other: Path) -> bool:
-    names = [sorted(path.relative_to(folder) for path in folder.rglob("*")) for folder in (one, other)]
-    return names[0] == names[1] and all(
-        (one / name).is_dir() or filecmp.cmp(one / name, other / name, shallow=False) for name in names[0]
-    )

@@ -13,31 +13,9 @@ import numpy as np
 import pandas as pd
 
 from fsat.core.errors import FsatError, listed
+from fsat.scoring.ranking import top_k
 
 # --- scores of probabilities -----------------------------------------------------------------------------------------
-
-
-def top_k(scores: np.ndarray, k: int = 3) -> np.ndarray:
-    """The k best classes of each clip, best first.
-
-    Equal scores: the class with the lower index, that is the label that comes first in the alphabet. NaN comes last.
-
-    Parameters
-    ----------
-    scores : np.ndarray [shape=(n, n_classes)]
-
-    Returns
-    -------
-    np.ndarray [shape=(n, min(k, n_classes)), dtype=int64]
-
-    Examples
-    --------
-    >>> top_k(np.array([[0.2, 0.5, 0.3, 0.0], [0.25, 0.25, 0.25, 0.25]]))
-    array([[1, 2, 0],
-           [0, 1, 2]])
-    """
-    best: np.ndarray = np.argsort(-np.asarray(scores), axis=1, kind="stable")[:, :k]
-    return best
 
 
 def average_precision_at_k(scores: np.ndarray, labels: np.ndarray, k: int = 3) -> np.ndarray:

@@ -9,11 +9,12 @@ import pandas as pd
 
 from fsat.core.errors import FsatError
 from fsat.scoring import metrics
+from fsat.scoring.ranking import top_k
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one stage made of the clips of one split that score.
+    """What one model made of the clips of one split that score.
 
     Attributes
     ----------
@@ -27,13 +28,13 @@ class Outcome:
     probabilities: np.ndarray
 
 
-def outcome(predictions: pd.DataFrame, index: pd.DataFrame, *, split: str, stage: str) -> Outcome:
+def outcome(predictions: pd.DataFrame, index: pd.DataFrame, *, split: str, model: str) -> Outcome:
     """Join predictions with what is known of the clips.
 
     Parameters
     ----------
     predictions : pd.DataFrame
-        Columns stage, split (heldout, test), fold, fname, then one column of probabilities a label.
+        Columns model, split (heldout, test), fold, fname, then one column of probabilities a label.
     index : pd.DataFrame
         Columns split (train, test), fname, label, usage, verified. Test clips without a label, or with usage Ignored,
         do not score and are left out; so are training clips of folds that were not trained.
@@ -45,16 +46,16 @@ def outcome(predictions: pd.DataFrame, index: pd.DataFrame, *, split: str, stage
         no clip was held out.
     """
     labels = class_names(predictions)
-    mine = predictions[(predictions["split"] == split) & (predictions["stage"] == stage)].sort_values("fname")
+    mine = predictions[(predictions["split"] == split) & (predictions["model"] == model)].sort_values("fname")
     known = index[index["split"] == ("train" if split == "heldout" else "test")].set_index("fname")
-    _check(mine["fname"], known, split=split, stage=stage)
+    _check(mine["fname"], known, split=split, model=model)
     facts = known.loc[mine["fname"]]
     label, usage = _texts(facts["label"]), _texts(facts["usage"])
     scores = _scores(facts)
     probabilities = mine.iloc[:, 4:].to_numpy(np.float64)[scores]  # (n, n_classes)
     number = {name: column for column, name in enumerate(labels)}
     actual = np.array([number.get(name, -1) for name in label[scores]], dtype=np.int64)
-    best = metrics.top_k(probabilities, 1)[:, 0]
+    best = top_k(probabilities, 1)[:, 0]
     rows = np.arange(len(actual))
     clips = pd.DataFrame(
         {
@@ -84,20 +85,20 @@ def _texts(column: "pd.Series[Any]") -> np.ndarray:
     return column.astype(object).where(column.notna(), "").to_numpy(str)
 
 
-def _check(fnames: "pd.Series[Any]", known: pd.DataFrame, *, split: str, stage: str) -> None:
+def _check(fnames: "pd.Series[Any]", known: pd.DataFrame, *, split: str, model: str) -> None:
     twice = fnames[fnames.duplicated()]
     if len(twice):
-        raise FsatError(f"two predictions of clip {twice.iloc[0]} by {stage} ({split}). Run `dvc repro`.")
+        raise FsatError(f"two predictions of clip {twice.iloc[0]} by {model} ({split}). Run `dvc repro`.")
     strangers = set(fnames) - set(known.index)
     if strangers:
         raise FsatError(f"prediction of clip {min(strangers)}, which data/index.csv does not have. Run `dvc repro`.")
     if split == "heldout":
         if len(fnames) == 0:
-            raise FsatError(f"no predictions of held-out clips by {stage}. Run `dvc repro`.")
+            raise FsatError(f"no predictions of held-out clips by {model}. Run `dvc repro`.")
         return
     missing = set(known.index[_scores(known)]) - set(fnames)
     if missing:
-        raise FsatError(f"no prediction of test clip {min(missing)} by {stage}. Run `dvc repro`.")
+        raise FsatError(f"no prediction of test clip {min(missing)} by {model}. Run `dvc repro`.")
 
 
 def _verified(column: "pd.Series[Any]") -> np.ndarray:
@@ -106,7 +107,7 @@ def _verified(column: "pd.Series[Any]") -> np.ndarray:
 
 
 def class_names(predictions: pd.DataFrame) -> list[str]:
-    """Labels a model can predict: all columns after stage, split, fold and fname."""
+    """Labels a model can predict: all columns after model, split, fold and fname."""
     return [str(column) for column in predictions.columns[4:]]
 
 
@@ -129,34 +130,34 @@ def suspicious(clips: pd.DataFrame, *, limit: int) -> pd.DataFrame:
     return table.drop(columns="is_verified").head(limit)
 
 
-def per_class(labels: Sequence[str], stages: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row a label: how many clips, and each stage's mean ap3 and accuracy; NaN without clips.
+def per_class(labels: Sequence[str], models: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row a label: how many clips, and each model's mean ap3 and accuracy; NaN without clips.
 
     Parameters
     ----------
     labels
         Rows, in this order.
-    stages : mapping of stage to pd.DataFrame
+    models : mapping of model to pd.DataFrame
         `Outcome.clips`.
 
     Returns
     -------
     pd.DataFrame
-        Index label; columns n, then `<stage>_map3` and `<stage>_accuracy` of each stage.
+        Index label; columns n, then `<model>_map3` and `<model>_accuracy` of each model.
     """
-    return _by(stages, "actual").reindex(pd.Index(labels, name="label")).fillna({"n": 0}).astype({"n": np.int64})
+    return _by(models, "actual").reindex(pd.Index(labels, name="label")).fillna({"n": 0}).astype({"n": np.int64})
 
 
-def per_fold(stages: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def per_fold(models: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """A row a fold that held clips out; index fold, columns as of `per_class`."""
-    return _by(stages, "fold")
+    return _by(models, "fold")
 
 
-def _by(stages: Mapping[str, pd.DataFrame], key: str) -> pd.DataFrame:
-    groups = {stage: clips.groupby(key) for stage, clips in stages.items()}
+def _by(models: Mapping[str, pd.DataFrame], key: str) -> pd.DataFrame:
+    groups = {model: clips.groupby(key) for model, clips in models.items()}
     columns = {"n": next(iter(groups.values())).size()}
-    for stage, clips in groups.items():
-        columns |= {f"{stage}_map3": clips["ap3"].mean(), f"{stage}_accuracy": clips["correct"].mean()}
+    for model, clips in groups.items():
+        columns |= {f"{model}_map3": clips["ap3"].mean(), f"{model}_accuracy": clips["correct"].mean()}
     return pd.DataFrame(columns)
 
 

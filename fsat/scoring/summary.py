@@ -1,4 +1,4 @@
-"""Scores of a run: the headline of `metrics/map3.json`, and tables per class, per fold and of confusions."""
+"""Scores of a run: the headline of `metrics/map3.json`, and tables per model, class, fold and of confusions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 
 from fsat.scoring import metrics, outcomes
-from fsat.scoring.names import STAGES
+from fsat.scoring.names import NAMES, REGRESSION, STAGES, SUBMISSION
+
+# Parts of the test clips that are scored on their own, where the dataset has them.
+USAGES = ("public", "private")
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,7 @@ class Summary:
     """What `summarise` returns: the headline for `metrics/map3.json`, and tables that go into files of their own."""
 
     headline: dict[str, Any]
+    models: pd.DataFrame
     per_class: pd.DataFrame
     per_fold: pd.DataFrame
     confusion: pd.DataFrame
@@ -23,12 +27,12 @@ class Summary:
 
 
 def summarise(predictions: pd.DataFrame, index: pd.DataFrame, *, seed: int = 0) -> Summary:
-    """Score both stages on the held-out clips and, where labels exist, on the test clips.
+    """Score every model on the held-out clips and, where labels exist, on the test clips.
 
     Parameters
     ----------
     predictions : pd.DataFrame
-        Columns stage (stage1, stage2), split (heldout, test), fold (-1 for test), fname, then one column of
+        Columns model (all of `names.NAMES`), split (heldout, test), fold (-1 for test), fname, then one column of
         probabilities a label, in label order.
     index : pd.DataFrame
         Columns split (train, test), fname, label, usage, verified. Test clips without a label, or with usage Ignored,
@@ -39,94 +43,98 @@ def summarise(predictions: pd.DataFrame, index: pd.DataFrame, *, seed: int = 0) 
     Returns
     -------
     Summary
-        In the headline, ``test.all`` is stage 2, the submission; ``test`` is empty where no test clip has a label.
+        Tables per class and per fold have the networks and the submission, confusions the submission.
 
     Raises
     ------
     FsatError
         If predictions and index do not belong together; see `outcomes.outcome`.
     """
-    cv, test = (
-        {stage: outcomes.outcome(predictions, index, split=split, stage=stage).clips for stage in STAGES}
+    found = {
+        split: {model: outcomes.outcome(predictions, index, split=split, model=model).clips for model in NAMES}
         for split in ("heldout", "test")
-    )
-    by_stage = {stage: scores(cv[stage], test[stage], seed=seed) for stage in STAGES}
-    n = by_stage["stage2"].pop("n")
-    by_stage["stage1"].pop("n")
-    ci95, accuracy = ({stage: table.pop(key) for stage, table in by_stage.items()} for key in ("ci95", "accuracy"))
-    headline = {**_both(by_stage), "ci95": _both(ci95), "accuracy": _both(accuracy), "n": n}
+    }
+    models = scores(found, seed=seed)
+    cv, test = ({model: clips[model] for model in (*STAGES, SUBMISSION)} for clips in found.values())
     return Summary(
-        headline,
+        headline(models),
+        models,
         _per_class(outcomes.class_names(predictions), cv, test),
         outcomes.per_fold(cv).round(6).reset_index(),
-        cv["stage2"][["actual", "predicted"]],
-        test["stage2"][["actual", "predicted"]],
+        cv[SUBMISSION][["actual", "predicted"]],
+        test[SUBMISSION][["actual", "predicted"]],
     )
 
 
-def scores(heldout: pd.DataFrame, test: pd.DataFrame, *, seed: int = 0) -> dict[str, Any]:
-    """Scores of one model from its outcomes on held-out and on test clips.
+def scores(found: Mapping[str, Mapping[str, pd.DataFrame]], *, seed: int = 0) -> pd.DataFrame:
+    """Content of `metrics/models.csv`: a row a model, split and part of the clips (all, public, private).
 
     Parameters
     ----------
-    heldout, test : pd.DataFrame
-        `outcomes.Outcome.clips`; `test` may be empty.
+    found : mapping of split to mapping of model to pd.DataFrame
+        `outcomes.Outcome.clips`; those of the split "test" may be empty.
     seed
         Of the bootstrap.
 
     Returns
     -------
-    dict
-        MAP@3 as ``cv`` and ``test.{all,public,private}`` (a part without clips has no key), and the same two keys in
-        ``ci95`` (95 % bootstrap interval), ``accuracy`` and ``n`` (clips).
+    pd.DataFrame
+        model, split, part, map3, low and high (95 % bootstrap interval), accuracy, n (clips). A part without clips has
+        no row, and held-out clips have the part all.
     """
-    parts = {"all": test, **{part: test[test["usage"] == part] for part in ("public", "private")}}
-    parts = {part: clips for part, clips in parts.items() if len(clips)}
+    rows = []
+    for split, by_model in found.items():
+        for model, clips in by_model.items():
+            parts = {"all": clips}
+            if split == "test":
+                parts |= {part: clips[clips["usage"] == part] for part in USAGES}
+            for part, chosen in parts.items():
+                if len(chosen):
+                    ap3, correct = (chosen[column].to_numpy(np.float64) for column in ("ap3", "correct"))
+                    interval = metrics.bootstrap_interval(ap3, seed=seed)
+                    numbers = [round(value, 6) for value in (metrics.mean(ap3), *interval, metrics.mean(correct))]
+                    rows.append([model, split, part, *numbers, len(chosen)])
+    return pd.DataFrame(rows, columns=["model", "split", "part", "map3", "low", "high", "accuracy", "n"])
+
+
+def headline(models: pd.DataFrame) -> dict[str, Any]:
+    """Content of `metrics/map3.json`, from the result of `scores`.
+
+    Returns
+    -------
+    dict
+        MAP@3 as ``cv`` (of both networks and the submission) and ``test.{all,public,private}`` (of the submission;
+        empty where no test clip has a label); ``gain``, the submission's minus that of the regression on the same
+        clips, as ``cv`` and ``test``; ``accuracy`` and ``ci95`` of the submission, and ``n``, each as ``cv`` and
+        ``test``.
+    """
+    table = models.set_index(["model", "split", "part"])
+    cv, test = ("heldout", "all"), ("test", "all")
+    mine = table.loc[SUBMISSION]
+    parts = {part: ("test", part) for split, part in mine.index if split == "test"}
 
     def of(score: Any) -> dict[str, Any]:
-        return {"cv": score(heldout), "test": {part: score(clips) for part, clips in parts.items()}}
+        return {"cv": score(mine.loc[cv]), "test": {part: score(mine.loc[key]) for part, key in parts.items()}}
 
-    def interval(clips: pd.DataFrame) -> list[float]:
-        return [round(limit, 6) for limit in metrics.bootstrap_interval(clips["ap3"].to_numpy(), seed=seed)]
-
-    def mean(column: str) -> Any:
-        return lambda clips: round(metrics.mean(clips[column].to_numpy(np.float64)), 6)
-
-    return {**of(mean("ap3")), "ci95": of(interval), "accuracy": of(mean("correct")), "n": of(len)}
-
-
-def gain(headline: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, float]:
-    """MAP@3 of stage 2 minus that of the baseline, on the same clips: ``cv`` and, where labels exist, ``test``.
-
-    Parameters
-    ----------
-    headline, baseline
-        `metrics/map3.json` and `metrics/baseline.json`.
-
-    Examples
-    --------
-    >>> gain({"cv": {"stage2": 0.75}, "test": {"all": 0.5}}, {"cv": 0.5, "test": {"all": 0.625}})
-    {'cv': 0.25, 'test': -0.125}
-    """
-    found = {"cv": round(headline["cv"]["stage2"] - baseline["cv"], 6)}
-    if "all" in headline["test"]:
-        found["test"] = round(headline["test"]["all"] - baseline["test"]["all"], 6)
-    return found
-
-
-def _both(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Keys of `metrics/map3.json` from the ``cv`` and ``test`` of each stage."""
-    first, second = (tables[stage]["test"] for stage in STAGES)
+    map3 = table["map3"]
     return {
-        "cv": {stage: table["cv"] for stage, table in tables.items()},
-        "test": {**second, "stage1": first} if second else {},
+        "cv": {model: float(map3[model, *cv]) for model in (*STAGES, SUBMISSION)},
+        "test": {part: float(map3[SUBMISSION, *key]) for part, key in parts.items()},
+        "gain": {
+            name: round(float(map3[SUBMISSION, *key] - map3[REGRESSION, *key]), 6)
+            for name, key in (("cv", cv), ("test", test))
+            if key in mine.index
+        },
+        "ci95": of(lambda row: [float(row["low"]), float(row["high"])]),
+        "accuracy": of(lambda row: float(row["accuracy"])),
+        "n": of(lambda row: int(row["n"])),
     }
 
 
 def _per_class(labels: list[str], cv: dict[str, pd.DataFrame], test: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row a label: support, then map3 and accuracy of each stage, on held-out (cv) and on test clips."""
+    """A row a label: support, then map3 and accuracy of each model, on held-out (cv) and on test clips."""
     tables = [
-        outcomes.per_class(labels, stages).rename(columns={"n": "support"}).add_prefix(f"{part}_")
-        for part, stages in (("cv", cv), ("test", test))
+        outcomes.per_class(labels, models).rename(columns={"n": "support"}).add_prefix(f"{part}_")
+        for part, models in (("cv", cv), ("test", test))
     ]
     return pd.concat(tables, axis=1).round(6).reset_index()

@@ -118,21 +118,21 @@ def combine(folds: "Mapping[int, pd.DataFrame]") -> "pd.DataFrame":
     Parameters
     ----------
     folds : mapping of fold to table
-        stage, split ("test" or "heldout"), fname, score.
+        model, split ("test" or "heldout"), fname, score.
 
     Returns
     -------
     pd.DataFrame
-        stage, split, fold, fname, score. Test clips: mean over the folds, fold -1. Held-out clips: the score by the
+        model, split, fold, fname, score. Test clips: mean over the folds, fold -1. Held-out clips: the score by the
         network of the fold that held them out.
     """
     import pandas as pd
 
     every = pd.concat([table.assign(fold=fold) for fold, table in folds.items()], ignore_index=True)
     heldout = every[every["split"] == "heldout"]
-    test = every[every["split"] == "test"].groupby(["stage", "split", "fname"], as_index=False)["score"].mean()
+    test = every[every["split"] == "test"].groupby(["model", "split", "fname"], as_index=False)["score"].mean()
     both = pd.concat([heldout, test.assign(fold=-1)], ignore_index=True)
-    return both.sort_values(["stage", "split", "fname"])[["stage", "split", "fold", "fname", "score"]].reset_index(
+    return both.sort_values(["model", "split", "fname"])[["model", "split", "fold", "fname", "score"]].reset_index(
         drop=True
     )
 
@@ -145,22 +145,22 @@ def summary(scores: "pd.DataFrame", *, keep: float) -> dict[str, Any]:
     scores : pd.DataFrame
         Result of `combine`.
     keep : float
-        Share of the held-out clips that the threshold of a stage keeps.
+        Share of the held-out clips that the threshold of a network keeps.
 
     Returns
     -------
     dict
-        ``threshold`` and ``kept`` by stage. ``kept.cv``: of the held-out clips, each fold by the threshold of the
+        ``threshold`` and ``kept`` by network. ``kept.cv``: of the held-out clips, each fold by the threshold of the
         others; ``kept.test``: of the test clips, where there are any. A test clip may be none of the labels.
 
     Raises
     ------
     FsatError
-        If a stage has no held-out clips.
+        If a network has no held-out clips.
     """
     thresholds: dict[str, float] = {}
     kept: dict[str, dict[str, float]] = {"cv": {}, "test": {}}
-    for stage, table in scores.groupby("stage"):
+    for stage, table in scores.groupby("model"):
         parts = {split: table[table["split"] == split] for split in ("heldout", "test")}
         if parts["heldout"].empty:
             raise FsatError(f"no scores of held-out clips by {stage}. Run `dvc repro`.")

@@ -15,6 +15,7 @@ import pandas as pd
 
 from fsat.core.errors import FsatError
 from fsat.scoring import outcomes
+from fsat.scoring.names import SUBMISSION
 
 # A class with fewer verified clips has its threshold from all clips of its label.
 MIN_VERIFIED = 5
@@ -26,7 +27,7 @@ AGREE, DOUBT, REPLACE = 1.0, 0.3, 1.0
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the held-out predictions of one stage say about labels.
+    """What the held-out predictions of one model say about labels.
 
     Attributes
     ----------
@@ -52,7 +53,7 @@ def gather(
     predictions: pd.DataFrame,
     index: pd.DataFrame,
     *,
-    stage: str = "stage2",
+    model: str = SUBMISSION,
     known: Mapping[str, str | None] | None = None,
 ) -> Evidence:
     """Join held-out predictions with labels, and find the threshold of each class.
@@ -69,7 +70,7 @@ def gather(
     FsatError
         If predictions and index do not belong together.
     """
-    found = outcomes.outcome(predictions, index, split="heldout", stage=stage)
+    found = outcomes.outcome(predictions, index, split="heldout", model=model)
     classes, clips = outcomes.class_names(predictions), found.clips
     decided = dict(known or {})
     fnames, given = clips["fname"].tolist(), clips["actual"].tolist()
@@ -178,7 +179,7 @@ def noise(evidence: Evidence) -> pd.DataFrame:
 
 
 def scores(predictions: pd.DataFrame, index: pd.DataFrame, estimate: pd.DataFrame) -> dict[str, Any]:
-    """Content of `metrics/labels.json`: stage 2 on verified and on unverified held-out clips, and the noise estimate.
+    """Content of `metrics/labels.json`: the submission on verified and unverified held-out clips; the noise estimate.
 
     All by the dataset's own labels and flags, whatever was corrected.
 
@@ -192,17 +193,15 @@ def scores(predictions: pd.DataFrame, index: pd.DataFrame, estimate: pd.DataFram
     Returns
     -------
     dict
-        ``verified`` and ``unverified``, each with map3, accuracy and n (a group without clips has no key), and
-        ``noise``, the estimated share of wrong labels among the unverified clips (no key where none was counted).
+        ``verified`` and ``unverified``, each with map3 and n (a group without clips has no key), and ``noise``, the
+        estimated share of wrong labels among the unverified clips (no key where none was counted).
     """
-    clips = outcomes.outcome(predictions, index, split="heldout", stage="stage2").clips
+    clips = outcomes.outcome(predictions, index, split="heldout", model=SUBMISSION).clips
     is_verified = clips["verified"].map(lambda value: value is True).to_numpy(bool)
     found: dict[str, Any] = {}
     for name, chosen in (("verified", clips[is_verified]), ("unverified", clips[~is_verified])):
         if len(chosen):
-            ap3, correct = (chosen[column].to_numpy(np.float64) for column in ("ap3", "correct"))
-            score, accuracy = (round(float(values.mean()), 6) for values in (ap3, correct))
-            found[name] = {"map3": score, "accuracy": accuracy, "n": len(chosen)}
+            found[name] = {"map3": round(float(chosen["ap3"].to_numpy(np.float64).mean()), 6), "n": len(chosen)}
     if counted := int(estimate["counted"].sum()):
         found["noise"] = round(float(estimate["wrong"].sum() / counted), 6)
     return found

@@ -21,8 +21,6 @@ import pandas as pd
 from fsat.core import files, seeds
 from fsat.core.errors import FsatError
 
-# `index` looks for this file; scores on a dataset that has it are marked as synthetic, whatever its path.
-SYNTHETIC_MARK = "SYNTHETIC.txt"
 SAMPLE_RATE = 44_100
 LICENSE = "Creative Commons 0"
 SECONDS = (0.35, 0.9)  # length of a sound without the silence around it
@@ -345,7 +343,7 @@ def write_dataset(folder: str | Path, *, clips_per_class: int, seed: int) -> Non
     for name in ("audio_train", "audio_test", "meta"):
         (folder / f"FSDKaggle2018.{name}").mkdir(parents=True, exist_ok=True)
 
-    files.write_text(folder / SYNTHETIC_MARK, "Synthesised by fsat/sources/demo.py: no recordings.\n")
+    files.write_text(folder / files.SYNTHETIC_MARK, "Synthesised by fsat/sources/demo.py: no recordings.\n")
 
     train, test = [], []
     for position, label in enumerate(LABELS):

@@ -1,4 +1,4 @@
-"""A bundle's arrays: projection, baseline and embeddings of training clips, each checked before it is used."""
+"""A bundle's arrays: projection, regression and embeddings of training clips, each checked before it is used."""
 
 import io
 import zipfile
@@ -9,6 +9,7 @@ import numpy as np
 from fsat.core import files
 from fsat.core.errors import FsatError
 from fsat.features import pca, spectral
+from fsat.scoring.names import Stage
 from fsat.tagger.bundle import BASELINE, PROJECTION, Bundle, reference_name
 
 # Much more than the pipeline keeps; a file that claims more is not read.
@@ -19,7 +20,7 @@ _ROUNDING = 0.01
 
 def load_baseline(bundle: Bundle, n_features: int) -> tuple[np.ndarray, np.ndarray]:
     """Weights (C, k) and bias (C,) of the regression that stage 2 is fused with, if they fit the bundle and k."""
-    path = bundle.verified(BASELINE)
+    path = bundle.checked_path(BASELINE)
     arrays = files.read_npz(path)
     n_labels = len(bundle.manifest.labels)
     shapes = {"weights": (n_labels, n_features), "bias": (n_labels,)}
@@ -29,13 +30,13 @@ def load_baseline(bundle: Bundle, n_features: int) -> tuple[np.ndarray, np.ndarr
     return arrays["weights"], arrays["bias"]
 
 
-def load_projection(bundle: Bundle, stage: str) -> pca.Projection:
+def load_projection(bundle: Bundle, stage: Stage) -> pca.Projection:
     """The projection, if it takes this version's statistics and gives what the networks need."""
-    path = bundle.verified(PROJECTION)
+    path = bundle.checked_path(PROJECTION)
     projection = pca.load(path)
     section = bundle.manifest.preprocessing.spectral
     names = spectral.feature_names(n_mfcc=section.n_mfcc) if section is not None else []
-    needed = bundle.manifest.networks[stage].n_components  # type: ignore[index]
+    needed = bundle.manifest.networks[stage].n_components
     if len(projection.components) != needed or projection.columns != names:
         raise FsatError(
             f"{path}: does not fit: it makes {len(projection.components)} components of {len(projection.columns)} "
@@ -44,7 +45,7 @@ def load_projection(bundle: Bundle, stage: str) -> pca.Projection:
     return projection
 
 
-def load_references(bundle: Bundle, stage: str, folds: Sequence[int]) -> dict[int, np.ndarray]:
+def load_references(bundle: Bundle, stage: Stage, folds: Sequence[int]) -> dict[int, np.ndarray]:
     """Embeddings (k, E) of training clips by the network of each fold; none where the stage marks no clips.
 
     Raises
@@ -57,9 +58,9 @@ def load_references(bundle: Bundle, stage: str, folds: Sequence[int]) -> dict[in
     return {fold: _reference(bundle, stage, fold) for fold in folds}
 
 
-def _reference(bundle: Bundle, stage: str, fold: int) -> np.ndarray:
+def _reference(bundle: Bundle, stage: Stage, fold: int) -> np.ndarray:
     name = reference_name(stage, fold)
-    width = bundle.manifest.networks[stage].n_embedding  # type: ignore[index]
+    width = bundle.manifest.networks[stage].n_embedding
     known = _array(bundle.content(name))
     if (
         known is None

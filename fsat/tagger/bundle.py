@@ -79,7 +79,7 @@ class Network(params.Section):
 
 
 class Calibration(params.Section):
-    """The logits of a stage's probabilities, fused ones included, are divided by its temperature."""
+    """The logits of a stage's probabilities, after late fusion, are divided by its temperature."""
 
     temperature: dict[Stage, Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]]
 
@@ -97,10 +97,10 @@ class Unknown(params.Section):
 
 
 class Fusion(params.Section):
-    """Late fusion of stage 2: its probabilities times the baseline's to the power of `baseline_weight`.
+    """Late fusion of stage 2: its probabilities times a regression's to the power of `baseline_weight`.
 
-    The baseline reads the components, after an embedding of the whole clip by the trunk with its initial weights where
-    `n_embedding` is not 0: a network with the input "mel" and the output "embedding".
+    The regression reads the components, after an embedding of the whole clip by the trunk with its initial weights
+    where `n_embedding` is not 0: a network with the input "mel" and the output "embedding".
     """
 
     baseline_weight: Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
@@ -240,7 +240,7 @@ class Bundle:
     folder: Path
     manifest: Manifest
 
-    def verified(self, name: str) -> Path:
+    def checked_path(self, name: str) -> Path:
         """Path of one of the bundle's files, whose content is what `bundle.json` says; raises as `content` does."""
         self.content(name)
         return self.folder / name

@@ -7,7 +7,7 @@ from typing import Any
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
-from fsat.scoring.names import STAGES
+from fsat.scoring.names import STAGES, Stage
 from fsat.tagger.bundle import (
     BASELINE,
     FORMAT,
@@ -30,7 +30,7 @@ def write(
     out: str | Path,
     *,
     models: str | Path,
-    convert: Callable[[Path, Path], int],
+    convert: Callable[[Path, Path, Sequence[str]], int],
     convert_trunk: Callable[[Path], int],
     folds: Sequence[int],
     projection: str | Path,
@@ -56,14 +56,14 @@ def write(
         Holds ``<stage>/fold<k>/`` as training writes them; what lengths and which networks is read from there.
     convert : callable
         Writes the network of such a folder as an ONNX file and returns the length of its embedding
-        (`networks.onnx_export.convert`).
+        (`networks.onnx_export.convert`); refuses one that was trained on other labels.
     convert_trunk : callable
-        The same for the trunk with its initial weights; called where the baseline reads more than the components.
+        The same for the trunk with its initial weights; called where the regression reads more than the components.
     projection : path
         The npz of `pca.save`.
     baseline, baseline_weight
         The npz of `baseline.coefficients`, for features [embedding, components] or [components], and its weight in
-        stage 2; without weight it is left out.
+        late fusion; without weight it is left out.
     labels : sequence of str
         In the order of the networks' outputs.
     preprocessing : mapping
@@ -79,7 +79,7 @@ def write(
     dataset : mapping
         Fields of `Dataset`.
     scores : mapping
-        Content of ``metrics/map3.json``.
+        ``models``, the rows of ``metrics/models.csv``; others are free.
 
     Raises
     ------
@@ -93,13 +93,7 @@ def write(
     }
     alike = {stage: _common(summaries, stage) for stage in STAGES}
     if alike["stage1"]["bounds"] != alike["stage2"]["bounds"]:
-        raise FsatError(f"{models}: stage 1 and stage 2 were trained at other lengths. Run `dvc repro`.")
-    for stage, summary in alike.items():
-        network = summary["network"]
-        if network["n_classes"] != len(labels):
-            raise FsatError(
-                f"{models}: {stage} tells {network['n_classes']} labels apart, not {len(labels)}. Run `dvc repro`."
-            )
+        raise FsatError(f"{models}: stage 1 and stage 2 were trained with different crop lengths. Run `dvc repro`.")
     has_components = any(summary["network"]["n_components"] for summary in alike.values())
     with files.atomic_folder(out) as part:
         if has_components:
@@ -117,7 +111,7 @@ def write(
             (part / stage).mkdir(exist_ok=True)
             known = files.read_npz(Path(references) / f"fold{fold}" / "reference.npz")[stage]
             files.write_npz(part / reference_name(stage, fold), embeddings=known)
-            n_embedding[stage] = convert(Path(models) / stage / f"fold{fold}", part / network_name(stage, fold))
+            n_embedding[stage] = convert(Path(models) / stage / f"fold{fold}", part / network_name(stage, fold), labels)
         values = {
             "format": FORMAT,
             "version": VERSION,
@@ -219,7 +213,7 @@ def _close(part: Path, values: Mapping[str, Any], names: Sequence[str]) -> Bundl
     return written
 
 
-def _common(summaries: Mapping[tuple[str, int], dict[str, Any]], stage: str) -> dict[str, Any]:
+def _common(summaries: Mapping[tuple[Stage, int], dict[str, Any]], stage: Stage) -> dict[str, Any]:
     """What the summaries of a stage's folds agree on."""
     mine = {fold: summary for (of_stage, fold), summary in summaries.items() if of_stage == stage}
     first_fold, first = next(iter(mine.items()))

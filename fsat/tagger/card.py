@@ -1,10 +1,23 @@
 """The model card of a bundle: what it is, what it learned from, how good it is and what it is not for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from fsat.scoring.names import STAGES
+from fsat.scoring.names import REGRESSION, SUBMISSION
 from fsat.tagger.bundle import Manifest
+
+_COLUMNS = {
+    "stage1": "stage 1: mel",
+    "stage2": "stage 2: mel + PCA",
+    SUBMISSION: "submission",
+    REGRESSION: "regression",
+}
+_PARTS = {
+    ("test", "all"): "test clips ({})",
+    ("test", "public"): "test clips, Public ({})",
+    ("test", "private"): "test clips, Private ({})",
+    ("heldout", "all"): "cross-validation ({} held-out clips)",
+}
 
 _SYNTHETIC = """\
 > **Synthetic data.** This model was trained and scored on the demo dataset, whose clips are synthesised. It shows that
@@ -40,7 +53,7 @@ def model_card(manifest: Manifest) -> str:
         *([_SYNTHETIC] if manifest.dataset.synthetic else []),
         *("## Use", _USE),
         *("## Data", _data_section(manifest)),
-        *("## Scores", _published_score(manifest) or _scores_section(manifest.scores, manifest.select)),
+        *("## Scores", _published_score(manifest) or _scores_section(manifest)),
         *("## Intended use", _INTENDED.format(how_many=_HOW_MANY[manifest.activation])),
         *("## Limits", _LIMITS.format(sums=_sums(manifest))),
         *("## Labels", ", ".join(f"`{label}`" for label in manifest.labels)),
@@ -90,7 +103,7 @@ def _sums(manifest: Manifest) -> str:
 
 
 def _calibration(manifest: Manifest) -> str:
-    """How the probabilities were made to mean something."""
+    """How the probabilities were calibrated."""
     if manifest.calibration is None:
         return ""
     temperatures = ", ".join(f"{value:g} in {stage}" for stage, value in manifest.calibration.temperature.items())
@@ -156,58 +169,50 @@ def _published_score(manifest: Manifest) -> str:
     return f"{text}Not scored by the pipeline."
 
 
-def _scores_section(scores: Mapping[str, Any], select: str | None) -> str:
-    """Table of MAP@3 with intervals; a part without a score has no row."""
-    baseline = scores.get("baseline", {})
+def _scores_section(manifest: Manifest) -> str:
+    """Table of MAP@3 with intervals, from rows of `metrics/models.csv`; a part without a score has no row."""
+    found = {(row["split"], row["part"], row["model"]): row for row in manifest.scores.get("models", [])}
+    columns = dict(_COLUMNS)
+    if all(_score(found.get((*part, "stage2"))) == _score(found.get((*part, SUBMISSION))) for part in _PARTS):
+        del columns["stage2"]
+        columns[SUBMISSION] = "submission: stage 2, not fused"
     rows = []
-    for key, what in (("all", "test clips"), ("public", "test clips, Public"), ("private", "test clips, Private")):
-        cells = [_score(scores, "test", "stage1", key), _score(scores, "test", key), _score(baseline, "test", key)]
-        count = scores.get("n", {}).get("test", {}).get(key)
-        if count:
-            rows.append(f"| {what} ({count}) | {' | '.join(cells)} |")
-    cells = [*(_score(scores, "cv", stage) for stage in STAGES), _score(baseline, "cv")]
-    count = scores.get("n", {}).get("cv", "?")
-    rows.append(f"| cross-validation ({count} held-out clips) | {' | '.join(cells)} |")
-    head = "| MAP@3 [95 % interval] | stage 1: mel | stage 2: mel + PCA | baseline |"
-    table = "\n".join([head, "|---|---|---|---|", *rows])
-    about = "Baseline: logistic regression on the features alone, without a network, scored on the same clips."
+    for (split, part), clips in _PARTS.items():
+        scores = [found.get((split, part, model)) for model in columns]
+        if scores[0] is not None:
+            rows.append(f"| {clips.format(scores[0]['n'])} | {' | '.join(map(_score, scores))} |")
+    head = f"| MAP@3 [95 % interval] | {' | '.join(columns.values())} |"
+    table = "\n".join([head, f"|---{'|---' * len(columns)}|", *rows])
+    about = (
+        "Stages: the networks alone. Submission: what this bundle gives by default. Regression: logistic regression on "
+        "the best features, without training a network. All are scored on the same clips."
+    )
     caveat = (
         "The cross-validation scores are those of single folds' networks on clips they did not train on."
-        if select == "last"
+        if manifest.select == "last"
         else "The networks' cross-validation scores flatter: each fold's weights were chosen by their loss on the same "
         "held-out clips that the score is taken on (`train.select: last` avoids that)."
     )
-    return "\n\n".join([table, about, *_losses(scores, baseline), caveat])
+    return "\n\n".join([table, about, *_losses(found), caveat])
 
 
-def _losses(scores: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]:
-    """A sentence for each stage and group of clips in which the network does not beat the baseline."""
-    found = []
-    for what, paths, path in (
-        ("test clips", (("test", "stage1", "all"), ("test", "all")), ("test", "all")),
-        ("held-out clips", (("cv", "stage1"), ("cv", "stage2")), ("cv",)),
-    ):
-        target = _look_up(baseline, path)
-        for number, keys in enumerate(paths, start=1):
-            value = _look_up(scores, keys)
-            if isinstance(value, float) and isinstance(target, float) and value <= target:
-                found.append(
-                    f"**Stage {number} does not beat the baseline on the {what}**: {value:.4f} against {target:.4f}."
+def _losses(found: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> list[str]:
+    """A sentence for each model and group of clips in which it does not beat the regression."""
+    sentences = []
+    for split, clips in (("test", "test clips"), ("heldout", "held-out clips")):
+        target = found.get((split, "all", REGRESSION))
+        for model, name in (("stage1", "Stage 1"), (SUBMISSION, "The submission")):
+            row = found.get((split, "all", model))
+            if row and target and row["map3"] <= target["map3"]:
+                sentences.append(
+                    f"**{name} does not beat the regression on the {clips}**: {row['map3']:.4f} against "
+                    f"{target['map3']:.4f}."
                 )
-    return found
+    return sentences
 
 
-def _score(scores: Mapping[str, Any], *keys: str) -> str:
-    value, limits = _look_up(scores, keys), _look_up(scores.get("ci95", {}), keys)
-    if not isinstance(value, (int, float)):
-        return "-"
-    return f"{value:.4f} [{limits[0]:.3f}, {limits[1]:.3f}]" if limits else f"{value:.4f}"
-
-
-def _look_up(tree: Any, keys: Sequence[str]) -> Any:
-    for key in keys:
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree
+def _score(row: Mapping[str, Any] | None) -> str:
+    return "-" if row is None else f"{row['map3']:.4f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
 def _cell(text: str) -> str:

@@ -2,16 +2,16 @@
 
 import numpy as np
 
+from fsat.core.numeric import one_blas_thread
 from fsat.inputs import whole_clips
-from fsat.inputs.examples import Examples
+from fsat.inputs.examples import Clips
 from fsat.scoring import ensemble, fusion
 from fsat.tagger import arrays, sessions
 from fsat.tagger.bundle import TRUNK, Bundle, Fusion
-from fsat.tagger.windows import one_blas_thread
 
 
 class LateFusion:
-    """Ready to be asked.
+    """The bundle's logistic regression, opened for inference.
 
     Parameters
     ----------
@@ -37,14 +37,14 @@ class LateFusion:
             session = sessions.open_trunk(bundle, settings.n_embedding, threads=threads)
             self._embed = sessions.embedder(session, name=str(bundle.folder / TRUNK))
 
-    def fuse(self, probabilities: np.ndarray, examples: Examples) -> np.ndarray:
-        """Probabilities (n, C) of the networks, fused with those of the regression; `examples` have components."""
-        if examples.components is None:
+    def fuse(self, probabilities: np.ndarray, clips: Clips) -> np.ndarray:
+        """Probabilities (n, C) of the networks, fused with those of the regression; `clips` have components."""
+        if clips.components is None:
             raise ValueError("late fusion needs components")
-        parts = [examples.components]
+        parts = [clips.components]
         if self._embed is not None:
             n_embedding = self._settings.n_embedding
-            parts.insert(0, whole_clips.embed(self._embed, examples.store, n_outputs=n_embedding, name=""))
+            parts.insert(0, whole_clips.outputs(self._embed, clips.store, n_outputs=n_embedding, name=""))
         with one_blas_thread():
-            baseline = ensemble.linear(np.concatenate(parts, axis=1), self._weights, self._bias)
-        return fusion.fuse_probabilities(probabilities, baseline, weight=self._settings.baseline_weight)
+            regression = ensemble.linear(np.concatenate(parts, axis=1), self._weights, self._bias)
+        return fusion.fuse_probabilities(probabilities, regression, weight=self._settings.baseline_weight)

@@ -1,5 +1,6 @@
 """A bundle's networks in ONNX Runtime: opened from bytes with the right checksum; inputs and outputs are checked."""
 
+import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from fsat.core.errors import FsatError
 from fsat.inputs.passes import Predictor
+from fsat.scoring.names import Stage
 from fsat.tagger.bundle import TRUNK, Bundle, network_name
 
 # What ONNX Runtime raises for a file that is damaged or asks for what it does not have.
@@ -30,12 +32,20 @@ _REFUSED = (
 _ROUNDING = 1e-3
 
 
-def open_network(bundle: Bundle, stage: str, fold: int, *, threads: int | None) -> onnxruntime.InferenceSession:
-    """Open one network; `FsatError` if its file was changed, is damaged or is another network than bundle.json says."""
-    network = bundle.manifest.networks[stage]  # type: ignore[index]
+def open_network(bundle: Bundle, stage: Stage, fold: int, *, threads: int | None) -> onnxruntime.InferenceSession:
+    """Open one network; `FsatError` if its file was changed, is damaged or does not fit bundle.json."""
+    network = bundle.manifest.networks[stage]
     inputs = {"pca": [None, network.n_components]} if network.n_components else {}
     outputs = {"probabilities": [None, len(bundle.manifest.labels)], "embedding": [None, network.n_embedding]}
-    return _open(bundle, network_name(stage, fold), inputs, outputs, threads)
+    session = _open(bundle, network_name(stage, fold), inputs, outputs, threads)
+    # A network that others made may say nothing of its labels.
+    labels = session.get_modelmeta().custom_metadata_map.get("labels")
+    if labels is not None and labels != json.dumps(bundle.manifest.labels):
+        raise FsatError(
+            f"{bundle.folder / network_name(stage, fold)}: was trained on other labels than bundle.json lists. "
+            "Make the bundle anew: `dvc repro bundle`."
+        )
+    return session
 
 
 def open_trunk(bundle: Bundle, n_embedding: int, *, threads: int | None) -> onnxruntime.InferenceSession:

@@ -8,29 +8,31 @@ run in ONNX Runtime.
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from fsat.clips import audio
 from fsat.core import parallel
 from fsat.core.errors import FsatError
+from fsat.core.numeric import log_probabilities, one_blas_thread
 from fsat.features import pca
-from fsat.inputs import batches
-from fsat.inputs.examples import Examples
+from fsat.inputs import batches, whole_clips
+from fsat.inputs.examples import Clips
 from fsat.inputs.frames import FrameStore
-from fsat.inputs.passes import Passes, Predictor, log_probabilities, outputs_by_pass
+from fsat.inputs.passes import Outputs, Passes, Predictor, mean_outputs
 from fsat.scoring import calibration, ensemble, unknown
+from fsat.scoring.names import Stage
+from fsat.scoring.ranking import top_k
 from fsat.tagger import arrays, sessions
 from fsat.tagger import bundle as bundles
 from fsat.tagger.bundle import Bundle
 from fsat.tagger.late_fusion import LateFusion
-from fsat.tagger.windows import Failed, Features, file_features, one_blas_thread, stream_features, window_features
+from fsat.tagger.windows import Failed, Features, file_features, stream_features, window_features
 
 # Bins of spectrogram (bands x frames) and clips in a batch. Larger ones take more memory for the activations of a
 # network's first layers, and leave the processor's cache: they are slower.
@@ -80,8 +82,7 @@ class Tagged:
 
     def top(self, k: int = 3) -> list[tuple[str, float]]:
         """The `k` most probable labels with their probabilities, best first."""
-        order = np.argsort(-self.probabilities, kind="stable")[:k]
-        return [(self.labels[number], float(self.probabilities[number])) for number in order]
+        return [(self.labels[number], float(self.probabilities[number])) for number in top_k(self.probabilities, k)]
 
 
 class Tagger:
@@ -118,7 +119,7 @@ class Tagger:
         self,
         bundle: str | Path | Bundle,
         *,
-        stage: str | None = None,
+        stage: Stage | None = None,
         lengths: int | None = None,
         tries: int | None = None,
         n_folds: int | None = None,
@@ -128,7 +129,8 @@ class Tagger:
         """Check and open the networks."""
         opened = bundle if isinstance(bundle, Bundle) else bundles.read(bundle)
         manifest = opened.manifest
-        self.manifest, self.stage = manifest, stage or manifest.best_stage
+        self.manifest = manifest
+        self.stage: Stage = stage or manifest.best_stage
         if self.stage not in manifest.networks:
             raise FsatError(f"--stage must be {' or '.join(manifest.networks)} in this bundle. Got {self.stage}.")
         if n_folds is not None and not 1 <= n_folds <= len(manifest.folds):
@@ -281,78 +283,52 @@ class Tagger:
         mono = audio.resample(mono, sample_rate, p.audio.sample_rate)
         return window_features(ARRAY, mono, 0, preprocessing=p, statistics=self._projection is not None)
 
-    def tag_features(self, clips: Sequence[Features], *, name: str = "") -> list[Tagged]:
+    def tag_features(self, features: Sequence[Features], *, name: str = "") -> list[Tagged]:
         """Ask the networks about clips; see `tag_files`."""
-        if not clips:
+        if not features:
             return []
-        examples = self._examples(clips)
-        labels = self.manifest.labels
-        logs, features = [], np.zeros((len(clips), self._n_outputs - len(labels)))
-        distances = np.zeros(len(clips))
-        bar = tqdm(total=self.n_passes, desc=name, unit="pass", leave=False, disable=not name)
-        for fold, predict in self._predictors.items():
-            total, n_passes = np.zeros((len(clips), len(labels))), 0
-            fold_features = np.zeros(features.shape)
-            for output in self._outputs(predict, examples, fold):
-                bar.update()
-                n_passes += 1
-                total += log_probabilities(output[:, : len(labels)])
-                fold_features += output[:, len(labels) :]
-            logs.append(total / n_passes)
-            features += fold_features
-            distances += self._distances(fold_features, fold)
-        bar.close()
-        probabilities = self._combined(logs)
+        clips = self._clips(features)
+        outputs = {fold: self._outputs(predict, clips, fold, name) for fold, predict in self._predictors.items()}
+        probabilities = self._combined([output.log_probabilities for output in outputs.values()])
         if self._late_fusion is not None:
-            probabilities = self._late_fusion.fuse(probabilities, examples)
+            probabilities = self._late_fusion.fuse(probabilities, clips)
         probabilities = self._calibrated(probabilities)
-        embeddings = (features / self.n_passes).astype(np.float32) if self._gives_embeddings else [None] * len(clips)
-        marks = self._marks(distances / len(self._predictors))
+        mean = np.mean([output.embeddings for output in outputs.values()], axis=0).astype(np.float32)
+        embeddings = mean if self._gives_embeddings else [None] * len(clips)
+        marks = self._marks(outputs)
         return [
-            Tagged(clip.path, clip.start_s, clip.end_s, labels, probability, embedding, *mark)
-            for clip, probability, embedding, mark in zip(clips, probabilities, embeddings, marks, strict=True)
+            Tagged(clip.path, clip.start_s, clip.end_s, self.manifest.labels, probability, embedding, *mark)
+            for clip, probability, embedding, mark in zip(features, probabilities, embeddings, marks, strict=True)
         ]
 
-    def _distances(self, features: np.ndarray, fold: int) -> np.ndarray:
-        """Distances (n,) to the clips that a fold learned from; zeros where the bundle holds none."""
+    def _marks(self, outputs: Mapping[int, Outputs]) -> Iterator[tuple[float | None, bool | None]]:
+        """Score of each clip, its mean distance to the clips that the folds learned from, and whether it is unknown."""
         if self._unknown is None:
-            return np.zeros(len(features))
+            return repeat((None, None), len(next(iter(outputs.values())).embeddings))
         with one_blas_thread():
-            return unknown.score(features, self._references[fold], neighbours=self._unknown.neighbours)
+            distances = [
+                unknown.score(output.embeddings, self._references[fold], neighbours=self._unknown.neighbours)
+                for fold, output in outputs.items()
+            ]
+        threshold = self._unknown.threshold[self.stage]
+        return ((float(distance), bool(distance > threshold)) for distance in np.mean(distances, axis=0))
 
-    def _marks(self, distances: np.ndarray) -> list[tuple[float | None, bool | None]]:
-        """Score of each clip, and whether it is above the threshold."""
-        if self._unknown is None:
-            return [(None, None)] * len(distances)
-        threshold = self._unknown.threshold[self.stage]  # type: ignore[index]
-        return [(float(distance), bool(distance > threshold)) for distance in distances]
-
-    def _outputs(self, predict: Predictor, examples: Examples, fold: int) -> Iterator[np.ndarray]:
-        """Yield what a network gives in each pass, (n, C) or (n, C + E)."""
-        usual = self.manifest.passes
+    def _outputs(self, predict: Predictor, clips: Clips, fold: int, name: str) -> Outputs:
+        """What a network gives for clips, mean over the passes."""
+        n_labels, usual = len(self.manifest.labels), self.manifest.passes
+        name = name and f"{name}, fold {fold}"
         if usual is None or self.passes is None:
-            yield self._whole_clips(predict, examples)
-            return
-        key, size = (usual.seed, "predict", fold, "test"), self._batch_size(max(self.passes.lengths))
-        for output in outputs_by_pass({self.stage: predict}, examples, self.passes, batch_size=size, key=key, name=""):
-            yield output[self.stage]
-
-    def _batch_size(self, n_frames: int) -> int:
-        """Clips of so many frames that are asked about at a time."""
-        return min(MAX_BATCH, max(1, BATCH_BINS // (n_frames * self.manifest.preprocessing.mel.n_mels)))
-
-    def _whole_clips(self, predict: Predictor, examples: Examples) -> np.ndarray:
-        """Outputs for all frames of each clip; one too short for the network is mirrored to the shortest length."""
-        lengths = np.maximum(examples.store.lengths[examples.rows], batches.STRIDE)
-        output = np.empty((len(examples), self._n_outputs), dtype=np.float32)
-        for n_frames in np.unique(lengths):
-            alike = np.flatnonzero(lengths == n_frames)
-            size = self._batch_size(int(n_frames))
-            for start in range(0, len(alike), size):
-                which = alike[start : start + size]
-                spans = np.zeros(len(which), dtype=np.int64)
-                output[which] = predict(batches.cropped(examples, which, spans, int(n_frames)).inputs)
-        return output
+            found = whole_clips.outputs(predict, clips.store, clips.components, n_outputs=self._n_outputs, name=name)
+            return Outputs(log_probabilities(found[:, :n_labels]), found[:, n_labels:])
+        return mean_outputs(
+            {self.stage: predict},
+            clips,
+            self.passes,
+            n_labels=n_labels,
+            batch_size=min(MAX_BATCH, max(1, BATCH_BINS // (max(self.passes.lengths) * clips.store.frames.shape[1]))),
+            key=(usual.seed, "predict", fold, "test"),
+            name=name,
+        )[self.stage]
 
     def _combined(self, logs: Sequence[np.ndarray]) -> np.ndarray:
         """Probabilities (n, C) of all folds' mean log p."""
@@ -363,25 +339,22 @@ class Tagger:
     def _calibrated(self, probabilities: np.ndarray) -> np.ndarray:
         """Probabilities (n, C) at the temperature that the bundle has for the stage."""
         temperatures = {} if self.manifest.calibration is None else self.manifest.calibration.temperature
-        temperature = temperatures.get(self.stage, 1.0)  # type: ignore[call-overload]
+        temperature = temperatures.get(self.stage, 1.0)
         if self.manifest.activation == "softmax":
             return calibration.scale(probabilities, temperature)
         return calibration.scale_independent(probabilities, temperature)
 
-    def _examples(self, clips: Sequence[Features]) -> Examples:
-        lengths = np.array([len(clip.frames) for clip in clips], dtype=np.int64)
-        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    def _clips(self, features: Sequence[Features]) -> Clips:
+        lengths = np.array([len(clip.frames) for clip in features], dtype=np.int64)
         # The random spans hang on this name, as in the pipeline; a later window of a file gets spans of its own.
-        names = [Path(clip.path).name + (f"@{clip.start_s:.3f}" if clip.start_s else "") for clip in clips]
+        names = [Path(clip.path).name + (f"@{clip.start_s:.3f}" if clip.start_s else "") for clip in features]
         components = None
         if self._projection is not None:
-            rows = np.array([clip.statistics for clip in clips], dtype=np.float64)
-            with one_blas_thread():
-                components = pca.project_rows(rows, self._projection)
-        frames, limits = np.concatenate([clip.frames for clip in clips]), self.manifest.preprocessing.mel.limits
-        store = FrameStore(frames, names, starts, lengths, limits)
-        targets = np.zeros((len(clips), len(self.manifest.labels)), dtype=np.float32)
-        return Examples(names, store, np.arange(len(clips)), components, targets)
+            rows = np.array([clip.statistics for clip in features], dtype=np.float64)
+            components = pca.project_rows(rows, self._projection)
+        frames, limits = np.concatenate([clip.frames for clip in features]), self.manifest.preprocessing.mel.limits
+        store = FrameStore(frames, names, np.cumsum(lengths) - lengths, lengths, limits)
+        return Clips(names, store, np.arange(len(features)), components)
 
 
 def _checked_hop(segment_s: float, hop_s: float | None) -> float:

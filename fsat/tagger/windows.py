@@ -1,26 +1,14 @@
 """From sound files to the inputs of networks: whole files, or windows of a file that is read as a stream."""
 
-import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from fsat.clips import audio
+from fsat.core.numeric import one_blas_thread
 from fsat.features import mel, spectral, trim
 from fsat.tagger.bundle import Preprocessing
-
-# The number of BLAS threads belongs to the process: two threads of it must not set and restore it at the same time.
-_ONE_AT_A_TIME = threading.Lock()
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Compute with one BLAS thread: with more, sums would be rounded in an order that depends on the cores."""
-    with _ONE_AT_A_TIME, threadpool_limits(limits=1):
-        yield
 
 
 @dataclass(frozen=True)

@@ -553,7 +553,7 @@ def test_a_dataset_says_that_it_is_synthetic(tmp_path: Path) -> None:
     for number, name in enumerate(["Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav"]):
         write_clip(tmp_path / name, number)
     assert scan(tmp_path).facts["synthetic"] is False
-    (tmp_path / layouts.SYNTHETIC_MARK).touch()
+    (tmp_path / files.SYNTHETIC_MARK).touch()
     index = scan(tmp_path)
     assert index.facts["synthetic"] is True
     assert index.notes == []

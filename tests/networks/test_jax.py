@@ -23,7 +23,7 @@ import numpy as np
 from conftest import augmentation, make_examples
 from fsat.core import params
 from fsat.networks import model, prediction, backend, training
-from fsat.inputs.passes import Passes
+from fsat.inputs.passes import Passes, mean_outputs
 
 weights = Path(sys.argv[1])
 backend.prepare(1, precision="float64")
@@ -46,8 +46,8 @@ recipe = training.Recipe(
     validation_lengths=1, trunk_rate=1.0, trained_share=1.0,
 )
 passes = Passes([128], 1)
-before = prediction.mean_outputs(
-    {"stage2": network}, some, passes, batch_size=16, key=(1, "predict"), name="predict"
+before = mean_outputs(
+    {"stage2": prediction.predictor(network)}, some, passes, n_labels=2, batch_size=16, key=(1, "predict"), name=""
 )
 history = training.train(network, some, some, recipe, state=weights.with_suffix(sys.argv[2]))
 import keras

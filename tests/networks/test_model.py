@@ -102,9 +102,24 @@ def test_a_saved_network_is_its_weights_without_the_optimiser(tmp_path: Path) ->
     model.save_network(network, tmp_path / "model.weights.h5")
     with h5py.File(tmp_path / "model.weights.h5") as file:
         assert "optimizer" not in file
-    files.write_json(tmp_path / "summary.json", {"network": numbers})
-    loaded = model.load_network(tmp_path)
+    files.write_json(tmp_path / "summary.json", {"network": numbers, "labels": list("abcde")})
+    loaded = model.load_network(tmp_path, labels=list("abcde"))
     np.testing.assert_array_equal(loaded.predict_on_batch(inputs), network.predict_on_batch(inputs))
+
+
+@pytest.mark.parametrize(
+    ("trained", "message"),
+    [
+        (list("abcd"), r"fold0 was trained on 4 labels, data/folds\.csv has 3\. Run `dvc repro`"),
+        (list("bac"), r"fold0 was trained on other labels than data/folds\.csv has\. Run `dvc repro`"),
+        (None, "fold0 was trained on other labels"),
+        ("abc", "fold0 was trained on other labels"),
+    ],
+)
+def test_a_network_trained_on_other_labels_is_refused(trained: object, message: str, tmp_path: Path) -> None:
+    files.write_json(tmp_path / "fold0" / "summary.json", {"network": SMALL, "labels": trained})
+    with pytest.raises(FsatError, match=message):
+        model.load_network(tmp_path / "fold0", labels=list("abc"))
 
 
 @pytest.mark.parametrize("backbone", ["MobileNet", "EfficientNetB0", "ResNet50V2"])

@@ -21,7 +21,7 @@ __all__ = ["project"]
 def test_on_another_backend_it_says_what_to_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(FsatError, match="needs Keras on TensorFlow, not jax: unset KERAS_BACKEND"):
-        onnx_export.convert(tmp_path, tmp_path / "network.onnx")
+        onnx_export.convert(tmp_path, tmp_path / "network.onnx", LABELS)
 
 
 @pytest.mark.slow
@@ -29,7 +29,7 @@ def test_on_another_backend_it_says_what_to_unset(tmp_path: Path, monkeypatch: p
 def test_onnx_networks_give_equal_outputs(stage: str, project: Path) -> None:
     import onnxruntime
 
-    network = model.load_network(project / "data" / "models" / stage / "fold1")
+    network = model.load_network(project / "data" / "models" / stage / "fold1", labels=LABELS)
     session = onnxruntime.InferenceSession(str(project / "data" / "bundle" / stage / "fold1.onnx"))
     both = keras.Model(network.inputs, [network.output, network.get_layer("embedding").output])
     rng = np.random.default_rng(0)
@@ -52,7 +52,7 @@ def test_onnx_networks_give_equal_outputs(stage: str, project: Path) -> None:
 def test_a_conversion_in_another_process_gives_the_same_bytes(project: Path, tmp_path: Path) -> None:
     """The converter numbers its nodes by counters of the process and orders them by hashes."""
     folder, out = project / "data" / "models" / "stage2" / "fold0", tmp_path / "network.onnx"
-    code = f"from fsat.networks import onnx_export; onnx_export.convert({str(folder)!r}, {str(out)!r})"
+    code = f"from fsat.networks import onnx_export; onnx_export.convert({str(folder)!r}, {str(out)!r}, {LABELS})"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
     assert out.read_bytes() == (project / "data" / "bundle" / "stage2" / "fold0.onnx").read_bytes()
 

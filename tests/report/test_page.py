@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -28,8 +27,8 @@ from fsat.core.errors import FsatError
 from fsat.report import charts, figures, media, png, scores
 from fsat.report import clips as listed_clips
 from fsat.report import page as report_page
-from fsat.report.run import MODELS, Run
-from fsat.scoring import baseline, outcomes, summary, verification
+from fsat.report.run import Run
+from fsat.scoring import outcomes, summary, verification
 from stages import report as stage
 
 ROOT = Path(__file__).parents[2]
@@ -89,110 +88,81 @@ def page(built: report_page.Report) -> Page:
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("split", ["heldout", "test"])
-@pytest.mark.parametrize("stage_name", ["stage1", "stage2"])
-def test_outcomes_agree_with_the_metrics(run: Run, split: str, stage_name: str) -> None:
-    clips = outcomes.outcome(run.predictions, run.index, split=split, stage=stage_name).clips
-    found = summary.summarise(run.predictions, run.index)
-    table = found.per_class.set_index("label")
-    column = "cv" if split == "heldout" else "test"
-    assert clips["ap3"].groupby(clips["actual"]).mean().to_dict() == pytest.approx(
-        table[f"{column}_{stage_name}_map3"].to_dict(), abs=1e-6
-    )
-    expected = run.scores["cv"]["stage1"] if (split, stage_name) == ("heldout", "stage1") else None
-    assert expected is None or clips["ap3"].mean() == pytest.approx(expected, abs=1e-6)
-    labels = sorted(set(clips["actual"]))
-    counts = outcomes.confusion(labels, clips)
-    assert counts.sum() == len(clips)
-    assert np.trace(counts) / len(clips) == pytest.approx(clips["correct"].mean())
-    if stage_name == "stage2":
-        pairs = found.confusion if split == "heldout" else found.confusion_test
-        expected = Counter(zip(pairs["actual"], pairs["predicted"], strict=True))
-        for (actual, predicted), count in expected.items():
-            assert counts[labels.index(actual), labels.index(predicted)] == count
+def score(run: Run, model: str, split: str = "test") -> float:
+    """MAP@3 of all clips of a split, by `metrics/models.csv`."""
+    found = run.models.set_index(["model", "split", "part"])["map3"]
+    return float(found[model, split, "all"])
 
 
 def test_clips_that_do_not_score_are_left_out(run: Run) -> None:
-    clips = outcomes.outcome(run.predictions, run.index, split="test", stage="stage2").clips
+    clips = outcomes.outcome(run.predictions, run.index, split="test", model="stage2").clips
     assert (
         len(clips)
         == int(((run.index["split"] == "test") & (run.index["label"] != "")).sum())
         == run.facts["test"]["labelled"]
     )
     ignored = run.index.assign(usage=np.where(run.index["split"] == "test", "Ignored", ""))
-    assert len(outcomes.outcome(run.predictions, ignored, split="test", stage="stage2").clips) == 0
+    assert len(outcomes.outcome(run.predictions, ignored, split="test", model="stage2").clips) == 0
 
 
 def test_a_prediction_of_an_unknown_clip_is_refused(run: Run) -> None:
     fewer = run.index[run.index["fname"] != run.predictions["fname"].iloc[-1]]
     with pytest.raises(FsatError, match=r"data/index.csv does not have"):
-        outcomes.outcome(run.predictions, fewer, split="heldout", stage="stage2")
+        outcomes.outcome(run.predictions, fewer, split="heldout", model="stage2")
 
 
 def test_a_label_no_model_knows_counts_as_missed(run: Run) -> None:
     odd = run.index.assign(label=run.index["label"].where(run.index["split"] == "train", "Theremin"))
-    found = outcomes.outcome(run.predictions, odd, split="test", stage="stage2").clips
+    found = outcomes.outcome(run.predictions, odd, split="test", model="stage2").clips
     assert (found["ap3"] == 0).all() and (found["p_actual"] == 0).all()
-    headline = summary.summarise(run.predictions, odd).headline
-    parts = [outcomes.outcome(run.baseline, odd, split=name, stage="baseline").clips for name in ("heldout", "test")]
-    stored = baseline.table({"statistics": summary.scores(*parts)})
-    built = report_page.build(replace(run, index=odd, scores=headline, baseline_scores=stored), listed=3)
+    models = summary.summarise(pd.concat([run.predictions, run.regressions]), odd).models
+    built = report_page.build(replace(run, index=odd, models=models), listed=3)
     assert "Theremin" in Page(built.html).data["labels"]
 
 
-def test_page_and_csv_files_agree_per_class_and_per_fold(run: Run, page: Page) -> None:
-    found = summary.summarise(run.predictions, run.index)
-    everything = pd.concat([run.predictions, run.baseline])
-    by_split = {
-        split: {stage: outcomes.outcome(everything, run.index, split=split, stage=stage) for stage in MODELS}
-        for split in ("heldout", "test")
-    }
-    table = found.per_class.set_index("label")
-    for split, column in (("heldout", "cv"), ("test", "test")):
-        rows = scores.class_rows(list(table.index), {stage: o.clips for stage, o in by_split[split].items()})
-        for row in rows:
-            assert row["n"] == table.loc[row["label"], f"{column}_support"]
-            for name in ("stage1", "stage2"):
-                assert row[name] == pytest.approx(table.loc[row["label"], f"{column}_{name}_map3"], abs=1e-6)
-                assert f"{row[name]:.3f}" in page.words
-    shown = scores.fold_rows({("heldout", stage): o for stage, o in by_split["heldout"].items()})
-    assert [row["fold"] for row in shown] == found.per_fold["fold"].tolist()
-    for row, (_, expected) in zip(shown, found.per_fold.iterrows(), strict=True):
-        assert row["n"] == expected["n"]
-        assert row["stage2"] == pytest.approx(expected["stage2_map3"], abs=1e-6)
+def by_hand(run: Run, split: str, model: str) -> float:
+    """MAP@3, clip by clip."""
+    index = run.index[run.index["split"] == ("train" if split == "heldout" else "test")]
+    labels = dict(zip(index["fname"], index["label"], strict=True))
+    every = pd.concat([run.predictions, run.regressions])
+    precision = []
+    for clip in every[(every["split"] == split) & (every["model"] == model)].to_dict("records"):
+        if label := labels[clip["fname"]]:
+            rank = 1 + sum(clip[other] > clip[label] for other in tiny_run.PLAIN)
+            precision.append(1 / rank if rank <= 3 else 0.0)
+    return float(np.mean(precision))
 
 
-def test_the_page_shows_the_baseline_as_it_was_stored(run: Run, page: Page) -> None:
-    assert f"reaches {run.baseline_scores['test']['all']:.3f} on the same clips" in page.words
-    groups = scores.groups(run, _found(run), ["heldout", "test"])
-    rows = [row for group in groups for row in group["rows"] if row["stage"] == "baseline"]
-    stored = run.baseline_scores
-    assert [row["score"] for row in rows] == [*stored["test"].values(), stored["cv"]]
-    assert [[row["low"], row["high"]] for row in rows] == [*stored["ci95"]["test"].values(), stored["ci95"]["cv"]]
+def test_the_headline_table_has_every_model_once(run: Run, page: Page, tmp_path: Path) -> None:
+    """Submission and stage 2 are equal without late fusion, and the best regression may be that on all features."""
+    rows = page.words.partition("Scores MAP@3")[2].partition("Intervals of two models")[0]
+    for name, model in (("Submission : stage 2 (mel + PCA), not fused", "submission"), ("Stage 1 : mel only", "stage1"),
+                        ("Regression : all features, no training", "regression")):  # fmt: skip
+        found = re.findall(rf"{re.escape(name)} (\d\.\d+)", rows)
+        assert [found[0], found[-1]] == [f"{by_hand(run, split, model):.3f}" for split in ("test", "heldout")]
+    assert "Stage 2" not in rows and "Regression on all features" not in rows
+    fused = tiny_run.make_run(tmp_path, weight=0.7)
+    other = fused.regressions["model"] == "regression"
+    uniform = fused.regressions[other].assign(**dict.fromkeys(tiny_run.PLAIN, 0.25))
+    regressions = pd.concat([uniform, fused.regressions[~other]])
+    html = report_page.build(replace(fused, regressions=regressions), listed=1).html
+    rows = Page(html).words.partition("Scores MAP@3")[2].partition("Intervals of two models")[0]
+    for name in ("Submission : stage 2, fused with", "Stage 2 : mel + PCA", "Regression : best", "Regression on all"):
+        assert rows.count(name) == 4
+    assert "Submission − stage 2" in Page(html).words and "Submission − stage 2" not in page.words  # noqa: RUF001
 
 
-def _found(run: Run) -> dict[tuple[str, str], outcomes.Outcome]:
-    everything = pd.concat([run.predictions, run.baseline])
-    return {
-        (split, stage): outcomes.outcome(everything, run.index, split=split, stage=stage)
-        for split in ("heldout", "test")
-        for stage in MODELS
-    }
+def test_a_model_that_loses_to_the_regression_says_so(run: Run, page: Page) -> None:
+    assert score(run, "submission", "heldout") < score(run, "regression", "heldout")
+    assert "The submission does not beat the regression on the held-out clips (95 % interval of the" in page.words
+    assert "Stage 1 does not beat the regression on the test clips" in page.words
+    assert f"reaches {score(run, 'regression'):.3f} on the same clips" in page.words
 
 
-def test_a_network_that_loses_to_the_baseline_says_so(run: Run, page: Page) -> None:
-    assert run.scores["gain"]["cv"] < 0
-    assert "Stage 2 does not beat the baseline on the held-out clips (95 % interval of the difference" in page.words
-    assert "Stage 1 does not beat the baseline on the test clips" in page.words
-
-
-def test_a_network_that_wins_makes_no_excuses(tmp_path: Path) -> None:
+def test_a_model_that_wins_makes_no_excuses(tmp_path: Path) -> None:
     run = tiny_run.make_run(tmp_path, noise=0.0)
-    classes = outcomes.class_names(run.baseline)
-    blind = run.baseline.assign(**dict.fromkeys(classes, 1 / len(classes)))
-    clips = [outcomes.outcome(blind, run.index, split=split, stage="baseline").clips for split in ("heldout", "test")]
-    stored = baseline.table({"statistics": summary.scores(*clips)})
-    words = Page(report_page.build(replace(run, baseline=blind, baseline_scores=stored), listed=1).html).words
+    blind = run.regressions.assign(**dict.fromkeys(tiny_run.PLAIN, 0.25))
+    words = Page(report_page.build(replace(run, regressions=blind), listed=1).html).words
     assert "does not beat" not in words and "chance (" not in words
 
 
@@ -200,13 +170,13 @@ def test_a_network_that_wins_makes_no_excuses(tmp_path: Path) -> None:
     ("mean", "interval", "words"),
     [
         (0.1, (0.05, 0.15), None),
-        (0.1, (-0.05, 0.25), "higher than the baseline on the test clips, but it may be chance"),
-        (0.0, (0.0, 0.0), "does not beat the baseline on the test clips"),
-        (-0.1, (-0.2, -0.05), "does not beat the baseline on the test clips"),
+        (0.1, (-0.05, 0.25), "higher than the regression on the test clips, but it may be chance"),
+        (0.0, (0.0, 0.0), "does not beat the regression on the test clips"),
+        (-0.1, (-0.2, -0.05), "does not beat the regression on the test clips"),
     ],
 )
 def test_verdicts(mean: float, interval: tuple[float, float], words: str | None) -> None:
-    row = {"split": "Test clips", "first": "stage2", "second": "baseline", "mean": mean, "interval": interval}
+    row = {"split": "Test clips", "first": "submission", "second": "regression", "mean": mean, "interval": interval}
     found = scores.verdicts([row, row | {"second": "stage1"}])
     assert len(found) == (words is not None)
     assert words is None or words in found[0]
@@ -395,11 +365,9 @@ def test_the_learning_curves_are_a_small_picture_that_says_what_it_shows(run: Ru
 
 
 def test_the_page_shows_the_scores_of_the_metrics(run: Run, page: Page) -> None:
-    for score in (run.scores["test"]["all"], run.scores["cv"]["stage1"], run.scores["cv"]["stage2"]):
-        assert f"{score:.3f}" in page.words
-    low, high = run.scores["ci95"]["test"]["all"]
-    assert f"The 95 % interval of the score is {low:.3f} to {high:.3f}." in page.words
-    assert f"{run.scores['test']['all']:.3f} MAP@3 on 10 test clips" in page.words
+    row = run.models[run.models["model"] == "submission"].query("split == 'test' and part == 'all'").iloc[0]
+    assert f"The 95 % interval of the score is {row['low']:.3f} to {row['high']:.3f}." in page.words
+    assert f"{row['map3']:.3f} MAP@3 on 10 test clips" in page.words
 
 
 def test_the_lists_of_the_script_agree_with_the_matrix(page: Page) -> None:
@@ -442,7 +410,7 @@ def test_without_labelled_test_clips_cross_validation_is_the_score(tmp_path: Pat
     run = tiny_run.make_run(tmp_path, test=test)
     page = Page(report_page.build(run, listed=5).html)
     assert list(page.data["clips"]) == ["heldout"]
-    assert f"{run.scores['cv']['stage2']:.3f} MAP@3 on" in page.words
+    assert f"{score(run, 'submission', 'heldout'):.3f} MAP@3 on" in page.words
     assert {card["data-key"].partition("/")[0] for tag, card in page.tags if tag == "article"} == {"train"}
 
 
@@ -450,7 +418,7 @@ def test_calibration_is_shown_before_and_after(run: Run, page: Page, tmp_path: P
     part = page.words.partition("What a probability means")[2].partition("The most confident mistakes")[0]
     pairs = run.calibration["before_after"]
     for split, title in (("cv", "held-out"), ("test", "test")):
-        for model, name in (("stage1", "Stage 1"), ("stage2", "Stage 2")):
+        for model, name in (("stage1", "Stage 1"), ("submission", "Submission")):
             numbers = [
                 *pairs["ece"][split][model],
                 *pairs["log_loss"][split][model],
@@ -461,7 +429,7 @@ def test_calibration_is_shown_before_and_after(run: Run, page: Page, tmp_path: P
     assert "cosine distance 0.250 in stage 2) keeps 95 % of the held-out clips" in part
     assert "of the other folds 94 % are kept." in part  # tiny_run has no share of the test clips
     without = Page(report_page.build(tiny_run.make_run(tmp_path, test="none"), listed=1).html).words
-    assert "Stage 2 held-out clips" in without and "Stage 2 test clips" not in without
+    assert "Submission held-out clips" in without and "Submission test clips" not in without
 
 
 def test_an_empty_bin_has_no_point(run: Run) -> None:
@@ -500,7 +468,7 @@ def test_late_fusion_is_told_where_scores_are_explained(weight: float | str, wor
     parameters = run.parameters | {"ensemble": {"baseline_weight": weight}}
     html = report_page.build(replace(run, parameters=parameters), listed=5).html
     found = (
-        "Stage 2 is fused with a logistic regression" in html,
+        "The submission is stage 2 fused with a logistic regression" in html,
         "chosen on held-out clips, for those of a fold" in html,
     )
     assert sum(found) == words
@@ -578,7 +546,7 @@ def test_the_stage_writes_page_and_figures(
     stage.main()
     assert "opens from disk" in capsys.readouterr().out
     html = (tmp_path / "data/report/index.html").read_text(encoding="utf-8")
-    assert f"{run.scores['test']['all']:.3f}" in html
+    assert f"{score(run, 'submission'):.3f}" in html
     assert Image.open(tmp_path / "metrics/figures/learning_curves.png").format == "PNG"
 
 

@@ -84,7 +84,7 @@ def tables() -> dict[int, pd.DataFrame]:
         + [("stage2", "test", name, value + fold) for name, value in (("b.wav", 0.1), ("a.wav", 0.3))]
         for fold in (0, 2)
     }
-    return {fold: pd.DataFrame(table, columns=["stage", "split", "fname", "score"]) for fold, table in rows.items()}
+    return {fold: pd.DataFrame(table, columns=["model", "split", "fname", "score"]) for fold, table in rows.items()}
 
 
 def test_test_clips_get_the_mean_of_all_folds_and_held_out_ones_that_of_their_own() -> None:

@@ -13,11 +13,11 @@ CLASSES = ["Bark", "Cello", "Gong"]
 
 
 def run(
-    rows: list[tuple[str, str, float | None, list[float]]], *, stage: str = "stage2"
+    rows: list[tuple[str, str, float | None, list[float]]], *, model: str = "submission"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predictions and index of clips given as (fname, label, verified, probabilities)."""
     fnames, labels, verified, values = (list(column) for column in zip(*rows, strict=True))
-    keys = pd.DataFrame({"stage": stage, "split": "heldout", "fold": 0, "fname": fnames})
+    keys = pd.DataFrame({"model": model, "split": "heldout", "fold": 0, "fname": fnames})
     predictions = pd.concat([keys, pd.DataFrame(values, columns=CLASSES)], axis=1)
     index = pd.DataFrame({"fname": fnames, "label": labels, "verified": verified}).assign(split="train", usage="")
     return predictions, index
@@ -100,9 +100,9 @@ def test_a_table_per_class_counts_every_clip() -> None:
     assert table.to_numpy().tolist() == [["Bark", 2, 1, 1, 0, 0], ["Gong", 1, 0, 0, 0, 1]]
 
 
-def test_a_stage_that_did_not_predict_is_an_error() -> None:
+def test_a_model_that_did_not_predict_is_an_error() -> None:
     with pytest.raises(FsatError, match="dvc repro"):
-        verification.gather(*run(verified_clips()), stage="stage1")
+        verification.gather(*run(verified_clips()), model="stage1")
 
 
 def test_noise_is_the_off_diagonal_share_of_the_confident_joint() -> None:
@@ -145,8 +145,8 @@ def test_scores_of_verified_and_unverified_clips_apart() -> None:
     ]
     predictions, index = run(rows)
     found = verification.scores(predictions, index, verification.noise(verification.gather(predictions, index)))
-    assert found["verified"] == {"map3": pytest.approx((1 + 1 / 3) / 2), "accuracy": 0.5, "n": 2}
-    assert found["unverified"] == {"map3": 0.75, "accuracy": 0.5, "n": 2}
+    assert found["verified"] == {"map3": pytest.approx((1 + 1 / 3) / 2), "n": 2}
+    assert found["unverified"] == {"map3": 0.75, "n": 2}
     assert 0 <= found["noise"] <= 1
     predictions, index = run([row for row in rows if row[2] == 1])
     noise = verification.noise(verification.gather(predictions, index))

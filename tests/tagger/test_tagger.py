@@ -24,7 +24,7 @@ from tiny_bundle import LABELS, RATE, ROOT, project, sigmoid_bundle, tone
 from fsat.core import files
 from fsat.core.errors import FsatError
 from fsat.features import pca, spectral
-from fsat.inputs.frames import LIMITS, FrameStore
+from fsat.inputs.frames import FrameStore
 from fsat.scoring import calibration
 from fsat.scoring.names import Stage
 from fsat.tagger import bundle, windows
@@ -57,16 +57,16 @@ def metrics_of(project: Path) -> dict[str, Any]:
     return values
 
 
-def predicted(project: Path, stage: str, name: str) -> np.ndarray:
+def predicted(project: Path, model: str, name: str) -> np.ndarray:
     """The pipeline's probabilities of a test clip, at the temperature it found."""
     table = files.read_parquet(project / "data" / "predictions.parquet")
-    row = table[(table["stage"] == stage) & (table["split"] == "test") & table["fname"].str.endswith(name)]
-    return calibration.scale(row[LABELS].to_numpy(), metrics_of(project)["temperature"][stage])[0]
+    row = table[(table["model"] == model) & (table["split"] == "test") & table["fname"].str.endswith(name)]
+    return calibration.scale(row[LABELS].to_numpy(), metrics_of(project)["temperature"][model])[0]
 
 
 @pytest.mark.parametrize("name", ["short.wav", "long.flac", "stereo.wav"])
 def test_tagging_a_test_clip_alone_gives_the_pipelines_own_prediction(name: str, project: Path, tagger: Tagger) -> None:
-    expected = predicted(project, "stage2", name)
+    expected = predicted(project, "submission", name)
     assert expected.max() - expected.min() > 0.01  # a network that tells nothing apart would prove nothing
     [result] = tagged(tagger, project / "sounds" / "test" / name)
     np.testing.assert_allclose(result.probabilities, expected, atol=1e-4)
@@ -105,14 +105,14 @@ def test_embeddings_are_the_mean_of_the_trunks_features(project: Path, tagger: T
 
     features = windows.file_features(str(path), preprocessing=tagger.manifest.preprocessing, statistics=True)
     assert isinstance(features, windows.Features) and tagger.manifest.passes is not None
-    examples = tagger._examples([features])
+    clips = tagger._clips([features])
     seed, expected = tagger.manifest.passes.seed, []
     for fold in (0, 1):
-        network = model.load_network(project / "data" / "models" / "stage2" / f"fold{fold}")
+        network = model.load_network(project / "data" / "models" / "stage2" / f"fold{fold}", labels=LABELS)
         trunk = keras.Model(network.inputs, network.get_layer("embedding").output)
         for n_frames, number in tagger.passes:
-            [batch] = batches.crop_pass(examples, n_frames, 1, (seed, "predict", fold, "test", n_frames, number))
-            expected.append(np.asarray(trunk(batch.inputs))[0])
+            [inputs] = batches.crop_pass(clips, n_frames, 1, (seed, "predict", fold, "test", n_frames, number))
+            expected.append(np.asarray(trunk(inputs))[0])
     np.testing.assert_allclose(result.embedding, np.mean(expected, axis=0), atol=1e-4)
 
 
@@ -346,7 +346,8 @@ def test_a_ready_bundle_of_one_sigmoid_network(project: Path, tmp_path: Path) ->
     for path, result in zip(paths, results, strict=True):
         features = windows.file_features(str(path), preprocessing=tagger.manifest.preprocessing, statistics=False)
         assert isinstance(features, windows.Features)
-        store = FrameStore(features.frames, ["x"], np.array([0]), np.array([len(features.frames)]), LIMITS)
+        limits = tagger.manifest.preprocessing.mel.limits
+        store = FrameStore(features.frames, ["x"], np.array([0]), np.array([len(features.frames)]), limits)
         x = store.scale(features.frames.T)[None, :, :, None]  # all frames, in order
         [expected] = tagger._predictors[0]({"mel": x})
         # A probability under 1e-7 counts as that.
@@ -383,7 +384,8 @@ def test_a_temperature_divides_the_logits(project: Path, tmp_path: Path) -> None
 
 def test_the_bundle_carries_what_calibrate_found(project: Path) -> None:
     manifest, found = bundle.read(project / "data" / "bundle").manifest, metrics_of(project)
-    assert manifest.calibration is not None and manifest.calibration.temperature == found["temperature"]
+    temperature = {"stage1": found["temperature"]["stage1"], "stage2": found["temperature"]["submission"]}
+    assert manifest.calibration is not None and manifest.calibration.temperature == temperature
     assert manifest.unknown is not None and manifest.unknown.threshold == found["unknown"]["threshold"]
     assert set(found["unknown"]["kept"]) == {"cv", "test"} and manifest.unknown.keep == 0.95
     card = model_card(manifest)
@@ -394,7 +396,7 @@ def test_the_bundle_carries_what_calibrate_found(project: Path) -> None:
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_the_score_of_a_test_clip_is_the_pipelines(stage: Stage, project: Path) -> None:
     table = files.read_parquet(project / "data" / "unknown.parquet")
-    known = table[(table["stage"] == stage) & (table["split"] == "test")].set_index("fname")["score"]
+    known = table[(table["model"] == stage) & (table["split"] == "test")].set_index("fname")["score"]
     tagger = Tagger(project / "data" / "bundle", stage=stage)
     assert tagger.manifest.unknown is not None
     threshold = tagger.manifest.unknown.threshold[stage]
