@@ -14,8 +14,8 @@ import yaml
 
 from fsat.core import params
 
-ORDER = ("demo", "fsdkaggle2018", "random", "imagenet", "audioset", "audioset-tagger", "index", "trim", "mel",
-         "spectral", "pca", "folds", "baseline", "embed", "stage1", "stage2", "predict", "ensemble", "evaluate",
+ORDER = ("demo", "fsdkaggle2018", "random", "imagenet", "audioset", "audioset-tagger", "index", "trim", "filters",
+         "mel", "spectral", "pca", "folds", "baseline", "embed", "stage1", "stage2", "predict", "ensemble", "evaluate",
          "calibrate", "report", "bundle")  # fmt: skip
 # Which of these a run uses depends on dataset.path and model.weights; the last one is a result of its own.
 SOURCES = ORDER[:6]

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from fsat.core import files, keras_backend, params
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.stage import run
 from fsat.inputs import batches, examples, frames
 from fsat.inputs.passes import Passes
@@ -12,7 +13,7 @@ from fsat.scoring import unknown
 def main(fold: str) -> None:
     """Mean log p over tta.lengths x tta.tries passes, and how unlike the clips the fold learned from each clip is."""
     p = params.read(
-        "seed", "mel.limits", "crop.step", "tta", "train.backend", "unknown.neighbours", "unknown.references"
+        "seed", "mel.style", "crop.step", "tta", "train.backend", "unknown.neighbours", "unknown.references"
     )
     keras_backend.use(p.train.backend)
     from fsat.networks import backend, model, prediction
@@ -20,7 +21,8 @@ def main(fold: str) -> None:
     backend.prepare(p.seed)
     folders = {stage: f"data/models/{stage}/fold{fold}" for stage in ("stage1", "stage2")}
     networks = {stage: model.load_network(folder) for stage, folder in folders.items()}
-    stores = {split: frames.open_frames(f"data/mel/{split}", limits=p.mel.limits) for split in ("train", "test")}
+    limits = MEL_STYLES[p.mel.style].limits
+    stores = {split: frames.open_frames(f"data/mel/{split}", limits=limits) for split in ("train", "test")}
     components = {split: files.read_parquet(f"data/pca/{split}.parquet") for split in stores}
     folds = files.read_csv("data/folds.csv")
     learned, heldout, classes = examples.split_fold(stores["train"], folds, int(fold), components=components["train"])

@@ -1,6 +1,7 @@
 """Everything a run has written -> `data/report/index.html`, and figures for GitHub in `metrics/figures/`."""
 
 from fsat.core import files, params
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.stage import run
 from fsat.inputs import frames
 from fsat.report import page
@@ -19,7 +20,7 @@ def main() -> None:
     sections |= {"pca": p.pca, "folds": p.folds, "crop": p.crop, "augment": p.augment, "mixup": p.mixup}
     sections |= {"model": p.model, "train": p.train, "tta": p.tta, "ensemble": p.ensemble}
     sections |= {"unknown": p.unknown, "report": p.report}
-    splits = ("train", "test")
+    splits, limits = ("train", "test"), MEL_STYLES[p.mel.style].limits
     report = page.build(
         Run(
             predictions=files.read_parquet("data/predictions.parquet"),
@@ -27,7 +28,7 @@ def main() -> None:
             folds=files.read_csv("data/folds.csv"),
             trim=files.read_csv("data/trim.csv"),
             histories=ensemble.read_histories("data/models", p.folds.ids),
-            mel={split: frames.open_frames(f"data/mel/{split}") for split in splits},
+            mel={split: frames.open_frames(f"data/mel/{split}", limits=limits) for split in splits},
             baseline=files.read_parquet("data/baseline.parquet"),
             scores=files.read_json("metrics/map3.json"),
             baseline_scores=files.read_json("metrics/baseline.json"),

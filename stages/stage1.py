@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fsat.core import files, keras_backend, params
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.stage import run
 from fsat.inputs import batches, examples, frames
 
@@ -10,14 +11,14 @@ from fsat.inputs import batches, examples, frames
 def main(fold: str) -> None:
     """Train on all folds but `fold`, which is held out."""
     p = params.read(
-        "seed", "mel.limits", "crop", "augment", "mixup.alpha", "model", "train.backend", "train.batch_size",
+        "seed", "mel.style", "crop", "augment", "mixup.alpha", "model", "train.backend", "train.batch_size",
         "train.precision", "train.deterministic", "train.class_weight", "train.select", "train.validate_every",
         "train.validation_lengths", "train.trunk_rate", "train.trained_share", "train.stage1",
     )  # fmt: skip
     keras_backend.use(p.train.backend)
     from fsat.networks import model, training
 
-    store = frames.open_frames("data/mel/train", limits=p.mel.limits)
+    store = frames.open_frames("data/mel/train", limits=MEL_STYLES[p.mel.style].limits)
     learn, heldout, _ = examples.split_fold(store, files.read_csv("data/folds.csv"), int(fold))
     training.train_fold(
         p.model,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fsat.core import files, keras_backend, params
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.stage import run
 from fsat.inputs import examples, frames
 
@@ -10,7 +11,7 @@ from fsat.inputs import examples, frames
 def main(fold: str) -> None:
     """Train on all folds but `fold`, which is held out."""
     p = params.read(
-        "seed", "mel.limits", "crop.step", "augment", "mixup.alpha", "mixup.stage2_factor", "model.backbone",
+        "seed", "mel.style", "crop.step", "augment", "mixup.alpha", "mixup.stage2_factor", "model.backbone",
         "model.width", "model.batchnorm_momentum", "model.freeze_batchnorm", "model.head", "train.backend",
         "train.batch_size", "train.precision", "train.deterministic", "train.class_weight", "train.select",
         "train.validate_every", "train.validation_lengths", "train.trunk_rate", "train.trained_share",
@@ -21,7 +22,7 @@ def main(fold: str) -> None:
 
     stage1 = Path(f"data/models/stage1/fold{fold}")
     store, components = (
-        frames.open_frames("data/mel/train", limits=p.mel.limits),
+        frames.open_frames("data/mel/train", limits=MEL_STYLES[p.mel.style].limits),
         files.read_parquet("data/pca/train.parquet"),
     )
     folds = files.read_csv("data/folds.csv")

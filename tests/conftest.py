@@ -15,8 +15,11 @@ import pytest
 
 import project
 from fsat.core import params
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.inputs import examples
 from fsat.inputs.frames import FrameStore
+
+LIMITS = MEL_STYLES["librosa"].limits
 
 
 def make_store(lengths: list[int], *, n_mels: int = 8, seed: int = 0) -> FrameStore:
@@ -25,7 +28,7 @@ def make_store(lengths: list[int], *, n_mels: int = 8, seed: int = 0) -> FrameSt
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
     array = rng.normal(-40, 10, (sum(lengths), n_mels)).astype(np.float32)
     array[:, 0] = np.concatenate([1000 * clip + np.arange(length) for clip, length in enumerate(lengths)])
-    return FrameStore(array, [f"clip{clip}.wav" for clip in range(len(lengths))], starts, np.array(lengths))
+    return FrameStore(array, [f"clip{clip}.wav" for clip in range(len(lengths))], starts, np.array(lengths), LIMITS)
 
 
 # The longest file, which also makes the run that most others wait for; then one that does without that run.

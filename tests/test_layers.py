@@ -71,11 +71,11 @@ def test_the_list_of_modules_is_up_to_date() -> None:
     assert page == architecture.with_modules(page, ROOT), "run `make docs`"
 
 
-def test_stages_before_training_start_without_keras() -> None:
+def test_stages_before_training_start_without_keras_and_librosa() -> None:
     code = (
         "import sys\n"
         "from stages import baseline, calibrate, evaluate, folds, index, mel, pca, spectral, trim\n"
-        "print([name for name in ('keras', 'tensorflow', 'jax') if name in sys.modules])"
+        "print([name for name in ('keras', 'tensorflow', 'jax', 'librosa') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

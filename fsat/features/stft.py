@@ -34,8 +34,8 @@ class Stft:
 
     @property
     def n_frames(self) -> int:
-        """Number of frames; 1 + n // hop_length for even `n_fft`."""
-        return 1 + (len(self.x) + 2 * (self.n_fft // 2) - self.n_fft) // self.hop_length
+        """Number of frames."""
+        return count_frames(len(self.x), self.n_fft, self.hop_length)
 
     def spectrum(self, first: int, end: int) -> np.ndarray:
         """Frames `first` to `end` (exclusive): complex64 (end - first, 1 + n_fft // 2)."""
@@ -72,6 +72,11 @@ def stft(x: np.ndarray, n_fft: int, hop_length: int) -> np.ndarray:
     """All frames of the short-time Fourier transform: (n,) -> complex64 (n_frames, 1 + n_fft // 2)."""
     transform = Stft(x, n_fft, hop_length)
     return transform.spectrum(0, transform.n_frames)
+
+
+def count_frames(n: int, n_fft: int, hop_length: int) -> int:
+    """Number of centred frames of `n` samples; ``1 + n // hop_length`` for even `n_fft`."""
+    return 1 + (n + 2 * (n_fft // 2) - n_fft) // hop_length
 
 
 def blocks(n_frames: int) -> list[tuple[int, int]]:

@@ -10,9 +10,6 @@ import numpy as np
 from fsat.core import files
 from fsat.core.errors import FsatError
 
-# The recipe's `mel.limits`, in dB: those of the full training set.
-LIMITS = (-90.5, 39.21)
-
 
 @dataclass(frozen=True)
 class FrameStore:
@@ -21,7 +18,7 @@ class FrameStore:
     Attributes
     ----------
     frames : np.ndarray [shape=(total_frames, n_mels), dtype=float32]
-        Log-mel spectrograms in dB, one clip after the other; memory-mapped, so every process shares one copy.
+        Log-mel spectrograms, one clip after the other; memory-mapped, so every process shares one copy.
     fnames : list of str, length n
     starts, lengths : np.ndarray [shape=(n,), dtype=int64]
         First frame and number of frames (at least 1) of each clip.
@@ -33,7 +30,7 @@ class FrameStore:
     fnames: list[str]
     starts: np.ndarray
     lengths: np.ndarray
-    limits: tuple[float, float] = LIMITS
+    limits: tuple[float, float]
 
     def scale(self, values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Values of frames to about [0, 1], the range a network reads; dtype is kept.
@@ -84,7 +81,7 @@ def _write_npy_header(stream: BinaryIO, *, shape: tuple[int, int]) -> None:
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
 
 
-def open_frames(folder: str | Path, *, limits: tuple[float, float] = LIMITS) -> FrameStore:
+def open_frames(folder: str | Path, *, limits: tuple[float, float]) -> FrameStore:
     """Open what `write_frames` wrote, to be scaled by `limits`.
 
     Raises `FsatError` if it is missing, broken or of another kind.

@@ -15,10 +15,7 @@ from fsat.core.errors import FsatError
 from fsat.networks import efficientat, onnx_export
 
 # The front end that the published networks were trained with; presets/audioset.yaml has the same numbers.
-FRONT_END = params.Mel(
-    sample_rate=32_000, pre_emphasis=0.97, n_fft=1024, win_length=800, window="symmetric", hop_length=320,
-    pad_mode="reflect", n_mels=128, f_min=0.0, f_max=15_000.0, formula="htk", log="natural", limits=(-4.5, 0.5),
-)  # fmt: skip
+FRONT_END = params.Mel(sample_rate=32_000, n_fft=1024, hop_length=320, n_mels=128, style="kaldi")
 # Widths that were published: mn04 to mn40.
 WIDTHS = (0.4, 0.5, 1.0, 2.0, 4.0)
 # Mean average precision on AudioSet's evaluation clips that the authors report, by sha256 of the checkpoint.

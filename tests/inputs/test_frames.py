@@ -8,11 +8,13 @@ import pytest
 from fsat.core.errors import FsatError
 from fsat.inputs import frames
 
+LIMITS = (-90.5, 39.21)
+
 
 def test_clips_come_back_as_written(tmp_path: Path) -> None:
     clips = {f"{number}.wav": np.random.default_rng(number).normal(size=(number + 1, 4)) for number in range(5)}
     frames.write_frames(tmp_path / "mel", iter(clips.items()), n_mels=4)
-    store = frames.open_frames(tmp_path / "mel")
+    store = frames.open_frames(tmp_path / "mel", limits=LIMITS)
     assert store.fnames == list(clips) and store.lengths.tolist() == [1, 2, 3, 4, 5]
     for fname, row in zip(clips, store.rows(clips), strict=True):
         start = store.starts[row]
@@ -24,7 +26,7 @@ def test_clips_come_back_as_written(tmp_path: Path) -> None:
 
 def test_an_empty_store_is_a_store(tmp_path: Path) -> None:
     frames.write_frames(tmp_path / "mel", [], n_mels=4)
-    store = frames.open_frames(tmp_path / "mel")
+    store = frames.open_frames(tmp_path / "mel", limits=LIMITS)
     assert store.frames.shape == (0, 4) and store.fnames == []
 
 
@@ -39,10 +41,10 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     frames.write_frames(tmp_path / "mel", [("x.wav", np.zeros((3, 4)))], n_mels=4)
     np.save(tmp_path / "mel" / "frames.npy", np.zeros((2, 4), dtype=np.float32))
     with pytest.raises(FsatError, match="do not belong together"):
-        frames.open_frames(tmp_path / "mel")
+        frames.open_frames(tmp_path / "mel", limits=LIMITS)
     np.save(tmp_path / "mel" / "frames.npy", np.array([{"a": 1}], dtype=object))
     with pytest.raises(FsatError, match="cannot be read as an array"):
-        frames.open_frames(tmp_path / "mel")
+        frames.open_frames(tmp_path / "mel", limits=LIMITS)
 
 
 @pytest.mark.parametrize("rows", [[(0, 3), (4, 2)], [(3, 2), (0, 3)], [(0, 5), (5, 0)]])
@@ -51,15 +53,15 @@ def test_an_index_that_names_other_frames_is_refused(tmp_path: Path, rows: list[
     lines = [f"{name}.wav,{start},{length}" for name, (start, length) in zip("xy", rows, strict=True)]
     (tmp_path / "mel" / "index.csv").write_text("\n".join(["fname,start,n_frames", *lines]) + "\n")
     with pytest.raises(FsatError, match="do not belong together"):
-        frames.open_frames(tmp_path / "mel")
+        frames.open_frames(tmp_path / "mel", limits=LIMITS)
 
 
 def test_a_clip_without_frames_is_named(tmp_path: Path) -> None:
     frames.write_frames(tmp_path / "mel", [("x.wav", np.zeros((3, 4)))], n_mels=4)
     with pytest.raises(FsatError, match=r"y\.wav"):
-        frames.open_frames(tmp_path / "mel").rows(["x.wav", "y.wav"])
+        frames.open_frames(tmp_path / "mel", limits=LIMITS).rows(["x.wav", "y.wav"])
 
 
-def test_the_recipes_limits_become_zero_and_one() -> None:
-    store = frames.FrameStore(np.zeros((1, 2)), ["a"], np.array([0]), np.array([1]))
+def test_the_limits_become_zero_and_one() -> None:
+    store = frames.FrameStore(np.zeros((1, 2)), ["a"], np.array([0]), np.array([1]), LIMITS)
     np.testing.assert_allclose(store.scale(np.array([-90.5, 39.21], np.float32)), [0, 1], atol=1e-6)

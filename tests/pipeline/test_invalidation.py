@@ -105,6 +105,7 @@ def test_promises_of_the_design() -> None:
     features = {"index", "trim", "mel", "embed", "spectral", "pca", "folds"}
     assert not reruns("mixup.alpha") & features
     assert "spectral" not in reruns("mel.n_mels")
+    assert invalidation.affected(STAGES, parameter="mel.n_mels") == {"audioset", "filters", "mel", "report", "bundle"}
     assert not reruns("report.mistakes") & {*features, "stage1", "stage2", "predict", "ensemble", "evaluate"}
     assert not reruns("tta.tries") & {*features, "stage1", "stage2"}
 
