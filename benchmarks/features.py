@@ -27,15 +27,18 @@ from benchmarks import slow_spectral
 from fsat import presets
 from fsat.clips import audio
 from fsat.core.parallel import map_clips
-from fsat.features import harmonic, mel, spectral, trim, waveform
+from fsat.features import harmonic, mel, mel_bank, spectral, trim, waveform
+from stages.filters import bank_for
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (ROOT.parent / "shared/data/fsdkaggle2018_slice", ROOT / "data/demo")
 SPECTRAL: dict[str, Any] = {"sample_rate": 44100, "n_fft": 2048, "hop_length": 512, "n_mfcc": 40}
+SPECTRAL["bank"] = bank_for(mel_bank.for_spectral(44100, 2048))
 MEL: dict[str, Any] = {
     "sample_rate": 44100,
     "settings": presets.read("fsdkaggle2018", ROOT / "presets").mel,
 }
+MEL["bank"] = mel.grouped(bank_for(mel_bank.for_mel(MEL["settings"])))
 TRIM: dict[str, Any] = {"sample_rate": 44100, "top_db": 60}
 CLIP_STAGES = ("index", "trim", "mel", "spectral")
 
@@ -219,6 +222,7 @@ def growth(chosen: list[Clip], stages: tuple[str, ...], *, factors: tuple[int, .
         parameters = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         parameters["dataset"]["path"] = "sounds"
         (folder / "params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
+        _run_stage(folder, "filters")
         # A pair of clips first: what a start with all its imports costs, once they have been read from disk.
         for count in (2, 2, *(len(chosen) * factor for factor in factors)):
             lines = ["fname,label", *(f"{number}.wav,{'ab'[number % 2]}" for number in range(count))]

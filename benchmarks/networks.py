@@ -18,6 +18,7 @@ import numpy as np
 from scipy import ndimage
 
 from fsat import presets
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.inputs import batches, examples
 from fsat.inputs.frames import FrameStore
 from fsat.inputs.passes import Passes, mean_outputs
@@ -38,7 +39,9 @@ def clips(count: int, *, n_mels: int = 64, seed: int = 0) -> examples.Examples:
     lengths = np.clip(rng.lognormal(np.log(450), 0.79, count).astype(np.int64), 30, 3000)
     frames = rng.normal(-40, 15, (int(lengths.sum()), n_mels)).astype(np.float32)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    store = FrameStore(frames, [f"{number}.wav" for number in range(count)], starts, lengths, LIMITS)
+    store = FrameStore(
+        frames, [f"{number}.wav" for number in range(count)], starts, lengths, MEL_STYLES["librosa"].limits
+    )
     classes = [f"label{number:02d}" for number in range(41)]
     labels = [classes[number % 41] for number in range(count)]
     return examples.make_examples(store, store.fnames, labels=labels, classes=classes)
@@ -205,7 +208,7 @@ from fsat.inputs.passes import Passes, mean_outputs
 def anonymous_mb():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 before = anonymous_mb()
-store = frames.open_frames(sys.argv[1], limits=(-90.5, 39.21))
+store = frames.open_frames(sys.argv[1], limits=(0.0, 1.0))
 labels = [f"label{number % 41:02d}" for number in range(len(store.fnames))]
 some = examples.make_examples(store, store.fnames, labels=labels, classes=sorted(set(labels)))
 erase = SimpleNamespace(probability=0.5, area=(0.02, 0.4), aspect=(0.3, 3.33))

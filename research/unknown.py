@@ -22,12 +22,14 @@ from sklearn.metrics import roc_auc_score
 from fsat import presets
 from fsat.clips import folds, index
 from fsat.core import files, params
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.numeric import log_probabilities
 from fsat.core.parallel import map_clips
-from fsat.features import mel, trim
+from fsat.features import mel, mel_bank, trim
 from fsat.inputs import batches, examples, frames
 from fsat.inputs.passes import Passes, outputs_by_pass
 from fsat.scoring import ensemble, unknown
+from stages.filters import bank_for
 
 PRESETS = Path(__file__).parents[1] / "presets"
 STATE = Path("state/unknown")
@@ -45,10 +47,11 @@ def prepared(name: str, folder: Path, p: params.Params) -> tuple[frames.FrameSto
             partial(trim.trim_clip, sample_rate=p.audio.sample_rate, top_db=p.trim.top_db), paths, desc=f"{name}: trim"
         )
         clips = [(path, start, end) for path, (start, end) in zip(paths, intervals, strict=True)]
-        work = partial(mel.mel_clip, sample_rate=p.audio.sample_rate, settings=p.mel)
+        bank = mel.grouped(bank_for(mel_bank.for_mel(p.mel)))
+        work = partial(mel.mel_clip, sample_rate=p.audio.sample_rate, settings=p.mel, bank=bank)
         found = map_clips(work, clips, desc=f"{name}: mel")
         frames.write_frames(out, zip(table["fname"], found, strict=True), n_mels=p.mel.n_mels)
-    return frames.open_frames(out, limits=p.mel.limits), table
+    return frames.open_frames(out, limits=MEL_STYLES[p.mel.style].limits), table
 
 
 def draw(table: pd.DataFrame, seed: int, n_splits: int) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fsat.core import params
 from fsat.core.stage import run
+from fsat.features import mel_bank
 from fsat.sources import audioset_labels, download, published_networks, torch_checkpoint
 from fsat.tagger import bundler
 from fsat.tagger.bundle import Published
@@ -31,6 +32,7 @@ def main() -> None:
         architecture={"backbone": "EfficientAT", "width": chosen.width},
         labels=labels,
         mel=published.FRONT_END,
+        bank=mel_bank.kaldi(mel_bank.for_mel(published.FRONT_END)),
         trained_on="AudioSet",
         published=[
             Published(

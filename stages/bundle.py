@@ -1,4 +1,4 @@
-"""Trained networks, projection, labels, scores -> `data/bundle/`: all that tagging needs, in one folder."""
+"""Trained networks, filters, projection, labels, scores -> `data/bundle/`: all that tagging needs, in one folder."""
 
 import os
 from functools import partial
@@ -31,6 +31,7 @@ def main() -> None:
         convert=onnx_export.convert,
         convert_trunk=convert_trunk,
         folds=sorted(p.folds.ids),
+        filters="data/filters",
         projection="data/pca/projection.npz",
         baseline="data/baseline.npz",
         baseline_weight=files.read_json("data/fusion.json")["test"],

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from fsat.core import files, keras_backend, params
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.stage import run
 from fsat.inputs import frames
 from fsat.networks import provenance
@@ -11,7 +12,8 @@ from fsat.networks import provenance
 def main() -> None:
     """Embed whole clips where the weights are noted as pre-trained; else the tables have the column fname alone."""
     p = params.read()
-    stores = {split: frames.open_frames(f"data/mel/{split}", limits=p.mel.limits) for split in ("train", "test")}
+    limits = MEL_STYLES[p.mel.style].limits
+    stores = {split: frames.open_frames(f"data/mel/{split}", limits=limits) for split in ("train", "test")}
     tables = {split: pd.DataFrame({"fname": pd.Series(store.fnames, dtype=str)}) for split, store in stores.items()}
     if trained_on := provenance.pretrained_on(p.model.weights):
         keras_backend.use(p.train.backend)

@@ -1,4 +1,4 @@
-"""`data/trim.csv` and audio -> `data/mel/`: log-mel spectrograms, one array for training and one for test clips."""
+"""`data/trim.csv`, audio and mel filters -> `data/mel/`: log-mel spectrograms, an array each for training and test."""
 
 from functools import partial
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from fsat.core import files, params
 from fsat.core.parallel import map_clips
 from fsat.core.stage import run
-from fsat.features import mel
+from fsat.features import mel, mel_bank
 from fsat.inputs import frames
 
 
@@ -15,7 +15,8 @@ def main() -> None:
     p = params.read()
     clips = files.read_csv("data/trim.csv")
     root = Path(p.dataset.path).resolve()  # absolute, for workers elsewhere
-    work = partial(mel.mel_clip, sample_rate=p.audio.sample_rate, settings=p.mel)
+    bank = mel.grouped(mel_bank.read("data/filters/mel.npz", mel_bank.for_mel(p.mel)))
+    work = partial(mel.mel_clip, sample_rate=p.audio.sample_rate, settings=p.mel, bank=bank)
     for split in ("train", "test"):
         part = clips[clips["split"] == split]
         rows = part[["path", "start", "end"]].itertuples(index=False)

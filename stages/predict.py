@@ -3,6 +3,7 @@
 import pandas as pd
 
 from fsat.core import files, keras_backend, params
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.stage import run
 from fsat.inputs import batches, examples, frames
 from fsat.inputs.passes import Passes, mean_outputs
@@ -17,7 +18,8 @@ def main(fold: str) -> None:
 
     backend.prepare(p.seed)
     folders = {stage: f"data/models/{stage}/fold{fold}" for stage in ("stage1", "stage2")}
-    stores = {split: frames.open_frames(f"data/mel/{split}", limits=p.mel.limits) for split in ("train", "test")}
+    limits = MEL_STYLES[p.mel.style].limits
+    stores = {split: frames.open_frames(f"data/mel/{split}", limits=limits) for split in ("train", "test")}
     components = {split: files.read_parquet(f"data/pca/{split}.parquet") for split in stores}
     folds = files.read_csv("data/folds.csv")
     learned, heldout, labels = examples.split_fold(stores["train"], folds, int(fold), components=components["train"])

@@ -1,6 +1,7 @@
 """Everything a run has written -> `data/report/index.html`, and learning curves as a PNG for GitHub."""
 
 from fsat.core import files, params
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.stage import run
 from fsat.inputs import frames
 from fsat.report import page
@@ -17,7 +18,7 @@ def main() -> None:
         "folds": p.folds, "crop": p.crop, "augment": p.augment, "mixup": p.mixup, "model": p.model, "train": p.train,
         "tta": p.tta, "ensemble": p.ensemble, "unknown": p.unknown, "report": p.report,
     }  # fmt: skip
-    splits = ("train", "test")
+    splits, limits = ("train", "test"), MEL_STYLES[p.mel.style].limits
     report = page.build(
         Run(
             predictions=files.read_parquet("data/predictions.parquet"),
@@ -25,7 +26,7 @@ def main() -> None:
             folds=files.read_csv("data/folds.csv"),
             trim=files.read_csv("data/trim.csv"),
             histories=ensemble.read_histories("data/models", p.folds.ids),
-            mel={split: frames.open_frames(f"data/mel/{split}", limits=p.mel.limits) for split in splits},
+            mel={split: frames.open_frames(f"data/mel/{split}", limits=limits) for split in splits},
             regressions=files.read_parquet("data/baseline.parquet"),
             models=files.read_csv("metrics/models.csv"),
             feature_sets=files.read_json("metrics/baseline.json"),

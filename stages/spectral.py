@@ -1,4 +1,4 @@
-"""`data/trim.csv` and audio -> `data/spectral.parquet`: the 1133 statistics of each clip."""
+"""`data/trim.csv`, audio and mel filters -> `data/spectral.parquet`: the 1133 statistics of each clip."""
 
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ import pandas as pd
 from fsat.core import files, params
 from fsat.core.parallel import map_clips
 from fsat.core.stage import run
-from fsat.features import spectral
+from fsat.features import mel_bank, spectral
 
 
 def main() -> None:
@@ -17,12 +17,14 @@ def main() -> None:
     p = params.read()
     clips = files.read_csv("data/trim.csv")
     root = Path(p.dataset.path).resolve()  # absolute, for workers elsewhere
+    purpose = mel_bank.for_spectral(p.audio.sample_rate, p.spectral.n_fft)
     work = partial(
         spectral.clip_statistics,
         sample_rate=p.audio.sample_rate,
         n_fft=p.spectral.n_fft,
         hop_length=p.spectral.hop_length,
         n_mfcc=p.spectral.n_mfcc,
+        bank=mel_bank.read("data/filters/spectral.npz", purpose),
     )
     rows = clips[["path", "start", "end"]].itertuples(index=False)
     items = [(root / path, start, end) for path, start, end in rows]

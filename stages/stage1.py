@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fsat.core import files, keras_backend, params
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.stage import run
 from fsat.inputs import batches, examples, frames
 
@@ -13,7 +14,7 @@ def main(fold: str) -> None:
     keras_backend.use(p.train.backend)
     from fsat.networks import model, training
 
-    store = frames.open_frames("data/mel/train", limits=p.mel.limits)
+    store = frames.open_frames("data/mel/train", limits=MEL_STYLES[p.mel.style].limits)
     learn, heldout, labels = examples.split_fold(store, files.read_csv("data/folds.csv"), int(fold))
     training.train_fold(
         {

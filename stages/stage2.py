@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fsat.core import files, keras_backend, params
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.stage import run
 from fsat.inputs import examples, frames
 
@@ -15,7 +16,7 @@ def main(fold: str) -> None:
 
     stage1 = Path(f"data/models/stage1/fold{fold}")
     store, components = (
-        frames.open_frames("data/mel/train", limits=p.mel.limits),
+        frames.open_frames("data/mel/train", limits=MEL_STYLES[p.mel.style].limits),
         files.read_parquet("data/pca/train.parquet"),
     )
     folds = files.read_csv("data/folds.csv")

@@ -15,11 +15,11 @@ import pytest
 
 import project
 from fsat.core import params
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.inputs import examples
 from fsat.inputs.frames import FrameStore
 
-# The recipe's `mel.limits`, in dB.
-LIMITS = (-90.5, 39.21)
+LIMITS = MEL_STYLES["librosa"].limits
 
 
 def make_store(lengths: list[int], *, n_mels: int = 8, seed: int = 0) -> FrameStore:

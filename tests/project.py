@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 # What runs at the size of TINY.
 TRAINING = {"stage1@0", "stage1@1", "stage2@0", "stage2@1"}
-FEATURES = {"index", "trim", "mel", "spectral", "pca", "folds"}
+FEATURES = {"index", "trim", "filters", "mel", "spectral", "pca", "folds"}
 
 # All stages and phases, two folds, a few steps.
 TINY = {

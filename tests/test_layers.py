@@ -66,11 +66,11 @@ def test_a_wing_says_what_it_is_and_exports_nothing(wing: str) -> None:
     assert re.fullmatch(r'"""[A-Z].+\."""\n|"""[A-Z].+\.\n"""\n', text, flags=re.DOTALL)
 
 
-def test_stages_before_training_start_without_keras() -> None:
+def test_stages_before_training_start_without_keras_and_librosa() -> None:
     code = (
         "import sys\n"
         "from stages import baseline, calibrate, evaluate, folds, index, mel, pca, spectral, trim\n"
-        "print([name for name in ('keras', 'tensorflow', 'jax') if name in sys.modules])"
+        "print([name for name in ('keras', 'tensorflow', 'jax', 'librosa') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

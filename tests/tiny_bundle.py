@@ -6,6 +6,7 @@ Three labels, nine training and three test clips of about half a second, two fol
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -19,6 +20,7 @@ import yaml
 
 from fsat.clips import corrections
 from fsat.core import files
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.inputs import batches, frames
 from fsat.tagger import bundle as bundles
 
@@ -87,7 +89,7 @@ def write_networks() -> None:
     from fsat.networks import model
 
     p = params.read()
-    store = frames.open_frames("data/mel/train", limits=p.mel.limits)
+    store = frames.open_frames("data/mel/train", limits=MEL_STYLES["librosa"].limits)
     bounds = batches.length_range(store.lengths, p.crop.percentiles, step=p.crop.step)
     components = files.read_parquet("data/pca/train.parquet")
     names = store.fnames
@@ -135,6 +137,7 @@ def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
         embed,
         ensemble,
         evaluate,
+        filters,
         folds,
         index,
         mel,
@@ -145,7 +148,7 @@ def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
     )
 
     with inside(folder):
-        for stage in (index, trim, mel, spectral, pca, folds):
+        for stage in (index, trim, filters, mel, spectral, pca, folds):
             stage.main()
         write_networks()
         for fold in FOLDS:
@@ -172,11 +175,14 @@ def sigmoid_bundle(project: Path, folder: Path, **changes: object) -> bundles.Bu
     del softmax.attribute[:]
     (folder / "stage1").mkdir(parents=True)
     (folder / "stage1" / "fold0.onnx").write_bytes(made.SerializeToString())
+    (folder / "filters").mkdir()
+    shutil.copy(source / "filters" / "mel.npz", folder / "filters")
     values = json.loads((source / "bundle.json").read_text())
     values |= {"activation": "sigmoid", "passes": None, "folds": [0], "calibration": None, "fusion": None}
     values |= {"select": None, "scores": {}, "unknown": None}
     values["preprocessing"] |= {"trim": None, "spectral": None}
     del values["networks"]["stage2"]
-    values["files"] = {"stage1/fold0.onnx": bundles.file_facts(folder / "stage1" / "fold0.onnx").model_dump()}
+    names = ("filters/mel.npz", "stage1/fold0.onnx")
+    values["files"] = {name: bundles.file_facts(folder / name).model_dump() for name in names}
     (folder / "bundle.json").write_text(json.dumps(values | changes))
     return bundles.read(folder)

@@ -93,7 +93,7 @@ def make_run(
     mel = {}
     for split, named in spectrograms.items():
         frames.write_frames(folder / "mel" / split, named, n_mels=16)
-        mel[split] = frames.open_frames(folder / "mel" / split, limits=(-90.5, 39.21))
+        mel[split] = frames.open_frames(folder / "mel" / split, limits=(-80.0, 0.0))
     folds = corrections.apply(
         index[~is_test], (index.loc[~is_test, "number"] // len(labels) % 3).to_numpy(), [], unverified_weight=1.0
     )

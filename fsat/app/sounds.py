@@ -70,7 +70,9 @@ def examine(tagger: Tagger, path: str, *, segment_s: float, hop_s: float, thresh
         events.append(event)
     p = tagger.manifest.preprocessing
     try:
-        image = spectrogram.draw(path, whole.end_s, sample_rate=p.audio.sample_rate, settings=p.mel)
+        image = spectrogram.draw(
+            path, whole.end_s, sample_rate=p.audio.sample_rate, settings=p.mel, bank=tagger.filters.mel
+        )
         player = _playable(path)
     except audio.AudioError as error:
         return Failed(path, error.reason)

@@ -2,12 +2,13 @@
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
 
 from fsat.clips import audio
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.params import Mel
 from fsat.features import mel
 
@@ -19,7 +20,7 @@ _DB_PER_NEPER = 10 / np.log(10)
 _STOPS = ("#050413", "#3b1c6b", "#8c2981", "#de4968", "#fe9f6d", "#fcfdbf")
 
 
-def draw(path: str, seconds: float, *, sample_rate: int, settings: Mel) -> str:
+def draw(path: str, seconds: float, *, sample_rate: int, settings: Mel, bank: Sequence[mel.BandGroup]) -> str:
     """The log-mel spectrogram of a file as PNG data URI: time to the right, low bands below, the loudest 70 dB.
 
     Parameters
@@ -32,6 +33,8 @@ def draw(path: str, seconds: float, *, sample_rate: int, settings: Mel) -> str:
         Rate in Hz at which it is read.
     settings : Mel
         The networks' own front end: the image shows what they see.
+    bank : sequence of BandGroup
+        Its mel filters.
 
     Raises
     ------
@@ -41,7 +44,7 @@ def draw(path: str, seconds: float, *, sample_rate: int, settings: Mel) -> str:
     columns = np.full((WIDTH, settings.n_mels), -np.inf, dtype=np.float32)
     n_read = 0
     for x in _chunks(audio.stream(path, sample_rate), round(_CHUNK_S * sample_rate)):
-        frames = mel.log_mel(x, sample_rate=sample_rate, settings=settings)
+        frames = mel.log_mel(x, sample_rate=sample_rate, settings=settings, bank=bank)
         # A frame stands for a hop, which may be wider than a column.
         edges = (n_read / sample_rate + np.arange(len(frames) + 1) / len(frames) * len(x) / sample_rate) / seconds
         first = np.clip((edges[:-1] * WIDTH).astype(np.int64), 0, WIDTH - 1)
@@ -50,7 +53,7 @@ def draw(path: str, seconds: float, *, sample_rate: int, settings: Mel) -> str:
             inside = first + step < last
             np.maximum.at(columns, first[inside] + step, frames[inside])
         n_read += len(x)
-    if settings.log == "natural":
+    if MEL_STYLES[settings.style].log == "natural":
         columns *= np.float32(_DB_PER_NEPER)
     top = float(columns.max())
     columns = np.maximum(columns, np.float32(top - _RANGE_DB))

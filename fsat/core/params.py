@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from fsat.core import files
 from fsat.core.errors import FsatError
+from fsat.core.mel_styles import MEL_STYLES
 
 # --- types of values -------------------------------------------------------------------------------------------------
 
@@ -44,12 +45,6 @@ def _two(pair: Any) -> Any:
 def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
     if pair[0] > pair[1]:
         raise _not_ascending()
-    return pair
-
-
-def _apart(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] >= pair[1]:
-        raise PydanticCustomError("apart", "must be two different numbers, the smaller one first")
     return pair
 
 
@@ -75,7 +70,6 @@ _PAIR = (BeforeValidator(_two), AfterValidator(_ascending), PlainSerializer(list
 _Percentile = Annotated[Float, Field(ge=0, le=100)]
 _Ratio = Annotated[Float, Field(gt=0, le=1_000)]
 Percentiles = Annotated[tuple[_Percentile, _Percentile], *_PAIR]
-Limits = Annotated[tuple[Float, Float], *_PAIR, AfterValidator(_apart)]
 Shares = Annotated[tuple[PositiveShare, PositiveShare], *_PAIR]
 Ratios = Annotated[tuple[_Ratio, _Ratio], *_PAIR]
 
@@ -124,32 +118,25 @@ class Trim(Section):
 
 class Mel(Section):
     sample_rate: Hertz = Field(description="Hz to which a trimmed clip is resampled")
-    pre_emphasis: Share = Field(description="share of the sample before that is taken off each sample; 0: none")
     n_fft: Annotated[Samples, Field(ge=16)] = Field(description="samples of a Fourier transform")
-    win_length: Annotated[Samples, Field(ge=16)] = Field(description="samples of the Hann window, at most n_fft")
-    window: Literal["periodic", "symmetric"] = Field(description="kind of the Hann window")
     hop_length: Samples = Field(description="samples between frames")
-    pad_mode: Literal["constant", "reflect"] = Field(description="what lies beyond the signal's ends: zeros, or itself")
     n_mels: Annotated[Int, Field(ge=1, le=1_024)] = Field(description="mel bands, the height of a spectrogram")
-    f_min: NotNegative = Field(description="Hz, lower end of the lowest band")
-    f_max: Annotated[Float, Field(gt=0)] = Field(description="Hz, upper end of the highest band, at most half the rate")
-    formula: Literal["slaney", "htk"] = Field(description="mel formula: Slaney's with bands of equal area, or HTK's")
-    log: Literal["decibel", "natural"] = Field(description="decibels down to 80 under a clip's peak, or ln(x + 1e-5)")
-    limits: Limits = Field(description="values that a network reads as 0 and 1")
+    style: Literal["librosa", "kaldi"] = Field(description="window, mel formula, logarithm and limits of the values")
 
-    @field_validator("win_length")
+    @field_validator("style")
     @classmethod
-    def _window_fits(cls, win_length: int, info: ValidationInfo) -> int:
-        if win_length > info.data.get("n_fft", win_length):
-            raise PydanticCustomError("window", "must be at most n_fft")
-        return win_length
-
-    @field_validator("f_max")
-    @classmethod
-    def _band_fits(cls, f_max: float, info: ValidationInfo) -> float:
-        if not info.data.get("f_min", 0.0) < f_max <= info.data.get("sample_rate", f_max * 2) / 2:
-            raise PydanticCustomError("band", "must be above f_min and at most half of sample_rate")
-        return f_max
+    def _rate_and_window_fit(cls, style: str, info: ValidationInfo) -> str:
+        numbers, rate, n_fft = MEL_STYLES[style], info.data.get("sample_rate"), info.data.get("n_fft")
+        if rate is None or n_fft is None:  # wrong themselves
+            return style
+        allowed = ""
+        if numbers.f_max_hz is not None and rate < (lowest := 2 * numbers.f_max_hz):
+            allowed = f"must be librosa at a mel.sample_rate of {rate} Hz: {style} needs at least {lowest}"
+        elif n_fft < (window := numbers.window_samples(rate, n_fft)):
+            allowed = f"must be librosa with a mel.n_fft of {n_fft} samples: {style} has a window of {window}"
+        if allowed:
+            raise PydanticCustomError("style", "{allowed}", {"allowed": allowed})
+        return style
 
 
 class Spectral(Section):

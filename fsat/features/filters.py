@@ -1,7 +1,7 @@
-"""Filter banks of the features: mel bands, pitch classes, constant-Q wavelets, tonal centroids.
+"""Filter banks of the spectral statistics: pitch classes, constant-Q wavelets, tonal centroids.
 
-The numbers are those of librosa 0.11 to the last bit (the tests compare), without importing it: librosa brings numba
-and scikit-learn, a second of import time and 260 MB.
+The numbers are those of librosa 0.11 to the last bit (the tests compare). They depend on the tuning of each clip, so
+that the stage `filters` cannot make them; and librosa's wavelets are compiled for 25 s in every new environment.
 """
 
 from typing import NamedTuple
@@ -14,66 +14,7 @@ FMIN_HZ = 440 * 2 ** ((24 - 69) / 12)  # C1
 N_OCTAVES, BINS_PER_OCTAVE = 7, 36
 SPARSITY = 0.01  # share of a filter's magnitude that is dropped as too small
 
-# Slaney's mel scale: linear up to 1 kHz, then 27 steps from 1 to 6.4 kHz.
-_LINEAR_HZ, _LOG_FROM_HZ, _LOG_STEP = 200 / 3, 1000.0, np.log(6.4) / 27
-_LOG_FROM_MEL = _LOG_FROM_HZ / _LINEAR_HZ
-
 _DOMINANCE_OCTAVE, _DOMINANCE_WIDTH = 5.0, 2.0  # octaves above A0: a Gaussian weights the octaves of the pitch classes
-
-
-def mel_bank(
-    sample_rate: int,
-    n_fft: int,
-    n_mels: int,
-    *,
-    f_min: float = 0.0,
-    f_max: float | None = None,
-    formula: str = "slaney",
-) -> np.ndarray:
-    """Triangular mel filters.
-
-    Parameters
-    ----------
-    f_min, f_max : float
-        Ends of the lowest and the highest band in Hz; None is half the sample rate.
-    formula : {"slaney", "htk"}
-        "slaney": scale and bands of equal area of Slaney's Auditory Toolbox (Interval Technical Report 1998-010).
-        "htk": bands of height 1, triangles on the scale ``1127 ln(1 + f / 700)`` of HTK, as Kaldi computes them.
-
-    Returns
-    -------
-    np.ndarray [shape=(n_mels, 1 + n_fft // 2), dtype=float32]
-        "slaney": `librosa.filters.mel` with its defaults. A band narrower than the distance of two bins may be all
-        zero.
-    """
-    f_max = sample_rate / 2 if f_max is None else f_max
-    if formula == "htk":
-        edges = np.linspace(_htk_mel(f_min), _htk_mel(f_max), n_mels + 2)
-        distance = edges[:, None] - _htk_mel(np.fft.rfftfreq(n_fft, 1 / sample_rate))  # (n_mels + 2, n_bins)
-        width = np.diff(edges)[:, None]
-        return np.maximum(0, np.minimum(-distance[:-2] / width[:-1], distance[2:] / width[1:])).astype(np.float32)
-    edges_hz = _mel_to_hz(np.linspace(_hz_to_mel(f_min), _hz_to_mel(f_max), n_mels + 2))
-    distance_hz = edges_hz[:, None] - np.fft.rfftfreq(n_fft, 1 / sample_rate)  # (n_mels + 2, n_bins)
-    width_hz = np.diff(edges_hz)[:, None]
-    rising, falling = -distance_hz[:-2] / width_hz[:-1], distance_hz[2:] / width_hz[1:]
-    # Rounded to float32 before the normalisation, as librosa does.
-    triangles = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
-    return (triangles * (2.0 / (edges_hz[2:] - edges_hz[:-2]))[:, None]).astype(np.float32)
-
-
-def _htk_mel(hz: float | np.ndarray) -> np.ndarray:
-    """Mel of frequencies by HTK's formula."""
-    return 1127 * np.log1p(np.asarray(hz) / 700)
-
-
-def _hz_to_mel(hz: float) -> float:
-    """Mel of a frequency."""
-    return float(_LOG_FROM_MEL + np.log(hz / _LOG_FROM_HZ) / _LOG_STEP) if hz >= _LOG_FROM_HZ else hz / _LINEAR_HZ
-
-
-def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    """Frequencies of mel values: (n,) -> (n,)."""
-    return np.where(mel >= _LOG_FROM_MEL, _LOG_FROM_HZ * np.exp(_LOG_STEP * (mel - _LOG_FROM_MEL)), _LINEAR_HZ * mel)
 
 
 def chroma_bank(sample_rate: int, n_fft: int, tuning: float) -> np.ndarray:

@@ -42,7 +42,7 @@ def tonnetz(transform: Stft, *, sample_rate: int) -> np.ndarray:
     np.ndarray [shape=(1 + n // 512, 6), dtype=float64]
     """
     factor = _decimation(sample_rate)
-    y = _decimated(harmonic_part(transform, n_low=transform.n_fft // 2 // factor), factor, len(transform.x))
+    y = _decimated(harmonic_part(transform, first_unused_bin=transform.n_fft // 2 // factor), factor, len(transform.x))
     chroma = _chroma_cqt(y, sample_rate / factor, CQT_HOP // factor)
     return normalize(chroma, 1) @ filters.tonnetz_basis()
 
@@ -104,13 +104,13 @@ def _decimation(sample_rate: int) -> int:
 # What lasts ----------------------------------------------------------------------------------------------------------
 
 
-def harmonic_part(transform: Stft, *, n_low: int) -> Iterator[np.ndarray]:
+def harmonic_part(transform: Stft, *, first_unused_bin: int) -> Iterator[np.ndarray]:
     """Yield the part of a signal that lasts in time, block by block: float32, n samples in all.
 
-    Bins from `n_low` are above all filters that follow and matter only where an end of the clip cuts them off: in all
-    but the frames that reach over an end they are left out, which saves half the work.
+    Bins from `first_unused_bin` are above all filters that follow and matter only where an end of the clip cuts them
+    off: in all but the frames that reach over an end they are left out, which saves half the work.
     """
-    mask_of = _HarmonicMask(transform, n_low)
+    mask_of = _HarmonicMask(transform, first_unused_bin)
     overlap = _OverlapAdd(transform.n_fft, transform.hop_length)
     skipped, missing = transform.n_fft // 2, len(transform.x)
     for first, end in blocks(transform.n_frames):
@@ -126,10 +126,10 @@ def harmonic_part(transform: Stft, *, n_low: int) -> Iterator[np.ndarray]:
 class _HarmonicMask:
     """Soft mask of what lasts in time rather than spreads over frequency, 0 to 1, for any range of frames."""
 
-    def __init__(self, transform: Stft, n_low: int) -> None:
-        self.transform, self.n_low = transform, n_low
+    def __init__(self, transform: Stft, first_unused_bin: int) -> None:
+        self.transform, self.first_unused_bin = transform, first_unused_bin
         n = transform.n_frames
-        self.n_ends = min(-(-transform.n_fft // 2 // transform.hop_length), n)
+        self.n_edge_frames = min(-(-transform.n_fft // 2 // transform.hop_length), n)
         # Which frame stands at each place of the spectrogram, mirrored at both ends.
         self.frames = np.pad(np.arange(n), MEDIAN_WIDTH // 2, mode="symmetric")
 
@@ -142,13 +142,13 @@ class _HarmonicMask:
         return spectrum[first - low : end - low], self._mask(around, first, end)
 
     def _mask(self, around: np.ndarray, first: int, end: int) -> np.ndarray:
-        n, n_low, margin = self.transform.n_frames, self.n_low, MEDIAN_WIDTH - 1
+        n, first_unused_bin, margin = self.transform.n_frames, self.first_unused_bin, MEDIAN_WIDTH - 1
         mask = np.zeros((end - first, around.shape[1] - margin), dtype=np.float32)
-        mask[:, :n_low] = _soft_mask(around[:, : n_low + margin])
-        for start, stop in ((0, self.n_ends), (n - self.n_ends, n)):
+        mask[:, :first_unused_bin] = _soft_mask(around[:, : first_unused_bin + margin])
+        for start, stop in ((0, self.n_edge_frames), (n - self.n_edge_frames, n)):
             a, b = max(start, first) - first, min(stop, end) - first
             if a < b:
-                mask[a:b, n_low:] = _soft_mask(around[a : b + margin, n_low:])
+                mask[a:b, first_unused_bin:] = _soft_mask(around[a : b + margin, first_unused_bin:])
         return mask
 
 

@@ -16,9 +16,9 @@ from fsat.clips import audio
 from fsat.core.errors import FsatError
 from fsat.features import decibels, filters, harmonic, waveform
 from fsat.features.filters import N_CHROMA
+from fsat.features.mel_bank import SPECTRAL_MELS
 from fsat.features.stft import Stft, blocks, frame_count
 
-N_MELS = 128
 CONTRAST_BANDS, CONTRAST_FMIN_HZ, CONTRAST_QUANTILE = 6, 200.0, 0.02
 ROLLOFF_SHARE = 0.85
 ROW_STATISTICS = ("mean", "std", "skew", "max", "min")
@@ -28,7 +28,7 @@ _ROWS = 16  # rows whose statistics are computed at a time
 def feature_names(*, n_mfcc: int) -> list[str]:
     """Names of what `spectral_statistics` returns, in its order: ``feature_row_statistic``."""
     rows = {
-        "logmel": N_MELS,
+        "logmel": SPECTRAL_MELS,
         "mfcc": n_mfcc,
         "chroma": N_CHROMA,
         "contrast": CONTRAST_BANDS + 1,
@@ -48,14 +48,16 @@ def feature_names(*, n_mfcc: int) -> list[str]:
 
 
 def clip_statistics(
-    clip: tuple[str | Path, int, int], *, sample_rate: int, n_fft: int, hop_length: int, n_mfcc: int
+    clip: tuple[str | Path, int, int], *, sample_rate: int, n_fft: int, hop_length: int, n_mfcc: int, bank: np.ndarray
 ) -> np.ndarray:
     """Read samples `start` to `end` of a clip ``(path, start, end)`` and return their `spectral_statistics`."""
     x = audio.load_interval(*clip, sample_rate)
-    return spectral_statistics(x, sample_rate=sample_rate, n_fft=n_fft, hop_length=hop_length, n_mfcc=n_mfcc)
+    return spectral_statistics(x, sample_rate=sample_rate, n_fft=n_fft, hop_length=hop_length, n_mfcc=n_mfcc, bank=bank)
 
 
-def spectral_statistics(x: np.ndarray, *, sample_rate: int, n_fft: int, hop_length: int, n_mfcc: int) -> np.ndarray:
+def spectral_statistics(
+    x: np.ndarray, *, sample_rate: int, n_fft: int, hop_length: int, n_mfcc: int, bank: np.ndarray
+) -> np.ndarray:
     """Return the statistics of a signal (docs/RECIPE.md, section 2), named by `feature_names`.
 
     Parameters
@@ -66,6 +68,8 @@ def spectral_statistics(x: np.ndarray, *, sample_rate: int, n_fft: int, hop_leng
     n_fft, hop_length : int
         Length of a frame (Hann window) and step between frames, in samples.
     n_mfcc : int
+    bank : np.ndarray [shape=(1 + n_fft // 2, 128), dtype=float32]
+        The mel filters.
 
     Returns
     -------
@@ -83,22 +87,22 @@ def spectral_statistics(x: np.ndarray, *, sample_rate: int, n_fft: int, hop_leng
         return np.zeros(len(feature_names(n_mfcc=n_mfcc)))
     transform = Stft(x, n_fft, hop_length)
     features = [
-        *_of_spectrum(transform, sample_rate=sample_rate, n_mfcc=n_mfcc),
+        *_of_spectrum(transform, sample_rate=sample_rate, n_mfcc=n_mfcc, bank=bank),
         _row_statistics(harmonic.tonnetz(transform, sample_rate=sample_rate)),
         _row_statistics(_zero_crossing_rate(x, n_fft, hop_length)),
     ]
     return np.concatenate([*features, waveform.statistics(x)])
 
 
-def _of_spectrum(transform: Stft, *, sample_rate: int, n_mfcc: int) -> list[np.ndarray]:
+def _of_spectrum(transform: Stft, *, sample_rate: int, n_mfcc: int, bank: np.ndarray) -> list[np.ndarray]:
     """`_row_statistics` of log-mel, MFCC, chroma, contrast, roll-off, centroid and bandwidth."""
     n_fft, n = transform.n_fft, transform.n_frames
-    mel = np.empty((n, N_MELS), dtype=np.float32)
+    mel = np.empty((n, SPECTRAL_MELS), dtype=np.float32)
     peak, valley = np.empty((n, CONTRAST_BANDS + 1)), np.empty((n, CONTRAST_BANDS + 1))
     frequencies_hz = np.empty((n, 3))  # roll-off, centroid, bandwidth
     for first, end in blocks(n):
         block, magnitude = slice(first, end), np.abs(transform.spectrum(first, end))
-        mel[block] = magnitude**2 @ _mel_bank(sample_rate, n_fft)
+        mel[block] = magnitude**2 @ bank
         peak[block], valley[block] = _extremes(magnitude, sample_rate, n_fft)
         frequencies_hz[block] = _rolloff_centroid_bandwidth(magnitude, sample_rate, n_fft)
     log_mel = decibels.power_to_db(mel)
@@ -223,12 +227,6 @@ def _zero_crossing_rate(x: np.ndarray, n_fft: int, hop_length: int) -> np.ndarra
 
 def _bin_hz(sample_rate: int, n_fft: int) -> np.ndarray:
     return np.fft.rfftfreq(n_fft, 1 / sample_rate)
-
-
-@lru_cache(maxsize=1)
-def _mel_bank(sample_rate: int, n_fft: int) -> np.ndarray:
-    """Slaney's mel filters: float32 (n_bins, 128)."""
-    return np.ascontiguousarray(filters.mel_bank(sample_rate, n_fft, N_MELS).T)
 
 
 @lru_cache(maxsize=128)  # there are 100 tunings

@@ -14,10 +14,7 @@ from fsat.core import params
 from fsat.networks import efficientat, onnx_export
 
 # The front end that the published networks were trained with; presets/audioset.yaml has the same numbers.
-FRONT_END = params.Mel(
-    sample_rate=32_000, pre_emphasis=0.97, n_fft=1024, win_length=800, window="symmetric", hop_length=320,
-    pad_mode="reflect", n_mels=128, f_min=0.0, f_max=15_000.0, formula="htk", log="natural", limits=(-4.5, 0.5),
-)  # fmt: skip
+FRONT_END = params.Mel(sample_rate=32_000, n_fft=1024, hop_length=320, n_mels=128, style="kaldi")
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,39 @@
-"""A bundle's arrays: projection, regression and embeddings of training clips, each checked before it is used."""
+"""A bundle's arrays, each checked before it is used: filters, projection, regression, embeddings of training clips."""
 
 import io
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from fsat.core import files
 from fsat.core.errors import FsatError
-from fsat.features import pca, spectral
+from fsat.features import mel, mel_bank, pca, spectral
 from fsat.scoring.names import Stage
-from fsat.tagger.bundle import BASELINE, PROJECTION, Bundle, reference_name
+from fsat.tagger.bundle import BASELINE, MEL_FILTERS, PROJECTION, SPECTRAL_FILTERS, Bundle, reference_name
 
 # Much more than the pipeline keeps; a file that claims more is not read.
 _LARGEST_BYTES = 1 << 30
 # Rounding of a unit vector's length in float16.
 _ROUNDING = 0.01
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Mel filters of a bundle: in groups for spectrograms, (n_bins, 128) for statistics; None where there are none."""
+
+    mel: list[mel.BandGroup]
+    spectral: np.ndarray | None
+
+
+def load_filters(bundle: Bundle, *, statistics: bool) -> Filters:
+    """The mel filters, with those of the statistics if asked for; `FsatError` if they do not fit the bundle."""
+
+    def bank(name: str) -> np.ndarray:
+        return mel_bank.read(bundle.checked_path(name), bundle.manifest.filters[name])
+
+    return Filters(mel.grouped(bank(MEL_FILTERS)), bank(SPECTRAL_FILTERS) if statistics else None)
 
 
 def load_baseline(bundle: Bundle, n_features: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,8 @@
 
     bundle.json               labels, preprocessing, networks, scores, data; sha256 of every file below
     README.md                 model card, made from the same numbers
+    filters/mel.npz           mel filters of the networks' spectrograms
+    filters/spectral.npz      mel filters of the statistics; only where a network reads components
     projection.npz            statistics -> principal components; only where a network reads components
     baseline.npz              logistic regression; only where stage 2 is fused with it
     trunk.onnx                embedding of a whole clip; only where that regression reads it
@@ -27,9 +29,12 @@ from pydantic import Field, StrictInt, ValidationError, model_validator
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
+from fsat.features import mel_bank
+from fsat.features.mel_bank import Purpose
 from fsat.scoring.names import Stage
 
-FORMAT, VERSION = "fsat-bundle", 2
+FORMAT, VERSION = "fsat-bundle", 3
+MEL_FILTERS, SPECTRAL_FILTERS = "filters/mel.npz", "filters/spectral.npz"
 PROJECTION, BASELINE, TRUNK = "projection.npz", "baseline.npz", "trunk.onnx"
 NotNegative = Annotated[StrictInt, Field(ge=0)]
 Positive = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
@@ -144,7 +149,7 @@ class Manifest(params.Section):
     """
 
     format: Literal["fsat-bundle"]
-    version: Literal[2]
+    version: Literal[3]
     labels: Annotated[list[str], Field(min_length=1)]
     activation: Literal["softmax", "sigmoid"]
     preprocessing: Preprocessing
@@ -191,6 +196,15 @@ class Manifest(params.Section):
         return any(network.n_components for network in self.networks.values())
 
     @property
+    def filters(self) -> dict[str, Purpose]:
+        """The files of mel filters, and what each is for."""
+        p = self.preprocessing
+        found = {MEL_FILTERS: mel_bank.for_mel(p.mel)}
+        if self.reads_components and p.spectral is not None:
+            found[SPECTRAL_FILTERS] = mel_bank.for_spectral(p.audio.sample_rate, p.spectral.n_fft)
+        return found
+
+    @property
     def marked_stages(self) -> list[Stage]:
         """Stages that mark clips which are none of the labels."""
         return [] if self.unknown is None else list(self.unknown.threshold)
@@ -221,6 +235,8 @@ def file_names(
 ) -> list[str]:
     """Names of the files that such a bundle holds besides `bundle.json` and the card."""
     optional = {
+        MEL_FILTERS: True,
+        SPECTRAL_FILTERS: projection,
         PROJECTION: projection,
         BASELINE: fusion is not None,
         TRUNK: fusion is not None and fusion.n_embedding > 0,
@@ -288,10 +304,11 @@ def read(folder: str | Path) -> Bundle:
     values = files.read_json(path)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise FsatError(f"{path}: is no fsat model bundle (its format is not '{FORMAT}').")
-    if values.get("version") == 1:
+    if values.get("version") in (1, 2):
+        stage = "sources/dvc.yaml:audioset-tagger" if values.get("published") else "bundle"
         raise FsatError(
-            f"{path}: has version 1 of the format, which held Keras weights; this fsat reads version {VERSION}. "
-            "Make it anew from data/models: `dvc repro bundle`."
+            f"{path}: has version {values['version']} of the format, this fsat reads version {VERSION}. "
+            f"Make it anew: `dvc repro {stage}`."
         )
     if values.get("version") != VERSION:
         raise FsatError(

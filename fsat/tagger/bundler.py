@@ -5,13 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fsat.core import files, params
 from fsat.core.errors import FsatError
+from fsat.features import mel_bank
 from fsat.scoring.names import STAGES, Stage
 from fsat.tagger.bundle import (
     BASELINE,
     FORMAT,
+    MEL_FILTERS,
     PROJECTION,
+    SPECTRAL_FILTERS,
     TRUNK,
     VERSION,
     Bundle,
@@ -33,6 +38,7 @@ def write(
     convert: Callable[[Path, Path, Sequence[str]], int],
     convert_trunk: Callable[[Path], int],
     folds: Sequence[int],
+    filters: str | Path,
     projection: str | Path,
     baseline: str | Path,
     baseline_weight: float,
@@ -59,6 +65,8 @@ def write(
         (`networks.onnx_export.convert`); refuses one that was trained on other labels.
     convert_trunk : callable
         The same for the trunk with its initial weights; called where the regression reads more than the components.
+    filters : path
+        Folder of the stage `filters`.
     projection : path
         The npz of `pca.save`.
     baseline, baseline_weight
@@ -96,8 +104,11 @@ def write(
         raise FsatError(f"{models}: stage 1 and stage 2 were trained with different crop lengths. Run `dvc repro`.")
     has_components = any(summary["network"]["n_components"] for summary in alike.values())
     with files.atomic_folder(out) as part:
+        # Arrays and nothing else.
+        files.write_npz(part / MEL_FILTERS, **files.read_npz(Path(filters) / "mel.npz"))
         if has_components:
-            files.write_npz(part / PROJECTION, **files.read_npz(projection))  # arrays and nothing else
+            files.write_npz(part / SPECTRAL_FILTERS, **files.read_npz(Path(filters) / "spectral.npz"))
+            files.write_npz(part / PROJECTION, **files.read_npz(projection))
         fusion = None
         if baseline_weight:
             coefficients = files.read_npz(baseline)
@@ -150,6 +161,7 @@ def write_published(
     architecture: Mapping[str, Any],
     labels: Sequence[str],
     mel: params.Mel,
+    bank: np.ndarray,
     trained_on: str,
     published: Sequence[Published],
     scores: Mapping[str, Any],
@@ -170,6 +182,8 @@ def write_published(
         In the order of the network's outputs.
     mel : params.Mel
         The front end; clips are read at its rate.
+    bank : np.ndarray [shape=(1 + n_fft // 2, n_mels), dtype=float32]
+        Its mel filters.
     trained_on : str
         Name of the dataset.
     published : sequence of Published
@@ -181,6 +195,7 @@ def write_published(
     with files.atomic_folder(out) as part:
         (part / name).parent.mkdir()
         (part / name).write_bytes(network)
+        mel_bank.write(part / MEL_FILTERS, bank, mel_bank.for_mel(mel))
         values = {
             "format": FORMAT,
             "version": VERSION,
@@ -200,7 +215,7 @@ def write_published(
             "published": [source.model_dump() for source in published],
             "scores": dict(scores),
         }
-        written = _close(part, values, [name])
+        written = _close(part, values, [MEL_FILTERS, name])
     return Bundle(Path(out), written.manifest)
 
 
@@ -209,6 +224,8 @@ def _close(part: Path, values: Mapping[str, Any], names: Sequence[str]) -> Bundl
     facts = {name: file_facts(part / name).model_dump() for name in names}
     files.write_json(part / "bundle.json", {**values, "files": facts})
     written = read(part)
+    for name, purpose in written.manifest.filters.items():
+        mel_bank.read(part / name, purpose)
     files.write_text(part / "README.md", model_card(written.manifest))
     return written
 

@@ -19,6 +19,7 @@ import numpy as np
 from fsat.clips import audio
 from fsat.core import parallel
 from fsat.core.errors import FsatError
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.numeric import log_probabilities, one_blas_thread
 from fsat.features import pca
 from fsat.inputs import batches, whole_clips
@@ -139,6 +140,7 @@ class Tagger:
             )
         self.passes = self._passes(lengths, tries)
         has_components = manifest.networks[self.stage].n_components > 0
+        self.filters = arrays.load_filters(opened, statistics=has_components)
         self._projection = arrays.load_projection(opened, self.stage) if has_components else None
         fusion = manifest.fusion if self.stage == "stage2" else None
         self._late_fusion = None if fusion is None else LateFusion(opened, fusion, threads=threads)
@@ -239,7 +241,7 @@ class Tagger:
         return self._tag_whole((os.fspath(path) for path in paths), progress=progress)
 
     def _tag_windows(self, paths: Iterable[str], segment_s: float, hop_s: float) -> Iterator[Tagged | Failed]:
-        options = {"preprocessing": self.manifest.preprocessing, "statistics": self._projection is not None}
+        options = {"preprocessing": self.manifest.preprocessing, "filters": self.filters}
         found = chain.from_iterable(
             stream_features(path, segment_s=segment_s, hop_s=hop_s, **options)  # type: ignore[arg-type]
             for path in paths
@@ -261,9 +263,7 @@ class Tagger:
         return iter([clip if isinstance(clip, Failed) else next(tagged) for clip in found])
 
     def _features(self, paths: list[str], name: str) -> list[Features | Failed]:
-        work = partial(
-            file_features, preprocessing=self.manifest.preprocessing, statistics=self._projection is not None
-        )
+        work = partial(file_features, preprocessing=self.manifest.preprocessing, filters=self.filters)
         if len(paths) < _FEW_FILES:
             return [work(path) for path in paths]
         with self._workers:
@@ -281,7 +281,7 @@ class Tagger:
             raise FsatError(f"an array must hold finite samples of at most {audio.MAX_SAMPLE:g}.")
         p = self.manifest.preprocessing
         mono = audio.resample(mono, sample_rate, p.audio.sample_rate)
-        return window_features(ARRAY, mono, 0, preprocessing=p, statistics=self._projection is not None)
+        return window_features(ARRAY, mono, 0, preprocessing=p, filters=self.filters)
 
     def tag_features(self, features: Sequence[Features], *, name: str = "") -> list[Tagged]:
         """Ask the networks about clips; see `tag_files`."""
@@ -352,7 +352,8 @@ class Tagger:
         if self._projection is not None:
             rows = np.array([clip.statistics for clip in features], dtype=np.float64)
             components = pca.project_rows(rows, self._projection)
-        frames, limits = np.concatenate([clip.frames for clip in features]), self.manifest.preprocessing.mel.limits
+        frames = np.concatenate([clip.frames for clip in features])
+        limits = MEL_STYLES[self.manifest.preprocessing.mel.style].limits
         store = FrameStore(frames, names, np.cumsum(lengths) - lengths, lengths, limits)
         return Clips(names, store, np.arange(len(features)), components)
 

@@ -8,12 +8,13 @@ import numpy as np
 from fsat.clips import audio
 from fsat.core.numeric import one_blas_thread
 from fsat.features import mel, spectral, trim
+from fsat.tagger.arrays import Filters
 from fsat.tagger.bundle import Preprocessing
 
 
 @dataclass(frozen=True)
 class Features:
-    """One window: frames (n_frames, M) in dB, and statistics (d,) unless only the mel network is asked."""
+    """One window: frames (n_frames, M), and statistics (d,) unless only the mel network is asked."""
 
     path: str
     start_s: float
@@ -30,23 +31,23 @@ class Failed:
     reason: str
 
 
-def file_features(path: str, *, preprocessing: Preprocessing, statistics: bool) -> Features | Failed:
+def file_features(path: str, *, preprocessing: Preprocessing, filters: Filters) -> Features | Failed:
     """Features of a whole file."""
     try:
         x = audio.load(path, preprocessing.audio.sample_rate)
     except audio.AudioError as error:
         return Failed(path, error.reason)
-    return window_features(path, x, 0, preprocessing=preprocessing, statistics=statistics)
+    return window_features(path, x, 0, preprocessing=preprocessing, filters=filters)
 
 
 def stream_features(
-    path: str, *, preprocessing: Preprocessing, statistics: bool, segment_s: float, hop_s: float
+    path: str, *, preprocessing: Preprocessing, filters: Filters, segment_s: float, hop_s: float
 ) -> Iterator[Features | Failed]:
     """Yield the features of a file's windows as the file is read; `Failed` at the end if reading broke off."""
     rate = preprocessing.audio.sample_rate
     try:
         for start, x in windows(audio.stream(path, rate), rate, segment_s=segment_s, hop_s=hop_s):
-            yield window_features(path, x, start, preprocessing=preprocessing, statistics=statistics)
+            yield window_features(path, x, start, preprocessing=preprocessing, filters=filters)
     except audio.AudioError as error:
         yield Failed(path, error.reason)
 
@@ -77,22 +78,23 @@ def windows(
 
 
 def window_features(
-    path: str, x: np.ndarray, start: int, *, preprocessing: Preprocessing, statistics: bool
+    path: str, x: np.ndarray, start: int, *, preprocessing: Preprocessing, filters: Filters
 ) -> Features:
-    """Features of samples that begin at sample `start` of a file."""
+    """Features of samples that begin at sample `start` of a file; statistics where `filters` has those for them."""
     p = preprocessing
     with one_blas_thread():
         first, last = (0, len(x)) if p.trim is None else trim.trim_interval(x, top_db=p.trim.top_db)
         sound = x[first:last]
-        frames = mel.log_mel(sound, sample_rate=p.audio.sample_rate, settings=p.mel)
+        frames = mel.log_mel(sound, sample_rate=p.audio.sample_rate, settings=p.mel, bank=filters.mel)
         numbers = None
-        if statistics and p.spectral is not None:
+        if filters.spectral is not None and p.spectral is not None:
             numbers = spectral.spectral_statistics(
                 sound,
                 sample_rate=p.audio.sample_rate,
                 n_fft=p.spectral.n_fft,
                 hop_length=p.spectral.hop_length,
                 n_mfcc=p.spectral.n_mfcc,
+                bank=filters.spectral,
             )
     rate = p.audio.sample_rate
     return Features(path, start / rate, (start + len(x)) / rate, frames, numbers)

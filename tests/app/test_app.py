@@ -157,8 +157,8 @@ def test_the_spectrogram_shows_when_and_how_high(
         return ""
 
     monkeypatch.setattr(spectrogram, "_png", png)
-    p = tagger.manifest.preprocessing
-    spectrogram.draw(str(tmp_path / "x.wav"), 24.0, sample_rate=p.audio.sample_rate, settings=p.mel)
+    p, bank = tagger.manifest.preprocessing, tagger.filters.mel
+    spectrogram.draw(str(tmp_path / "x.wav"), 24.0, sample_rate=p.audio.sample_rate, settings=p.mel, bank=bank)
     [level] = levels
     assert level.shape == (spectrogram.WIDTH, p.mel.n_mels) and level.min() == 0 and level.max() == 1
     third = spectrogram.WIDTH // 3
@@ -172,8 +172,10 @@ def test_the_spectrogram_shows_when_and_how_high(
 def test_the_spectrogram_has_no_gap_at_any_length(seconds: float, tmp_path: Path, tagger: Tagger) -> None:
     rng = np.random.default_rng(0)
     soundfile.write(tmp_path / "noise.wav", rng.normal(0, 0.1, max(1, int(seconds * 8000))), 8000)
-    p = tagger.manifest.preprocessing
-    uri = spectrogram.draw(str(tmp_path / "noise.wav"), seconds, sample_rate=p.audio.sample_rate, settings=p.mel)
+    p, bank = tagger.manifest.preprocessing, tagger.filters.mel
+    uri = spectrogram.draw(
+        str(tmp_path / "noise.wav"), seconds, sample_rate=p.audio.sample_rate, settings=p.mel, bank=bank
+    )
     with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
         assert image.size == (spectrogram.WIDTH, p.mel.n_mels)
         pixels = np.array(image)

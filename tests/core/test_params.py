@@ -82,6 +82,7 @@ def test_reading_needs_no_keras_and_tagging_no_parser() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
+        ("mel.style", "kaldi", "librosa at a mel.sample_rate of 22050 Hz: kaldi needs at least 30000"),
         ("mel.n_mels", 0, "at least 1"),
         ("mel.hop_length", -220, "at least 1"),
         ("mel.n_fft", 1764.5, "an integer"),
@@ -129,6 +130,13 @@ def test_a_wrong_value_is_named(mapping: dict[str, Any], key: str, value: Any, a
     assert line.strip().startswith(key)
     assert allowed in line
     assert repr(value) in line or f"{key}[" in line
+
+
+def test_a_window_is_no_longer_than_a_transform(mapping: dict[str, Any]) -> None:
+    kaldi = put(put(mapping, "mel.style", "kaldi"), "mel.sample_rate", 32_000)
+    assert params.validate(put(kaldi, "mel.n_fft", 800)).mel.style == "kaldi"
+    text = message(put(kaldi, "mel.n_fft", 799))
+    assert "mel.style: must be librosa with a mel.n_fft of 799 samples: kaldi has a window of 800." in text
 
 
 @pytest.mark.parametrize("key", ["mixup.alpha", "augment.erase.probability", "train.stage1.finetune_low.epochs"])

@@ -1,28 +1,67 @@
-"""Filter banks: equal to librosa's to the last bit."""
+"""Filter banks: mel bands by their definition; pitch classes and wavelets equal to librosa's to the last bit."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import librosa
 import numpy as np
 import pytest
 
-from fsat.features import filters
+from fsat.core.errors import FsatError
+from fsat.features import filters, mel_bank
+from fsat.features.mel_bank import Purpose
+from stages.filters import bank_for
 
 TUNINGS = np.arange(-50, 50) / 100
 
 
-@pytest.mark.filterwarnings("ignore:Empty filters detected")
-@pytest.mark.parametrize("sample_rate", [16000, 22050, 44100, 96000])
-@pytest.mark.parametrize(("n_fft", "n_mels"), [(1764, 64), (2048, 128), (512, 64), (2001, 40)])
-def test_mel_bank_is_librosas(sample_rate: int, n_fft: int, n_mels: int) -> None:
-    ours = filters.mel_bank(sample_rate, n_fft, n_mels)
-    assert ours.dtype == np.float32
-    np.testing.assert_array_equal(ours, librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels))
-
-
-def test_mel_scale_is_slaneys() -> None:
+def slaney_hz(mel: np.ndarray) -> np.ndarray:
     """Linear to 1 kHz, which is mel 15; 27 steps further is 6.4 kHz."""
-    np.testing.assert_allclose(filters._mel_to_hz(np.array([0.0, 3, 15, 42])), [0, 200, 1000, 6400])
-    for hz in (0.0, 200.0, 1000.0, 6400.0):
-        assert filters._mel_to_hz(np.array([filters._hz_to_mel(hz)]))[0] == pytest.approx(hz)
+    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
+
+
+@pytest.mark.parametrize(("sample_rate", "n_fft", "n_mels"), [(22050, 1764, 64), (44100, 2048, 128)])
+def test_bands_of_style_librosa_are_slaneys(sample_rate: int, n_fft: int, n_mels: int) -> None:
+    """Triangles between equally spaced mels, of area 1 over Hz."""
+    bank = bank_for(Purpose("librosa", sample_rate, n_fft, n_mels))
+    assert bank.dtype == np.float32 and bank.shape == (1 + n_fft // 2, n_mels)
+    highest = 15 + 27 * np.log(sample_rate / 2 / 1000) / np.log(6.4)
+    edges = slaney_hz(np.linspace(0, highest, n_mels + 2))
+    bins = np.arange(1 + n_fft // 2) * sample_rate / n_fft
+    for band, (low, centre, high) in enumerate(zip(edges, edges[1:], edges[2:], strict=False)):
+        expected = np.interp(bins, [low, centre, high], [0, 2 / (high - low), 0], left=0, right=0)
+        np.testing.assert_allclose(bank[:, band], expected, rtol=1e-5, atol=1e-9)
+
+
+def test_bands_of_style_kaldi_overlap_to_height_one() -> None:
+    """On HTK's scale, up to 15 kHz: between the centres of two bands their weights sum to 1."""
+    purpose = Purpose("kaldi", 32_000, 1024, 128)
+    bank, bins = bank_for(purpose), np.arange(513) * 32_000 / 1024
+    edges = 700 * (np.exp(np.linspace(0, np.log1p(15_000 / 700), 130)) - 1)
+    inside = (bins >= edges[1]) & (bins <= edges[-2])
+    np.testing.assert_allclose(bank.sum(axis=1)[inside], 1, atol=1e-6)
+    assert not bank[bins >= edges[-1]].any()
+    np.testing.assert_allclose(bins[bank[:, 100:].argmax(axis=0)], edges[101:-1], atol=32_000 / 1024)
+
+
+def test_filters_for_another_purpose_are_refused(tmp_path: Path) -> None:
+    purpose, path = Purpose("librosa", 22050, 64, 4), tmp_path / "mel.npz"
+    bank = bank_for(purpose)
+    mel_bank.write(path, bank, purpose)
+    np.testing.assert_array_equal(mel_bank.read(path, purpose), bank)
+    for change in ({"style": "kaldi"}, {"sample_rate": 44100}, {"n_fft": 65}, {"n_mels": 5}):
+        with pytest.raises(FsatError, match=r"mel\.npz: holds mel filters for \{.*\}, not for \{.*\}. Run `dvc repro`"):
+            mel_bank.read(path, purpose._replace(**change))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda bank: bank[:3], lambda bank: bank.astype(float), lambda bank: bank * np.nan, np.negative]
+)
+def test_what_are_no_filters_is_refused(damage: Callable[[np.ndarray], np.ndarray], tmp_path: Path) -> None:
+    purpose = Purpose("librosa", 22050, 64, 4)
+    mel_bank.write(tmp_path / "mel.npz", damage(bank_for(purpose)), purpose)
+    with pytest.raises(FsatError, match=r"mel\.npz: has no mel filters of shape \(33, 4\)"):
+        mel_bank.read(tmp_path / "mel.npz", purpose)
 
 
 @pytest.mark.parametrize(("sample_rate", "n_fft"), [(44100, 2048), (48000, 1024), (44100, 2001)])

@@ -17,10 +17,12 @@ from benchmarks import slow_spectral
 from fsat.clips import audio, index
 from fsat.core.errors import FsatError
 from fsat.core.parallel import map_clips
-from fsat.features import harmonic, spectral, stft, waveform
+from fsat.features import harmonic, mel_bank, spectral, stft, waveform
 from shared_data import SHARED, needs
+from stages.filters import bank_for
 
 RECIPE: dict[str, Any] = {"sample_rate": 44100, "n_fft": 2048, "hop_length": 512, "n_mfcc": 40}
+RECIPE["bank"] = bank_for(mel_bank.for_spectral(44100, 2048))
 ROOT = Path(__file__).parents[2]
 NAMES = spectral.feature_names(n_mfcc=40)
 
@@ -138,7 +140,9 @@ def test_what_cannot_be_computed_is_refused() -> None:
 
 @pytest.mark.parametrize("changed", [{"n_fft": 1024}, {"hop_length": 300}, {"n_fft": 2001}, {"sample_rate": 96000}])
 def test_other_parameters(changed: dict[str, int]) -> None:
-    other = pd.Series(spectral.spectral_statistics(melody(), **RECIPE | changed), index=NAMES)
+    settings = RECIPE | changed
+    settings["bank"] = bank_for(mel_bank.for_spectral(settings["sample_rate"], settings["n_fft"]))
+    other = pd.Series(spectral.spectral_statistics(melody(), **settings), index=NAMES)
     assert np.isfinite(other).all()
     if "sample_rate" not in changed:
         # The same sound: features that do not count bins or frames come out nearly alike.
@@ -240,9 +244,11 @@ def test_high_bins_count_at_the_ends_alone() -> None:
     """Where a clip cuts them off they are heard below; elsewhere leaving them out changes nothing."""
     transform = stft.Stft(np.random.default_rng(0).normal(size=44100).astype(np.float32), 2048, 512)
     low = {}
-    for n_low in (512, 1025):
-        y = audio.resample(np.concatenate(list(harmonic.harmonic_part(transform, n_low=n_low))), 2, 1)
-        low[n_low] = np.fft.rfft(y)[:4000]  # up to 4 kHz, as far as the filters reach
+    for first_unused_bin in (512, 1025):
+        y = audio.resample(
+            np.concatenate(list(harmonic.harmonic_part(transform, first_unused_bin=first_unused_bin))), 2, 1
+        )
+        low[first_unused_bin] = np.fft.rfft(y)[:4000]  # up to 4 kHz, as far as the filters reach
     assert np.abs(low[512] - low[1025]).max() < 1e-5 * np.abs(low[1025]).mean()
 
 
@@ -271,7 +277,7 @@ def test_harmonic_part_of_any_block_size_is_the_same(monkeypatch: pytest.MonkeyP
     parts = {}
     for block_frames in (64, 192, 1024):
         monkeypatch.setattr(stft, "BLOCK_FRAMES", block_frames)
-        parts[block_frames] = np.concatenate(list(harmonic.harmonic_part(transform, n_low=512)))
+        parts[block_frames] = np.concatenate(list(harmonic.harmonic_part(transform, first_unused_bin=512)))
         assert len(parts[block_frames]) == len(transform.x)
     np.testing.assert_array_equal(parts[64], parts[1024])
     np.testing.assert_array_equal(parts[192], parts[1024])
@@ -292,13 +298,16 @@ def test_blocks_give_the_numbers_of_the_whole(monkeypatch: pytest.MonkeyPatch) -
 
 MEMORY = """
 import sys
+import numpy as np
 from fsat.core import params
 from fsat.features import mel, spectral, trim
 path, seconds = sys.argv[1], int(sys.argv[2])
 trim.trim_clip(path, sample_rate=44100, top_db=60)
 clip = (path, 0, seconds * 44100)
-mel.mel_clip(clip, sample_rate=44100, settings=params.read().mel)
-spectral.clip_statistics(clip, sample_rate=44100, n_fft=2048, hop_length=512, n_mfcc=40)
+bank = mel.grouped(np.ones((883, 64), np.float32))
+mel.mel_clip(clip, sample_rate=44100, settings=params.read().mel, bank=bank)
+bank = np.ones((1025, 128), np.float32)
+spectral.clip_statistics(clip, sample_rate=44100, n_fft=2048, hop_length=512, n_mfcc=40, bank=bank)
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
@@ -323,8 +332,10 @@ from fsat.core import params
 from fsat.features import mel, spectral, trim
 x = np.random.default_rng(0).normal(0, 0.1, 44100).astype(np.float32)
 trim.trim_interval(x, top_db=60)
-mel.log_mel(x, sample_rate=44100, settings=params.read().mel)
-spectral.spectral_statistics(x, sample_rate=44100, n_fft=2048, hop_length=512, n_mfcc=40)
+bank = mel.grouped(np.ones((883, 64), np.float32))
+mel.log_mel(x, sample_rate=44100, settings=params.read().mel, bank=bank)
+bank = np.ones((1025, 128), np.float32)
+spectral.spectral_statistics(x, sample_rate=44100, n_fft=2048, hop_length=512, n_mfcc=40, bank=bank)
 print([name for name in ("librosa", "numba", "sklearn", "pandas", "matplotlib") if name in sys.modules])
 """
 

@@ -61,6 +61,6 @@ def test_a_clip_without_frames_is_named(tmp_path: Path) -> None:
         frames.open_frames(tmp_path / "mel", limits=LIMITS).rows(["x.wav", "y.wav"])
 
 
-def test_the_recipes_limits_become_zero_and_one() -> None:
+def test_the_limits_become_zero_and_one() -> None:
     store = frames.FrameStore(np.zeros((1, 2)), ["a"], np.array([0]), np.array([1]), LIMITS)
     np.testing.assert_allclose(store.scale(np.array([-90.5, 39.21], np.float32)), [0, 1], atol=1e-6)

@@ -16,6 +16,8 @@ READ_BY = {
     "data/demo/FSDKaggle2018.meta/train_post_competition.csv": ("index",),
     "data/index.csv": ("trim",),
     "data/trim.csv": ("mel",),
+    "data/filters/mel.npz": ("mel",),
+    "data/filters/spectral.npz": ("spectral",),
     "data/mel/train/frames.npy": ("stage1", "0"),
     "data/mel/train/index.csv": ("stage1", "0"),
     "data/folds.csv": ("stage1", "0"),

@@ -15,12 +15,14 @@ from fsat.clips.index import scan
 from fsat.core import files, params
 from fsat.core.errors import FsatError
 from fsat.core.parallel import map_clips
-from fsat.features import spectral, trim
+from fsat.features import mel_bank, spectral, trim
 from fsat.scoring import metrics
 from fsat.sources import demo
 from shared_data import SHARED, needs
+from stages.filters import bank_for
 
 ROOT = Path(__file__).parents[2]
+BANK = bank_for(mel_bank.for_spectral(44_100, 2048))
 TABLES = {"train": "train_post_competition.csv", "test": "test_post_competition_scoring_clips.csv"}
 
 
@@ -199,4 +201,6 @@ def _statistics(path: Path) -> np.ndarray:
     x, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
     mono = x.mean(axis=1)
     start, end = trim.trim_interval(mono, top_db=60)
-    return spectral.spectral_statistics(mono[start:end], sample_rate=sample_rate, n_fft=2048, hop_length=512, n_mfcc=40)
+    return spectral.spectral_statistics(
+        mono[start:end], sample_rate=sample_rate, n_fft=2048, hop_length=512, n_mfcc=40, bank=BANK
+    )

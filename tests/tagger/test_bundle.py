@@ -12,9 +12,9 @@ from tiny_bundle import project  # noqa: F401  # a fixture
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
-from fsat.features import pca
+from fsat.features import mel_bank, pca
 from fsat.scoring.names import STAGES
-from fsat.tagger import bundle, bundler
+from fsat.tagger import arrays, bundle, bundler
 from hostile import hostile_pickle
 
 LABELS = ["Bark", "Gong"]
@@ -76,6 +76,10 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
         known = {stage: np.eye(4, 7, dtype=np.float16) for stage in STAGES}
         files.write_npz(tmp_path / "predictions" / f"fold{fold}" / "reference.npz", **known)
     p = params.read(Path(__file__).parents[2] / "params.yaml")
+    purposes = {"mel": mel_bank.for_mel(p.mel), "spectral": mel_bank.for_spectral(44_100, p.spectral.n_fft)}
+    for name, purpose in purposes.items():
+        bank = np.ones((1 + purpose.n_fft // 2, purpose.n_mels), dtype=np.float32)
+        mel_bank.write(tmp_path / "filters" / f"{name}.npz", bank, purpose)
     return {
         "models": tmp_path / "models",
         "convert": as_it_is,
@@ -83,6 +87,7 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
         "folds": [0, 2],
         "baseline": tmp_path / "baseline.npz",
         "baseline_weight": 0.0,
+        "filters": tmp_path / "filters",
         "projection": tmp_path / "projection.npz",
         "labels": LABELS,
         "preprocessing": {"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
@@ -124,7 +129,7 @@ def test_what_is_written_is_read(written: Path) -> None:
     networks = [
         f"{stage}/fold{fold}.{kind}" for stage in ("stage1", "stage2") for fold in (0, 2) for kind in ("npz", "onnx")
     ]
-    assert found == ["README.md", "bundle.json", "projection.npz", *networks]
+    assert found == ["README.md", "bundle.json", "filters/mel.npz", "filters/spectral.npz", "projection.npz", *networks]
     assert bundle.read(written).content("stage1/fold2.onnx") == b"stage1 2"
 
 
@@ -168,8 +173,16 @@ def turn_bounds(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda values: values.update(version=1), r"has version 1 .* reads version 2. Make it anew .*dvc repro bundle"),
-        (lambda values: values.update(version=3), r"has version 3 .* reads version 2. Install the fsat"),
+        (
+            lambda values: values.update(version=1),
+            r"has version 1 .* reads version 3. Make it anew: `dvc repro bundle`",
+        ),
+        (
+            lambda values: values.update(version=2),
+            r"has version 2 .* reads version 3. Make it anew: `dvc repro bundle`",
+        ),
+        (lambda values: values.update(version=2, published=[{}]), r"Make it anew: `dvc repro .*:audioset-tagger`"),
+        (lambda values: values.update(version=4), r"has version 4 .* reads version 3. Install the fsat"),
         (lambda values: values.update(format="x"), r"no fsat model bundle"),
         (lambda values: values.update(more=1), r"more: Extra inputs"),
         (lambda values: values.pop("scores"), r"scores: Field required"),
@@ -289,6 +302,19 @@ def test_the_card_says_what_stage_2_is_fused_with(inputs: dict[str, Any], tmp_pa
         assert f"Fused with a logistic regression on {features}: its log p counts 1.25 times the networks'." in card
         assert (folder / "trunk.onnx").is_file() == (n_features > 3)
     assert "Fused" not in (bundler.write(tmp_path / "bundle", **inputs).folder / "README.md").read_text()
+
+
+def test_filters_of_another_front_end_are_refused(inputs: dict[str, Any], written: Path, tmp_path: Path) -> None:
+    """By the tagger, whatever their checksum, and when a bundle is written."""
+    for path in (written / "filters" / "mel.npz", tmp_path / "filters" / "mel.npz"):
+        files.write_npz(path, **files.read_npz(path) | {"sample_rate": np.array(44_100)})
+    facts = bundle.file_facts(written / "filters" / "mel.npz").model_dump()
+    edit(written, lambda values: values["files"].update({"filters/mel.npz": facts}))
+    with pytest.raises(FsatError, match=r"mel\.npz: holds mel filters for .*44100.*, not for .*22050"):
+        arrays.load_filters(bundle.read(written), statistics=True)
+    with pytest.raises(FsatError, match=r"mel\.npz: holds mel filters for .*44100"):
+        bundler.write(tmp_path / "again", **inputs)
+    assert not (tmp_path / "again").exists()
 
 
 def test_no_machine_path_gets_into_a_bundle(written: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from tiny_bundle import LABELS, RATE, ROOT, project, sigmoid_bundle, tone
 
 from fsat.core import files
 from fsat.core.errors import FsatError
+from fsat.core.mel_styles import MEL_STYLES
 from fsat.features import pca, spectral
 from fsat.inputs.frames import FrameStore
 from fsat.scoring import calibration
@@ -103,7 +104,7 @@ def test_embeddings_are_the_mean_of_the_trunks_features(project: Path, tagger: T
     from fsat.inputs import batches
     from fsat.networks import model
 
-    features = windows.file_features(str(path), preprocessing=tagger.manifest.preprocessing, statistics=True)
+    features = windows.file_features(str(path), preprocessing=tagger.manifest.preprocessing, filters=tagger.filters)
     assert isinstance(features, windows.Features) and tagger.manifest.passes is not None
     clips = tagger._clips([features])
     seed, expected = tagger.manifest.passes.seed, []
@@ -141,8 +142,8 @@ def test_segments_are_windows_of_the_file(mel_tagger: Tagger, tmp_path: Path) ->
     # The first window is that sound, and no other; its spans have another name's key, so the crops are compared.
     p = mel_tagger.manifest.preprocessing
     both, alone = str(tmp_path / "both.wav"), str(tmp_path / "low.wav")
-    [first, *_] = windows.stream_features(both, segment_s=2.0, hop_s=2.0, preprocessing=p, statistics=False)
-    whole = windows.file_features(alone, preprocessing=p, statistics=False)
+    [first, *_] = windows.stream_features(both, segment_s=2.0, hop_s=2.0, preprocessing=p, filters=mel_tagger.filters)
+    whole = windows.file_features(alone, preprocessing=p, filters=mel_tagger.filters)
     assert not isinstance(first, Failed) and not isinstance(whole, Failed)
     np.testing.assert_array_equal(first.frames, whole.frames)
     overlapping = tagged(mel_tagger, tmp_path / "both.wav", segment_s=2.0, hop_s=1.0)
@@ -331,8 +332,8 @@ def test_a_worker_process_imports_nothing_heavy(project: Path) -> None:
         "import pickle, sys; work, path, names = pickle.load(sys.stdin.buffer); work(path); "
         "print(*[name for name in names if name in sys.modules])"
     )
-    preprocessing = bundle.read(project / "data" / "bundle").manifest.preprocessing
-    work = partial(windows.file_features, preprocessing=preprocessing, statistics=True)
+    tagger = Tagger(project / "data" / "bundle")
+    work = partial(windows.file_features, preprocessing=tagger.manifest.preprocessing, filters=tagger.filters)
     sent = pickle.dumps((work, str(project / "sounds" / "test" / "short.wav"), HEAVY))
     done = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, check=True, cwd=ROOT)
     assert done.stdout.decode().split() == [] and done.stderr == b""
@@ -343,10 +344,10 @@ def test_a_ready_bundle_of_one_sigmoid_network(project: Path, tmp_path: Path) ->
     assert tagger.n_passes == 1 and tagger.stage == "stage1"
     paths = sorted((project / "sounds" / "test").iterdir())
     results = tagged(tagger, *paths)
+    p, limits = tagger.manifest.preprocessing, MEL_STYLES["librosa"].limits
     for path, result in zip(paths, results, strict=True):
-        features = windows.file_features(str(path), preprocessing=tagger.manifest.preprocessing, statistics=False)
+        features = windows.file_features(str(path), preprocessing=p, filters=tagger.filters)
         assert isinstance(features, windows.Features)
-        limits = tagger.manifest.preprocessing.mel.limits
         store = FrameStore(features.frames, ["x"], np.array([0]), np.array([len(features.frames)]), limits)
         x = store.scale(features.frames.T)[None, :, :, None]  # all frames, in order
         [expected] = tagger._predictors[0]({"mel": x})
@@ -426,7 +427,7 @@ def test_the_threshold_decides(project: Path, tmp_path: Path) -> None:
 
 
 def test_a_bundle_without_references_marks_nothing(project: Path, tmp_path: Path) -> None:
-    """As older ones of version 2 are: no section `unknown`, no files of it."""
+    """No section `unknown`, no files of it."""
     opened = copied(project, tmp_path / "bundle")
     values = json.loads((opened.folder / "bundle.json").read_text())
     del values["unknown"], values["calibration"]
