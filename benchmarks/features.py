@@ -33,12 +33,12 @@ from stages.filters import bank_for
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (ROOT.parent / "shared/data/fsdkaggle2018_slice", ROOT / "data/demo")
 SPECTRAL: dict[str, Any] = {"sample_rate": 44100, "n_fft": 2048, "hop_length": 512, "n_mfcc": 40}
-SPECTRAL["bank"] = bank_for(mel_bank.for_spectral(44100, 2048))
+SPECTRAL["bank"] = mel_bank.grouped(bank_for(mel_bank.for_spectral(44100, 2048)))
 MEL: dict[str, Any] = {
     "sample_rate": 44100,
     "settings": presets.read("fsdkaggle2018", ROOT / "presets").mel,
 }
-MEL["bank"] = mel.grouped(bank_for(mel_bank.for_mel(MEL["settings"])))
+MEL["bank"] = mel_bank.grouped(bank_for(mel_bank.for_mel(MEL["settings"])))
 TRIM: dict[str, Any] = {"sample_rate": 44100, "top_db": 60}
 CLIP_STAGES = ("index", "trim", "mel", "spectral")
 

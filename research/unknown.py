@@ -47,7 +47,7 @@ def prepared(name: str, folder: Path, p: params.Params) -> tuple[frames.FrameSto
             partial(trim.trim_clip, sample_rate=p.audio.sample_rate, top_db=p.trim.top_db), paths, desc=f"{name}: trim"
         )
         clips = [(path, start, end) for path, (start, end) in zip(paths, intervals, strict=True)]
-        bank = mel.grouped(bank_for(mel_bank.for_mel(p.mel)))
+        bank = mel_bank.grouped(bank_for(mel_bank.for_mel(p.mel)))
         work = partial(mel.mel_clip, sample_rate=p.audio.sample_rate, settings=p.mel, bank=bank)
         found = map_clips(work, clips, desc=f"{name}: mel")
         frames.write_frames(out, zip(table["fname"], found, strict=True), n_mels=p.mel.n_mels)

@@ -11,6 +11,7 @@ from fsat.clips import audio
 from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.params import Mel
 from fsat.features import mel
+from fsat.features.mel_bank import BandGroup
 
 WIDTH = 900  # columns of the image
 _CHUNK_S = 10.0
@@ -20,7 +21,7 @@ _DB_PER_NEPER = 10 / np.log(10)
 _STOPS = ("#050413", "#3b1c6b", "#8c2981", "#de4968", "#fe9f6d", "#fcfdbf")
 
 
-def draw(path: str, seconds: float, *, sample_rate: int, settings: Mel, bank: Sequence[mel.BandGroup]) -> str:
+def draw(path: str, seconds: float, *, sample_rate: int, settings: Mel, bank: Sequence[BandGroup]) -> str:
     """The log-mel spectrogram of a file as PNG data URI: time to the right, low bands below, the loudest 70 dB.
 
     Parameters

@@ -7,7 +7,6 @@ preset audioset, it is the front end of EfficientAT, within 2e-4.
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -17,30 +16,12 @@ from fsat.clips import audio
 from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.params import Mel
 from fsat.features.decibels import AMIN, TOP_DB
+from fsat.features.mel_bank import BandGroup
 
 LOG_OFFSET = 1e-5  # power that is added before a natural logarithm
 _BLOCK_FRAMES = 64  # frames of one block stay in the processor's cache
 # Rounding in a float32 FFT reaches 1e-3 dB only in bands weaker than this share of the loudest band of their frame.
 _FLOAT32_RANGE = 5e-8
-
-
-class BandGroup(NamedTuple):
-    """Neighbouring mel bands and the few bins that they cover."""
-
-    bands: slice
-    bins: slice
-    weights: np.ndarray  # float32 (n_bins, n_bands)
-
-
-def grouped(bank: np.ndarray) -> list[BandGroup]:
-    """Mel filters (1 + n_fft // 2, n_mels) in groups of 16 bands."""
-    groups = []
-    for first in range(0, bank.shape[1], 16):
-        bands = slice(first, first + 16)
-        used = np.flatnonzero(bank[:, bands].any(axis=1))
-        bins = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
-        groups.append(BandGroup(bands, bins, np.ascontiguousarray(bank[bins, bands])))
-    return groups
 
 
 def mel_clip(
@@ -62,7 +43,7 @@ def log_mel(x: np.ndarray, *, sample_rate: int, settings: Mel, bank: Sequence[Ba
         Section `mel` of the parameters. Lengths are in samples at ``settings.sample_rate``, to which `x` is resampled
         first.
     bank : sequence of BandGroup
-        Its mel filters, of `grouped`.
+        Its mel filters.
 
     Returns
     -------

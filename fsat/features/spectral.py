@@ -6,6 +6,7 @@ Spectrograms are (n_frames, n_bins): time first. They are computed in blocks of 
 (about 200 numbers) grows with the signal. Names, order and definitions: docs/RECIPE.md, section 2.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,9 +15,9 @@ import scipy.fft
 
 from fsat.clips import audio
 from fsat.core.errors import FsatError
-from fsat.features import decibels, filters, harmonic, waveform
+from fsat.features import decibels, filters, harmonic, mel_bank, waveform
 from fsat.features.filters import N_CHROMA
-from fsat.features.mel_bank import SPECTRAL_MELS
+from fsat.features.mel_bank import SPECTRAL_MELS, BandGroup
 from fsat.features.stft import Stft, blocks, frame_count
 
 CONTRAST_BANDS, CONTRAST_FMIN_HZ, CONTRAST_QUANTILE = 6, 200.0, 0.02
@@ -48,7 +49,13 @@ def feature_names(*, n_mfcc: int) -> list[str]:
 
 
 def clip_statistics(
-    clip: tuple[str | Path, int, int], *, sample_rate: int, n_fft: int, hop_length: int, n_mfcc: int, bank: np.ndarray
+    clip: tuple[str | Path, int, int],
+    *,
+    sample_rate: int,
+    n_fft: int,
+    hop_length: int,
+    n_mfcc: int,
+    bank: Sequence[BandGroup],
 ) -> np.ndarray:
     """Read samples `start` to `end` of a clip ``(path, start, end)`` and return their `spectral_statistics`."""
     x = audio.load_interval(*clip, sample_rate)
@@ -56,7 +63,7 @@ def clip_statistics(
 
 
 def spectral_statistics(
-    x: np.ndarray, *, sample_rate: int, n_fft: int, hop_length: int, n_mfcc: int, bank: np.ndarray
+    x: np.ndarray, *, sample_rate: int, n_fft: int, hop_length: int, n_mfcc: int, bank: Sequence[BandGroup]
 ) -> np.ndarray:
     """Return the statistics of a signal (docs/RECIPE.md, section 2), named by `feature_names`.
 
@@ -68,7 +75,7 @@ def spectral_statistics(
     n_fft, hop_length : int
         Length of a frame (Hann window) and step between frames, in samples.
     n_mfcc : int
-    bank : np.ndarray [shape=(1 + n_fft // 2, 128), dtype=float32]
+    bank : sequence of BandGroup
         The mel filters.
 
     Returns
@@ -94,15 +101,16 @@ def spectral_statistics(
     return np.concatenate([*features, waveform.statistics(x)])
 
 
-def _of_spectrum(transform: Stft, *, sample_rate: int, n_mfcc: int, bank: np.ndarray) -> list[np.ndarray]:
+def _of_spectrum(transform: Stft, *, sample_rate: int, n_mfcc: int, bank: Sequence[BandGroup]) -> list[np.ndarray]:
     """`_row_statistics` of log-mel, MFCC, chroma, contrast, roll-off, centroid and bandwidth."""
     n_fft, n = transform.n_fft, transform.n_frames
+    mel_filters = mel_bank.dense(bank, (1 + n_fft // 2, SPECTRAL_MELS))
     mel = np.empty((n, SPECTRAL_MELS), dtype=np.float32)
     peak, valley = np.empty((n, CONTRAST_BANDS + 1)), np.empty((n, CONTRAST_BANDS + 1))
     frequencies_hz = np.empty((n, 3))  # roll-off, centroid, bandwidth
     for first, end in blocks(n):
         block, magnitude = slice(first, end), np.abs(transform.spectrum(first, end))
-        mel[block] = magnitude**2 @ bank
+        mel[block] = magnitude**2 @ mel_filters
         peak[block], valley[block] = _extremes(magnitude, sample_rate, n_fft)
         frequencies_hz[block] = _rolloff_centroid_bandwidth(magnitude, sample_rate, n_fft)
     log_mel = decibels.power_to_db(mel)

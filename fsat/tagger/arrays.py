@@ -9,7 +9,8 @@ import numpy as np
 
 from fsat.core import files
 from fsat.core.errors import FsatError
-from fsat.features import mel, mel_bank, pca, spectral
+from fsat.features import mel_bank, pca, spectral
+from fsat.features.mel_bank import BandGroup
 from fsat.scoring.names import Stage
 from fsat.tagger.bundle import BASELINE, MEL_FILTERS, PROJECTION, SPECTRAL_FILTERS, Bundle, reference_name
 
@@ -21,19 +22,19 @@ _ROUNDING = 0.01
 
 @dataclass(frozen=True)
 class Filters:
-    """Mel filters of a bundle: in groups for spectrograms, (n_bins, 128) for statistics; None where there are none."""
+    """Mel filters of a bundle: those of the spectrograms, and those of the statistics where these are needed."""
 
-    mel: list[mel.BandGroup]
-    spectral: np.ndarray | None
+    mel: list[BandGroup]
+    spectral: list[BandGroup] | None
 
 
 def load_filters(bundle: Bundle, *, statistics: bool) -> Filters:
     """The mel filters, with those of the statistics if asked for; `FsatError` if they do not fit the bundle."""
 
-    def bank(name: str) -> np.ndarray:
+    def bank(name: str) -> list[BandGroup]:
         return mel_bank.read(bundle.checked_path(name), bundle.manifest.filters[name])
 
-    return Filters(mel.grouped(bank(MEL_FILTERS)), bank(SPECTRAL_FILTERS) if statistics else None)
+    return Filters(bank(MEL_FILTERS), bank(SPECTRAL_FILTERS) if statistics else None)
 
 
 def load_baseline(bundle: Bundle, n_features: int) -> tuple[np.ndarray, np.ndarray]:
