@@ -88,10 +88,9 @@ def _rate_plot(histories: Mapping[int, pd.DataFrame], stage: str) -> charts.Plot
     every = every[every > 0]
     low = 10.0 ** np.floor(np.log10(every.min())) if len(every) else 1e-6
     high = 10.0 ** max(np.ceil(np.log10(every.max())), np.log10(low) + 1) if len(every) else 1.0
-    curves = [
-        charts.Curve(*rows[["epoch", "learning_rate"]].to_numpy(np.float64).T, "rate", f"fold{fold}")
-        for fold, rows in of_stage(histories, stage)
-    ]
+    columns = {f"fold{fold}": rows[["epoch", "learning_rate"]] for fold, rows in of_stage(histories, stage)}
+    points = {name: rows.to_numpy(np.float64) for name, rows in columns.items()}
+    curves = [charts.Curve(xy[:, 0], xy[:, 1], "rate", name) for name, xy in points.items()]
     decades = [10.0**power for power in range(round(np.log10(low)), round(np.log10(high)) + 1)]
     shown = decades if len(decades) <= 3 else [decades[0], decades[-1]]
     return charts.Plot(curves, _epochs(histories, stage), (low, high), 54, shown, log_y=True)
