@@ -14,10 +14,8 @@ from fsat.features.mel_bank import BandGroup
 from fsat.scoring.names import Stage
 from fsat.tagger.bundle import BASELINE, MEL_FILTERS, PROJECTION, SPECTRAL_FILTERS, Bundle, reference_name
 
-# Much more than the pipeline keeps; a file that claims more is not read.
-_LARGEST_BYTES = 1 << 30
-# Rounding of a unit vector's length in float16.
-_ROUNDING = 0.01
+_LARGEST_BYTES = 1 << 30  # much more than the pipeline keeps; a file that claims more is not read
+_ROUNDING = 0.01  # of a unit vector's length in float16
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,7 @@ def load_baseline(bundle: Bundle, n_features: int) -> tuple[np.ndarray, np.ndarr
     path = bundle.checked_path(BASELINE)
     arrays = files.read_npz(path)
     n_labels = len(bundle.manifest.labels)
-    shapes = {"weights": (n_labels, n_features), "bias": (n_labels,)}
-    for name, shape in shapes.items():
+    for name, shape in {"weights": (n_labels, n_features), "bias": (n_labels,)}.items():
         if name not in arrays or arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
             raise FsatError(f"{path}: has no {name} of shape {shape}. Make the bundle anew: `dvc repro bundle`.")
     return arrays["weights"], arrays["bias"]
@@ -67,14 +64,10 @@ def load_projection(bundle: Bundle, stage: Stage) -> pca.Projection:
 def load_references(bundle: Bundle, stage: Stage, folds: Sequence[int]) -> dict[int, np.ndarray]:
     """Embeddings (k, E) of training clips by the network of each fold; none where the stage marks no clips.
 
-    Raises
-    ------
-    FsatError
-        If a file was changed, is damaged, or holds what are no embeddings of that network.
+    `FsatError` if a file was changed, is damaged, or holds what are no embeddings of that network.
     """
-    if stage not in bundle.manifest.marked_stages:
-        return {}
-    return {fold: _reference(bundle, stage, fold) for fold in folds}
+    is_marked = stage in bundle.manifest.marked_stages
+    return {fold: _reference(bundle, stage, fold) for fold in folds} if is_marked else {}
 
 
 def _reference(bundle: Bundle, stage: Stage, fold: int) -> np.ndarray:
@@ -89,10 +82,8 @@ def _reference(bundle: Bundle, stage: Stage, fold: int) -> np.ndarray:
         or len(known) == 0
         or not np.abs(np.linalg.norm(known.astype(np.float64), axis=1) - 1).max() <= _ROUNDING  # NaN fails it too
     ):
-        raise FsatError(
-            f"{bundle.folder / name}: has no embeddings of shape (k, {width}) and length 1. Make the bundle anew: "
-            "`dvc repro bundle`."
-        )
+        what = f"{bundle.folder / name}: has no embeddings of shape (k, {width}) and length 1"
+        raise FsatError(f"{what}. Make the bundle anew: `dvc repro bundle`.")
     return known
 
 
