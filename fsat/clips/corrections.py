@@ -197,19 +197,17 @@ def apply(
         {
             "fname": train["fname"].to_numpy(object),
             "label": train["label"].to_numpy(object),
-            "corrected": "",
+            "corrected": None,
             "verified": pd.to_numeric(train["verified"], errors="coerce").astype("Int64").to_numpy(),
         }
     )
     rows = {row.fname: row for row in corrections}
-    approved, dropped = (
-        table["fname"].isin([fname for fname, row in rows.items() if (row.action == "drop") == is_drop])
-        for is_drop in (False, True)
-    )
     relabelled = {fname: row.label for fname, row in rows.items() if row.action == "relabel"}
     pairs = zip(table["fname"], table["label"], strict=True)
     table["corrected"] = [relabelled.get(fname, label) for fname, label in pairs]
-    table.loc[approved, "verified"] = 1
+    actions = table["fname"].map({fname: row.action for fname, row in rows.items()})
+    dropped = actions.eq("drop")
+    table.loc[actions.notna() & ~dropped, "verified"] = 1
     weight = np.where(table["verified"].eq(1).fillna(False).astype(bool), 1.0, float(unverified_weight))
     table["weight"] = np.where(dropped, 0.0, weight)
     table["dropped"] = dropped.astype(int)
