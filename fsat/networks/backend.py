@@ -13,7 +13,6 @@ import numpy as np
 from fsat.core import seeds
 from fsat.core.network import STRIDE
 from fsat.inputs.batches import Batch
-from fsat.inputs.passes import Predictor
 
 
 def prepare(seed: int, *key: int | str, precision: str = "float32", deterministic: bool = True) -> None:
@@ -105,7 +104,7 @@ def training_step(model: keras.Model, *, crop_step: int = 1) -> Callable[[Batch,
     return tensorflow_step
 
 
-def predictor(model: keras.Model) -> Predictor:
+def predictor(model: keras.Model) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     """Function of a batch's inputs that gives the network's output in inference mode, float32 (B, C)."""
     if keras.backend.backend() != "tensorflow":
         return lambda inputs: np.asarray(model.predict_on_batch(inputs))

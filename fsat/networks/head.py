@@ -6,7 +6,7 @@ head that already fits the trunk (Kumar et al., Fine-Tuning can Distort Pretrain
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -15,7 +15,6 @@ from fsat.core import params, seeds
 from fsat.core.errors import FsatError
 from fsat.inputs import batches
 from fsat.inputs.examples import Clips, Examples
-from fsat.inputs.passes import Predictor
 
 
 def split_at_embedding(model: keras.Model) -> tuple[keras.Model, keras.Model]:
@@ -30,7 +29,7 @@ def split_at_embedding(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 
 def features(
-    predict: Predictor,
+    predict: Callable[[dict[str, np.ndarray]], np.ndarray],
     clips: Clips,
     lengths: Sequence[int],
     *,

@@ -17,7 +17,6 @@ from fsat.core.numeric import log_probabilities
 from fsat.inputs import batches
 from fsat.inputs.batches import Batch
 from fsat.inputs.examples import Examples
-from fsat.inputs.passes import Predictor
 from fsat.networks import backend, checkpoint, head, schedule
 from fsat.networks.model import build_network, save_network, trunk_variables
 from fsat.scoring import metrics
@@ -178,7 +177,9 @@ def epoch_batches(examples: Examples, recipe: Recipe, *, epoch: int) -> Iterator
         )
 
 
-def validate(predict: Predictor, heldout: Examples, recipe: Recipe) -> dict[str, float]:
+def validate(
+    predict: Callable[[dict[str, np.ndarray]], np.ndarray], heldout: Examples, recipe: Recipe
+) -> dict[str, float]:
     """Cross-entropy, MAP@3 and accuracy on fixed crops of the held-out clips at all test lengths.
 
     The loss is the mean over clips and lengths; MAP@3 and accuracy are those of the geometric mean over lengths.
