@@ -34,22 +34,16 @@ def mel_clip(
 def log_mel(x: np.ndarray, *, sample_rate: int, settings: Mel, bank: Sequence[BandGroup]) -> np.ndarray:
     """Return the log-mel spectrogram of a signal, one row a frame.
 
+    Returns float32 (n_frames, n_mels): dB relative to 1, cut off `TOP_DB` below the maximum, or
+    ``ln(power + LOG_OFFSET)``, by the style. Frames are centred, so that ``n_frames = 1 + n // hop_length`` for even
+    `n_fft`. An empty signal has one silent frame.
+
     Parameters
     ----------
     x : np.ndarray [shape=(n,), dtype=float32]
-    sample_rate : int
-        Rate of `x` in Hz.
-    settings : Mel
-        Section `mel` of the parameters. Lengths are in samples at ``settings.sample_rate``, to which `x` is resampled
-        first.
+        The signal at `sample_rate` (Hz), resampled to ``settings.sample_rate`` first.
     bank : sequence of BandGroup
         Its mel filters.
-
-    Returns
-    -------
-    np.ndarray [shape=(n_frames, n_mels), dtype=float32]
-        "decibel": dB relative to 1, cut off `TOP_DB` below the maximum; "natural": ``ln(power + LOG_OFFSET)``. Frames
-        are centred, so that ``n_frames = 1 + n // hop_length`` for even `n_fft`. An empty signal has one silent frame.
     """
     style = MEL_STYLES[settings.style]
     y = audio.resample(x, sample_rate, settings.sample_rate)

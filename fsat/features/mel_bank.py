@@ -64,14 +64,8 @@ def dense(groups: Sequence[BandGroup], shape: tuple[int, int]) -> np.ndarray:
 
 
 def kaldi(purpose: Purpose) -> np.ndarray:
-    """Triangles of height 1, equally spaced on HTK's scale ``1127 ln(1 + f / 700)``, as Kaldi computes them.
-
-    Returns
-    -------
-    np.ndarray [shape=(1 + n_fft // 2, n_mels), dtype=float32]
-    """
-    f_max_hz = MEL_STYLES["kaldi"].f_max_hz or purpose.sample_rate / 2
-    edges = np.linspace(0, _htk_mel(f_max_hz), purpose.n_mels + 2)
+    """Triangles of height 1, equally spaced on HTK's scale ``1127 ln(1 + f / 700)``: shape and dtype as of `read`."""
+    edges = np.linspace(0, _htk_mel(MEL_STYLES["kaldi"].f_max_hz or purpose.sample_rate / 2), purpose.n_mels + 2)
     distance = edges - _htk_mel(np.fft.rfftfreq(purpose.n_fft, 1 / purpose.sample_rate))[:, None]
     width = np.diff(edges)
     return np.maximum(0, np.minimum(-distance[:, :-2] / width[:-1], distance[:, 2:] / width[1:])).astype(np.float32)
@@ -89,10 +83,7 @@ def write(path: str | Path, bank: np.ndarray, purpose: Purpose) -> None:
 def read(path: str | Path, purpose: Purpose) -> list[BandGroup]:
     """Read filters that `write` wrote for the same purpose, `grouped`.
 
-    Raises
-    ------
-    FsatError
-        If they are for another purpose, or the file holds no filters.
+    `FsatError` if they are for another purpose, or the file holds no filters.
     """
     arrays = files.read_npz(path)
     found = {name: arrays[name].item() for name in Purpose._fields if name in arrays and arrays[name].ndim == 0}

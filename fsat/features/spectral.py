@@ -28,17 +28,8 @@ _ROWS = 16  # rows whose statistics are computed at a time
 
 def feature_names(*, n_mfcc: int) -> list[str]:
     """Names of what `spectral_statistics` returns, in its order: ``feature_row_statistic``."""
-    rows = {
-        "logmel": SPECTRAL_MELS,
-        "mfcc": n_mfcc,
-        "chroma": N_CHROMA,
-        "contrast": CONTRAST_BANDS + 1,
-        "rolloff": 1,
-        "centroid": 1,
-        "bandwidth": 1,
-        "tonnetz": 6,
-        "zcr": 1,
-    }
+    rows = {"logmel": SPECTRAL_MELS, "mfcc": n_mfcc, "chroma": N_CHROMA, "contrast": CONTRAST_BANDS + 1}
+    rows |= {"rolloff": 1, "centroid": 1, "bandwidth": 1, "tonnetz": 6, "zcr": 1}
     over_time = [
         f"{feature}_{row:03d}_{statistic}"
         for feature, n_rows in rows.items()
@@ -67,27 +58,18 @@ def spectral_statistics(
 ) -> np.ndarray:
     """Return the statistics of a signal (docs/RECIPE.md, section 2), named by `feature_names`.
 
+    Returns float64 (933 + 5 * n_mfcc,): 1133 numbers with 40 MFCC, all finite. A signal shorter than a window uses what
+    it has; what is not defined, as is everything of an empty signal, is 0. `FsatError` if `sample_rate` or `n_fft` is
+    too low for the bands of the spectral contrast.
+
     Parameters
     ----------
     x : np.ndarray [shape=(n,), dtype=float32]
-    sample_rate : int
-        In Hz; at least 25,600, so that all bands of the spectral contrast exist.
+        The signal at `sample_rate`, at least 25,600 Hz, so that all bands of the spectral contrast exist.
     n_fft, hop_length : int
         Length of a frame (Hann window) and step between frames, in samples.
-    n_mfcc : int
     bank : sequence of BandGroup
         The mel filters.
-
-    Returns
-    -------
-    np.ndarray [shape=(933 + 5 * n_mfcc,), dtype=float64]
-        1133 numbers with 40 MFCC, all finite. A signal shorter than a window uses what it has; what is not defined,
-        as is everything of an empty signal, is 0.
-
-    Raises
-    ------
-    FsatError
-        If `sample_rate` or `n_fft` is too low for the bands of the spectral contrast.
     """
     _check(sample_rate, n_fft)
     if len(x) == 0:
@@ -127,14 +109,14 @@ def _of_spectrum(transform: Stft, *, sample_rate: int, n_mfcc: int, bank: Sequen
 
 def _check(sample_rate: int, n_fft: int) -> None:
     """Refuse what leaves a band of the spectral contrast without a bin."""
-    lowest_rate = int(2 * CONTRAST_FMIN_HZ * 2**CONTRAST_BANDS)
-    if sample_rate < lowest_rate:
-        message = f"audio.sample_rate must be at least {lowest_rate} Hz for the spectral statistics. Got {sample_rate}."
-        raise FsatError(message)
+    lowest = int(2 * CONTRAST_FMIN_HZ * 2**CONTRAST_BANDS)
+    if sample_rate < lowest:
+        raise FsatError(
+            f"audio.sample_rate must be at least {lowest} Hz for the spectral statistics. Got {sample_rate}."
+        )
     shortest = int(np.ceil(sample_rate / CONTRAST_FMIN_HZ))
     if n_fft < shortest:
-        message = f"spectral.n_fft must be at least {shortest} samples at {sample_rate} Hz. Got {n_fft}."
-        raise FsatError(message)
+        raise FsatError(f"spectral.n_fft must be at least {shortest} samples at {sample_rate} Hz. Got {n_fft}.")
 
 
 def _row_statistics(frames: np.ndarray) -> np.ndarray:
