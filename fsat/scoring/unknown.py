@@ -14,9 +14,8 @@ from fsat.core.errors import FsatError
 if TYPE_CHECKING:
     import pandas as pd
 
-# Nearest training clips whose mean distance is the score, and training clips of each fold that are compared with.
-NEIGHBOURS = 1
-REFERENCES = 1000
+NEIGHBOURS = 1  # nearest training clips whose mean distance is the score
+REFERENCES = 1000  # training clips of each fold that are kept to compare with
 # Clips whose distances are in memory at a time.
 _BLOCK = 1024
 

@@ -20,9 +20,10 @@ from fsat.scoring.names import SUBMISSION
 # A class with fewer verified clips has its threshold from all clips of its label.
 MIN_VERIFIED = 5
 VERIFY, RELABEL, DROP, KEEP = "verify", "relabel", "drop", "keep"
-# The rule, by q: the held-out probability of a label over the threshold of its class. Of the given label: from where it
-# is verified, below where it is doubted; of another one: from where a doubted clip gets it.
-AGREE, DOUBT, REPLACE = 1.0, 0.3, 1.0
+# The rule, by q: the held-out probability of a label over the threshold of its class.
+AGREE = 1.0  # q of the given label from which it is verified
+DOUBT = 0.3  # q of the given label below which it is doubted
+REPLACE = 1.0  # q of another label from which a doubted clip gets it
 
 
 @dataclass(frozen=True)
