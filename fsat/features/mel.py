@@ -43,7 +43,7 @@ def log_mel(x: np.ndarray, *, sample_rate: int, settings: Mel, bank: Sequence[Ba
     x : np.ndarray [shape=(n,), dtype=float32]
         The signal at `sample_rate` (Hz), resampled to ``settings.sample_rate`` first.
     bank : sequence of BandGroup
-        Its mel filters.
+        The mel filters, of `mel_bank.grouped`.
     """
     style = MEL_STYLES[settings.style]
     y = audio.resample(x, sample_rate, settings.sample_rate)
