@@ -87,12 +87,8 @@ def main() -> None:
         sys.exit(f"unknown part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     from benchmarks import features, networks, tagging  # TensorFlow: the page is written without it
 
-    measure = {
-        "features": features.all_rows,
-        "scaling": features.scaling_rows,
-        "networks": networks.all_rows,
-        "tagging": tagging.all_rows,
-    }
+    functions = (features.all_rows, features.scaling_rows, networks.all_rows, tagging.all_rows)
+    measure = dict(zip(PARTS, functions, strict=True))
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     for part in chosen:
         rows = measure[part]()

@@ -1,14 +1,14 @@
 """What training and prediction cost against bare calls of the network on ready arrays.
 
-Rows are dicts as in `benchmarks.features`; both sides of a claim are measured in one run, taking turns; medians.
-The store of frames is synthetic: the cost of a batch does not depend on what it holds.
+Both sides of a claim are measured in one run, taking turns; medians. The store of frames is synthetic: the cost of a
+batch does not depend on what it holds.
 """
 
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +17,7 @@ import keras
 import numpy as np
 from scipy import ndimage
 
+from benchmarks.measuring import ROOT, Row, alternate, python, row
 from fsat import presets
 from fsat.core.mel_styles import MEL_STYLES
 from fsat.inputs import batches, examples
@@ -24,27 +25,20 @@ from fsat.inputs.frames import FrameStore
 from fsat.inputs.passes import Passes, mean_outputs
 from fsat.networks import backend, model, prediction, training
 
-Row = dict[str, Any]
-
-ERASE = SimpleNamespace(probability=0.5, area=(0.02, 0.4), aspect=(0.3, 3.33))
-AUGMENT = SimpleNamespace(time_shift=0.6, frequency_shift=0.0, flip_probability=0.5, erase=ERASE)
+P = presets.read("fsdkaggle2018", ROOT / "presets")
 BOUNDS = (263, 763)
-LIMITS = (-90.5, 39.21)
-PRESETS = Path(__file__).parents[1] / "presets"
 
 
-def clips(count: int, *, n_mels: int = 64, seed: int = 0) -> examples.Examples:
+def clips(count: int, *, seed: int = 0) -> examples.Examples:
     """Clips of noise whose lengths are spread as those of FSDKaggle2018 (percentiles 25 and 75: 263 and 763)."""
     rng = np.random.default_rng(seed)
     lengths = np.clip(rng.lognormal(np.log(450), 0.79, count).astype(np.int64), 30, 3000)
-    frames = rng.normal(-40, 15, (int(lengths.sum()), n_mels)).astype(np.float32)
+    frames = rng.normal(-40, 15, (int(lengths.sum()), 64)).astype(np.float32)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    store = FrameStore(
-        frames, [f"{number}.wav" for number in range(count)], starts, lengths, MEL_STYLES["librosa"].limits
-    )
-    classes = [f"label{number:02d}" for number in range(41)]
-    labels = [classes[number % 41] for number in range(count)]
-    return examples.make_examples(store, store.fnames, labels=labels, classes=classes)
+    names = [f"{number}.wav" for number in range(count)]
+    store = FrameStore(frames, names, starts, lengths, MEL_STYLES["librosa"].limits)
+    labels = [f"label{number % 41:02d}" for number in range(count)]
+    return examples.make_examples(store, store.fnames, labels=labels, classes=sorted(set(labels)))
 
 
 def batch_speed(*, runs: int = 45) -> list[Row]:
@@ -52,7 +46,7 @@ def batch_speed(*, runs: int = 45) -> list[Row]:
     some = clips(500)
     rng = np.random.default_rng(1)
     order, partners = rng.permutation(500)[:64], rng.permutation(500)[:64]
-    options: dict[str, Any] = {"bounds": (450, 450), "step": 1, "augment": AUGMENT, "alpha": 1.0}
+    options: dict[str, Any] = {"bounds": (450, 450), "step": 1, "augment": P.augment, "alpha": 1.0}
 
     def ours() -> None:
         batches.training_batch(some, order, partners, rng=np.random.default_rng(2), **options)
@@ -62,11 +56,9 @@ def batch_speed(*, runs: int = 45) -> list[Row]:
         weights = rng.beta(1, 1, 64).astype(np.float32)[:, None, None]
         _ = halves[0] * weights + halves[1] * (1 - weights)
 
-    ours()  # the first call takes the memory
-    a, b = _alternate(ours, plain, runs)
-    name = "a training batch of 64, one core"
-    return [{"name": name, "compare_with": "an affine image transform a clip", "speed_up": b / a,
-             "target": "at most 10 ms", "ours_ms": a * 1e3, "plain_ms": b * 1e3}]  # fmt: skip
+    a, b = alternate(ours, plain, runs)
+    figures = {"speed_up": b / a, "target": "at most 10 ms", "ours_ms": a * 1e3, "plain_ms": b * 1e3}
+    return [row("a training batch of 64, one core", "an affine image transform a clip", **figures)]
 
 
 def _affine(some: examples.Examples, row: int, n_frames: int, rng: np.random.Generator) -> np.ndarray:
@@ -84,15 +76,6 @@ def _affine(some: examples.Examples, row: int, n_frames: int, rng: np.random.Gen
     return spectrogram[:, ::-1] if rng.random() < 0.5 else spectrogram
 
 
-def _recipe(batch_size: int) -> training.Recipe:
-    p = presets.read("fsdkaggle2018", PRESETS)
-    shared = {name: value for name, value in p.train if name in training.Recipe.__dataclass_fields__}
-    return training.Recipe(
-        seed=1, stage="stage1", fold=0, bounds=BOUNDS, crop_step=1, alpha=1.0, augment=p.augment,
-        schedule=p.train.stage1, **shared | {"batch_size": batch_size},
-    )  # fmt: skip
-
-
 def _network() -> keras.Model:
     network = model.build_network(backbone="MobileNetV2", width=1.0, batchnorm_momentum=0.999, n_mels=64, n_classes=41)
     network.compile(backend.adam(), "categorical_crossentropy")
@@ -105,7 +88,11 @@ def epoch_speed(*, n_batches: int = 4, runs: int = 5) -> list[Row]:
     backend.prepare(1)
     network, some = _network(), clips(64 * n_batches)
     step = backend.training_step(network)
-    recipe = _recipe(64)
+    shared = {name: value for name, value in P.train if name in training.Recipe.__dataclass_fields__}
+    recipe = training.Recipe(
+        seed=1, stage="stage1", fold=0, bounds=BOUNDS, crop_step=1, alpha=1.0, augment=P.augment,
+        schedule=P.train.stage1, **shared | {"batch_size": 64},
+    )  # fmt: skip
     weights = np.ones(64, np.float32)
     phase = SimpleNamespace(rate=lambda *_: 1e-4)
     progress = SimpleNamespace(history=[], epoch=0)
@@ -119,18 +106,17 @@ def epoch_speed(*, n_batches: int = 4, runs: int = 5) -> list[Row]:
         losses = [step(batch, weights) for batch in ready]
         losses[-1]()
 
-    ours()  # the first call compiles, and every T allocates: on both sides
-    bare()
-    a, b = _alternate(ours, bare, runs)
+    a, b = alternate(ours, bare, runs)
     frames = sum(batch.mel.shape[2] for batch in ready) * 64
     started = time.perf_counter()
     training.validate(backend.predictor(network), clips(64, seed=1), recipe)
     validation = time.perf_counter() - started
-    return [{"name": "a training epoch without validation", "compare_with": "bare steps on ready arrays",
-             "overhead": a / b, "target": "at most 1.05", "ours_s": a, "bare_s": b, "clips_per_s": 64 * n_batches / a,
-             "frames_per_s": frames / a},
-            {"name": "validation of 64 clips at six lengths", "compare_with": f"an epoch of {64 * n_batches} clips",
-             "overhead": validation / a, "validation_s": validation}]  # fmt: skip
+    figures = {"ours_s": a, "bare_s": b, "clips_per_s": 64 * n_batches / a, "frames_per_s": frames / a}
+    name, epoch = "a training epoch without validation", f"an epoch of {64 * n_batches} clips"
+    return [
+        row(name, "bare steps on ready arrays", overhead=a / b, target="at most 1.05", **figures),
+        row("validation of 64 clips at six lengths", epoch, overhead=validation / a, validation_s=validation),
+    ]
 
 
 def predict_speed(*, n_clips: int = 32, runs: int = 5) -> list[Row]:
@@ -140,9 +126,9 @@ def predict_speed(*, n_clips: int = 32, runs: int = 5) -> list[Row]:
     passes = Passes(batches.fixed_lengths(BOUNDS, 6), 5)
     key = (1, "predict")
     ready = [
-        inputs
+        batch
         for n_frames, number in passes
-        for inputs in batches.crop_pass(some, n_frames, 32, (*key, n_frames, number))
+        for batch in batches.crop_pass(some, n_frames, 32, (*key, n_frames, number))
     ]
     # Compiled once for both: in a run it is part of the start.
     predictors = {"stage1": prediction.predictor(network)}
@@ -154,15 +140,15 @@ def predict_speed(*, n_clips: int = 32, runs: int = 5) -> list[Row]:
         for inputs in ready:
             predictors["stage1"](inputs)
 
-    bare()
-    a, b = _alternate(ours, bare, runs)
-    return [{"name": f"predict, 30 passes over {n_clips} clips", "compare_with": "bare predictions on ready arrays",
-             "overhead": a / b, "target": "at most 1.05", "ours_s": a, "bare_s": b}]  # fmt: skip
+    a, b = alternate(ours, bare, runs)
+    figures = {"overhead": a / b, "target": "at most 1.05", "ours_s": a, "bare_s": b}
+    return [row(f"predict, 30 passes over {n_clips} clips", "bare predictions on ready arrays", **figures)]
 
 
 STARTUP = """
 import time; started = time.perf_counter()
 import numpy as np
+from fsat.inputs.batches import Batch
 from fsat.networks import model, backend
 imported = time.perf_counter()
 backend.prepare(1, deterministic={deterministic})
@@ -171,48 +157,40 @@ network.compile(backend.adam(), "categorical_crossentropy")
 network.optimizer.build(network.trainable_variables)
 step = backend.training_step(network)
 built = time.perf_counter()
-from fsat.inputs.batches import Batch
 batch = Batch(np.zeros((8, 64, 128, 1), np.float32), None, np.eye(41, dtype=np.float32)[:8])
-step(batch, np.ones(8, np.float32))()
-first = time.perf_counter()
 times = []
-for _ in range(8):
+for _ in range(9):
     t = time.perf_counter(); step(batch, np.ones(8, np.float32))(); times.append(time.perf_counter() - t)
-print(imported - started, built - imported, first - built, sorted(times)[4])
+print(imported - started, built - imported, times[0], sorted(times[1:])[4])
 """
 
 
 def startup(*, runs: int = 3) -> list[Row]:
-    """From the start of a training process to the end of its first step, part by part."""
-    parts = [_python(STARTUP.format(deterministic=True)) for _ in range(runs)]
-    imports, build, first, _ = (statistics.median(column) for column in zip(*parts, strict=True))
-    return [{"name": "start of a training until its first step", "total_s": imports + build + first,
-             "imports_s": imports, "build_s": build, "first_step_s": first}]  # fmt: skip
-
-
-def determinism(*, runs: int = 3) -> list[Row]:
-    """A step with deterministic ops against one without, on this machine's device."""
-    pairs = [[_python(STARTUP.format(deterministic=flag))[3] for flag in (True, False)] for _ in range(runs)]
-    with_ops, without = (statistics.median(column) for column in zip(*pairs, strict=True))
-    return [{"name": "deterministic ops, a step", "compare_with": "ops as they come", "overhead": with_ops / without,
-             "deterministic_ms": with_ops * 1e3, "other_ms": without * 1e3}]  # fmt: skip
+    """From the start of a training to the end of its first step; a step with deterministic ops against one without."""
+    pairs = [[python(STARTUP.format(deterministic=flag)) for flag in (True, False)] for _ in range(runs)]
+    imports, build, first, with_ops = np.median([pair[0] for pair in pairs], axis=0).tolist()
+    without = statistics.median(pair[1][3] for pair in pairs)
+    parts = {"total_s": imports + build + first, "imports_s": imports, "build_s": build, "first_step_s": first}
+    figures = {"overhead": with_ops / without, "deterministic_ms": with_ops * 1e3, "other_ms": without * 1e3}
+    return [
+        row("start of a training until its first step", **parts),
+        row("deterministic ops, a step", "ops as they come", **figures),
+    ]
 
 
 MEMORY = """
 import re, sys
 from pathlib import Path
-from types import SimpleNamespace
 import numpy as np
+from fsat import presets
 from fsat.inputs import batches, examples, frames
-from fsat.inputs.passes import Passes, mean_outputs
 def anonymous_mb():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 before = anonymous_mb()
 store = frames.open_frames(sys.argv[1], limits=(0.0, 1.0))
 labels = [f"label{number % 41:02d}" for number in range(len(store.fnames))]
 some = examples.make_examples(store, store.fnames, labels=labels, classes=sorted(set(labels)))
-erase = SimpleNamespace(probability=0.5, area=(0.02, 0.4), aspect=(0.3, 3.33))
-augment = SimpleNamespace(time_shift=0.6, frequency_shift=0.0, flip_probability=0.5, erase=erase)
+augment = presets.read("fsdkaggle2018", Path("presets")).augment
 for number in range(50):
     rng = np.random.default_rng(number)
     order, partners = (rng.permutation(len(labels))[:64] for _ in range(2))
@@ -230,51 +208,21 @@ def memory() -> list[Row]:
         np.lib.format.open_memmap(Path(folder) / "frames.npy", mode="w+", dtype="<f4", shape=shape)
         lines = [f"{number}.wav,{number * length},{length}" for number in range(n_clips)]
         (Path(folder) / "index.csv").write_text("\n".join(["fname,start,n_frames", *lines]), encoding="utf-8")
-        own_mb, array_mb = _python(MEMORY, folder)
-    return [{"name": "memory of training, mel array of 2 GB", "compare_with": "the array",
-             "overhead": own_mb / array_mb, "target": "no copy of the array", "own_memory_mb": own_mb,
-             "array_mb": array_mb}]  # fmt: skip
+        own_mb, array_mb = python(MEMORY, folder)
+    figures = {"target": "no copy of the array", "own_memory_mb": own_mb, "array_mb": array_mb}
+    return [row("memory of training, mel array of 2 GB", "the array", overhead=own_mb / array_mb, **figures)]
 
 
 def no_op(*, runs: int = 5) -> list[Row]:
     """`dvc repro` with nothing to do, against `dvc version`; needs a pipeline that has run."""
     if not Path("data/submission.csv").is_file():  # else the first call would run the pipeline
         return []
-    a, b = _alternate(lambda: _call("dvc", "repro", "-q"), lambda: _call("dvc", "version"), runs)
-    return [{"name": "dvc repro with nothing to do", "compare_with": "dvc version", "overhead": a / b,
-             "target": "at most 3, and 3 s", "ours_s": a, "dvc_version_s": b}]  # fmt: skip
+    run = partial(subprocess.run, check=True, capture_output=True)
+    a, b = alternate(partial(run, ["dvc", "repro", "-q"]), partial(run, ["dvc", "version"]), runs)
+    figures = {"overhead": a / b, "target": "at most 3, and 3 s", "ours_s": a, "dvc_version_s": b}
+    return [row("dvc repro with nothing to do", "dvc version", **figures)]
 
 
 def all_rows() -> list[Row]:
     """Everything above; about ten minutes on two cores."""
-    return [
-        *batch_speed(),
-        *epoch_speed(),
-        *predict_speed(),
-        *startup(),
-        *determinism(),
-        *memory(),
-        *no_op(),
-    ]
-
-
-def _alternate(ours: Any, other: Any, runs: int) -> tuple[float, float]:
-    """Median wall times in s of two functions that take turns."""
-    times: list[tuple[float, float]] = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        ours()
-        between = time.perf_counter()
-        other()
-        times.append((between - started, time.perf_counter() - between))
-    first, second = zip(*times, strict=True)
-    return statistics.median(first), statistics.median(second)
-
-
-def _call(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def _python(code: str, *arguments: str) -> list[float]:
-    result = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
-    return [float(word) for word in result.stdout.split()]
+    return [*batch_speed(), *epoch_speed(), *predict_speed(), *startup(), *memory(), *no_op()]

@@ -3,6 +3,7 @@
 Nothing here is fast: it is what `fsat.features.spectral` is compared with, for its numbers and for its time.
 """
 
+import itertools
 from typing import Any
 
 import librosa
@@ -40,16 +41,7 @@ def _row_statistics(x: np.ndarray, sample_rate: int, n_mfcc: int) -> list[list[n
 
 
 def _runs(mask: np.ndarray) -> list[float]:
-    lengths = []
-    length = 0
-    for value in mask.tolist():
-        if value:
-            length += 1
-        elif length:
-            lengths.append(length)
-            length = 0
-    if length:
-        lengths.append(length)
+    lengths = [len(list(run)) for value, run in itertools.groupby(mask.tolist()) if value]
     if not lengths:
         return [0.0, 0.0, 0.0, 0.0]
     return [np.log1p(np.mean(lengths)), np.log1p(np.std(lengths)), np.log1p(np.max(lengths)), len(lengths)]

@@ -1,12 +1,8 @@
 """What `fsat tag` costs: seconds of real clips tagged in a second of one core, and the memory of long recordings.
 
-Measures the bundle in `data/bundle`, whatever run it is from; the rows name its trunk. Rows are dicts as in
-`benchmarks.features`.
+Measures the bundle in `data/bundle`, whatever run it is from; the rows name its trunk.
 """
 
-import re
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,19 +12,19 @@ import numpy as np
 import soundfile
 from threadpoolctl import threadpool_limits
 
-from benchmarks.features import ROOT, Row, clips
+from benchmarks.features import clips
+from benchmarks.measuring import PEAK_MB, ROOT, Row, alternate, python, row
 from fsat.clips import audio
 from fsat.tagger.tagger import Tagger
 
 BUNDLE = ROOT / "data" / "bundle"
 RATE = 44_100
-# Prints the peak of its memory in kB.
-MEASURED = """
-import re, sys
+MEASURED = f"""
+import sys
 from fsat.tagger.tagger import Tagger
 tagger = Tagger(sys.argv[1], stage="stage1", n_folds=1)
 assert all(result.path for result in tagger.tag_files([sys.argv[2]], segment_s=2))
-print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+print({PEAK_MB})
 """
 
 
@@ -46,22 +42,18 @@ def speed(*, runs: int = 5) -> list[Row]:
     every = Tagger(BUNDLE, stage="stage1", threads=1)
     # A bundle whose networks see a clip once has no lengths and tries to choose.
     few = None if every.passes is None else 1
-    taggers = [every, Tagger(BUNDLE, stage="stage1", threads=1, n_folds=1, lengths=few, tries=few)]
-    times: list[list[float]] = [[], []]
+    quick = Tagger(BUNDLE, stage="stage1", threads=1, n_folds=1, lengths=few, tries=few)
     with threadpool_limits(1):
-        for run in range(runs + 1):
-            for tagger, measured in zip(taggers, times, strict=True):
-                started = time.process_time()
-                for path in paths:
-                    tagger(path)
-                if run:
-                    measured.append(time.process_time() - started)
-    full, one = (seconds / statistics.median(measured) for measured in times)
-    sizes = {"clips": len(paths), "seconds_of_audio": seconds}
+        times = alternate(
+            lambda: [every(path) for path in paths], lambda: [quick(path) for path in paths], runs,
+            clock=time.process_time,
+        )  # fmt: skip
+    full, one = (seconds / spent for spent in times)
     name = f"tagging by stage 1 ({_trunk(every)}), one core"
+    figures: Row = {"audio_s_per_s": full, "clips": len(paths), "seconds_of_audio": seconds}
     return [
-        {"name": f"{name}, all {every.n_passes} passes", "audio_s_per_s": full, **sizes},
-        {"name": f"{name}, one pass", "compare_with": "all passes", "speed_up": one / full, "audio_s_per_s": one},
+        row(f"{name}, all {every.n_passes} passes", **figures),
+        row(f"{name}, one pass", "all passes", speed_up=one / full, audio_s_per_s=one),
     ]
 
 
@@ -74,22 +66,9 @@ def memory(*, minutes: int = 20) -> list[Row]:
             with soundfile.SoundFile(path, "w", RATE, 1) as stream:
                 for _ in range(n_blocks):
                     stream.write(rng.normal(0, 0.1, 2 * RATE).astype(np.float32))
-        short_mb, long_mb = (_peak_mb(path) for path in paths)
-    return [
-        {
-            "name": f"{minutes} minutes in windows of 2 s: peak memory",
-            "compare_with": "one window",
-            "overhead": long_mb / short_mb,
-            "target": "at most 100 MB above",
-            "peak_mb": [round(short_mb), round(long_mb)],
-        }
-    ]
-
-
-def _peak_mb(path: Path) -> float:
-    command = [sys.executable, "-c", MEASURED, str(BUNDLE), str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return int(re.findall(r"\d+", done.stdout)[-1]) / 1024
+        [short_mb], [long_mb] = (python(MEASURED, BUNDLE, path) for path in paths)
+    title, peaks = f"{minutes} minutes in windows of 2 s: peak memory", [round(short_mb), round(long_mb)]
+    return [row(title, "one window", overhead=long_mb / short_mb, target="at most 100 MB above", peak_mb=peaks)]
 
 
 def _trunk(tagger: Tagger) -> str:

@@ -8,10 +8,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
 
 import typer
 
@@ -22,13 +21,11 @@ from fsat.scoring.names import Stage
 if TYPE_CHECKING:
     from fsat.tagger.events import Event
     from fsat.tagger.tagger import Tagged
-    from fsat.tagger.windows import Failed
 
 DEFAULT_BUNDLE = Path("data/bundle")
 # Below a table of a bundle with sigmoid outputs.
 INDEPENDENT = "Each label has a probability of its own: a sound may have several labels, and they do not sum to 100 %."
-# The longest name of a file that Linux takes.
-_LONGEST_NAME = 4096
+_LONGEST_NAME = 4096  # that Linux takes
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -41,14 +38,7 @@ def main() -> None:
         sys.exit(f"fsat: {error}")
 
 
-class TagFormat(StrEnum):
-    """How tags are printed."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-    audacity = "audacity"
-    raven = "raven"
+TagFormat = Literal["table", "json", "csv", "audacity", "raven"]
 
 
 ModelOption = Annotated[Path, typer.Option("--model", metavar="FOLDER", help="Model bundle.")]
@@ -113,21 +103,20 @@ def tag(
     none of the labels, where the bundle holds what that needs. The exit code is 1 if a file could not be tagged; the
     others are tagged all the same.
     """
-    form = form or (TagFormat.table if output is None and sys.stdout.isatty() else TagFormat.csv)
+    form = form or ("table" if output is None and sys.stdout.isatty() else "csv")
     if events and segments is None:
         raise FsatError("--events needs --segments, the length of the windows that are joined.")
     if events and embeddings is not None:
         raise FsatError("--embeddings are of files or windows, not of --events.")
-    if resume and (output is None or form is not TagFormat.csv or embeddings is not None):
+    if resume and (output is None or form != "csv" or embeddings is not None):
         raise FsatError("--resume goes on with a CSV: it needs --output and --format csv, without --embeddings.")
     if embeddings is not None and embeddings.suffix not in (".npz", ".parquet"):
         raise FsatError(f"--embeddings: {embeddings} must end in .npz or .parquet.")
     names = _expand(inputs or [])
     first_two = list(islice(names, 2))
     if not first_two:
-        raise FsatError(
-            "nothing to tag: name sound files or folders of them, or - for names on stdin (`fsat tag --help`)."
-        )
+        how = "name sound files or folders of them, or - for names on stdin (`fsat tag --help`)."
+        raise FsatError(f"nothing to tag: {how}")
     from fsat.tagger import bundle
     from fsat.tagger import output as printing
 
@@ -144,12 +133,16 @@ def tag(
     marks = tagger.marks_unknown and not events
     columns = {"top": top, "with_times": segments is not None, "events": events, "marks": marks}
     done = printing.resume(output, printing.csv_heads(**columns)) if output is not None and resume else None  # type: ignore[arg-type]
-    asked = _Counted(_not_done(chain(first_two, names), done or Counter()))
-    results: Iterator[Tagged | Event | Failed] = tagger.tag_files(
-        asked, segment_s=segments, hop_s=hop, progress=len(first_two) > 1
-    )
-    if events:
-        results = events_of(cast("Iterator[Tagged | Failed]", results), threshold)
+    n_asked = 0
+
+    def asked() -> Iterator[str]:
+        nonlocal n_asked
+        for name in _not_done(chain(first_two, names), done or Counter()):
+            n_asked += 1
+            yield name
+
+    tagged = tagger.tag_files(asked(), segment_s=segments, hop_s=hop, progress=len(first_two) > 1)
+    results: Iterator[Tagged | Event | Failed] = events_of(tagged, threshold) if events else tagged
     failed: list[Failed] = []
     kept: list[Tagged] = []
     with _written(output, append=done is not None) as stream:
@@ -174,23 +167,8 @@ def tag(
     for failure in failed:
         print(f"fsat: {printing.one_line(failure.path)}: {failure.reason}", file=sys.stderr)
     if failed:
-        print(f"fsat: {len(failed)} of {asked.count} files could not be tagged", file=sys.stderr)
+        print(f"fsat: {len(failed)} of {n_asked} files could not be tagged", file=sys.stderr)
         raise typer.Exit(1)
-
-
-class _Counted:
-    """An iterator that counts what it gives: names may come from a pipe that does not end."""
-
-    def __init__(self, names: Iterator[str]) -> None:
-        self.names, self.count = names, 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        name = next(self.names)
-        self.count += 1
-        return name
 
 
 def _not_done(names: Iterable[str], done: "Counter[str]") -> Iterator[str]:
@@ -257,8 +235,7 @@ def _sounds_below(folder: Path) -> list[str]:
 def serve_app(
     model: ModelOption = DEFAULT_BUNDLE,
     host: Annotated[
-        str,
-        typer.Option(metavar="ADDRESS", help="Address to serve at; not 127.0.0.1: others can use the page."),
+        str, typer.Option(metavar="ADDRESS", help="Address to serve at; not 127.0.0.1: others can use the page.")
     ] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=65535, help="Port.  [default: the first free from 7860]")
@@ -310,10 +287,9 @@ def doctor(
     """Say what this machine offers for the pipeline and what is missing. Run it in the project's folder."""
     from fsat import doctor as checks
 
-    found = []
+    found, indent = [], "\n" + " " * 22
     for check in checks.examine(Path(), start_tensorflow=not quick):
         found.append(check)
-        indent = "\n" + " " * 22
         print(f"{check.status:8s}  {check.name:10s}  {indent.join(check.text.splitlines())}", flush=True)
     missing = sum(check.status == "missing" for check in found)
     if missing:

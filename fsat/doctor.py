@@ -39,22 +39,24 @@ class Check:
 
 @dataclass(frozen=True)
 class Need:
-    """Disk space in GiB that a run on a dataset takes: what is downloaded and unpacked, and what stages make of it.
-
-    From the sizes of FSDKaggle2018: zips 4.6; 11,073 clips, together about 20 hours of 16 bit mono at 44.1 kHz;
-    frames of 26 kB a second; ten folds of two networks, 22 and 14 MB.
-    """
+    """Disk space in GiB that a run on a dataset takes: what is downloaded and unpacked, and what stages make of it."""
 
     source: float
     made: float
 
 
+# FSDKaggle2018: zips 4.6; 11,073 clips, about 20 hours of 16 bit mono at 44.1 kHz; frames of 26 kB a second; ten folds
+# of two networks, 22 and 14 MB.
 NEEDS = {"data/demo": Need(0.1, 0.4), "data/fsdkaggle2018": Need(4.6 + 5.9, 3.0)}
 
 
 def examine(root: Path, *, start_tensorflow: bool = True) -> Iterator[Check]:
     """All checks, for the project in `root`."""
-    tensorflow = _start_tensorflow() if start_tensorflow else None
+    # TensorFlow starts while the other checks run.
+    command, pipe = [sys.executable, "-c", _PROBE], subprocess.PIPE
+    probe = (
+        subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, errors="replace") if start_tensorflow else None
+    )
     yield python(sys.version_info[:3])
     yield versions(root / "versions.yaml")
     yield cores()
@@ -69,8 +71,8 @@ def examine(root: Path, *, start_tensorflow: bool = True) -> Iterator[Check]:
         yield dataset(root, path)
         yield initial_weights(root, weights)
         yield disk(shutil.disk_usage(root).free, root, path, copies=not links)
-    if tensorflow is not None:
-        yield tensorflow_finds(tensorflow)
+    if probe is not None:
+        yield _tensorflow_finds(probe)
 
 
 # This machine ------------------------------------------------------------------------------------------------------
@@ -94,9 +96,7 @@ def versions(pinned: Path) -> Check:
     absent = [name for name, version in found.items() if version is None]
     if absent:
         return Check("libraries", "missing", f"not installed: {', '.join(absent)}. Run `make setup`.")
-    other = [
-        f"{name} {found[name]} (pinned: {version})" for name, version in expected.items() if found[name] != version
-    ]
+    other = [f"{name} {found[name]} (pinned: {pin})" for name, pin in expected.items() if found[name] != pin]
     if other:
         text = f"not the pinned versions, so bytes may differ: {', '.join(other)}. `make setup` installs those."
         return Check("libraries", "warn", text)
@@ -150,14 +150,7 @@ print("fsat-found", tf.__version__, len(tf.config.list_physical_devices("GPU")))
 """
 
 
-def _start_tensorflow() -> "subprocess.Popen[str]":
-    """Start to ask TensorFlow what it sees, while the other checks run."""
-    return subprocess.Popen(
-        [sys.executable, "-c", _PROBE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
-    )
-
-
-def tensorflow_finds(process: "subprocess.Popen[str]") -> Check:
+def _tensorflow_finds(process: "subprocess.Popen[str]") -> Check:
     """What a TensorFlow that was started says about itself and about GPUs."""
     try:
         output, errors = process.communicate(timeout=_PROBE_S)
@@ -165,11 +158,12 @@ def tensorflow_finds(process: "subprocess.Popen[str]") -> Check:
         process.kill()
         process.communicate()
         return Check("TensorFlow", "warn", f"did not start within {_PROBE_S:.0f} s")
-    return tensorflow(process.returncode, output, errors, gpus=_nvidia_gpus())
+    gpus = [line.split(" (UUID")[0] for line in _ask(["nvidia-smi", "-L"]).splitlines() if line.startswith("GPU ")]
+    return tensorflow(process.returncode, output, errors, gpus=gpus)
 
 
 def tensorflow(code: int, output: str, errors: str, *, gpus: Sequence[str]) -> Check:
-    """Read the probe's answer; `gpus` are those that the driver lists."""
+    """Read the probe's answer; `gpus` are those that NVIDIA's driver lists."""
     found = re.search(r"fsat-found (\S+) (\d+)", output)
     if code != 0 or found is None:
         last = errors.strip().splitlines()[-1:] or [f"exit code {code}"]
@@ -181,15 +175,6 @@ def tensorflow(code: int, output: str, errors: str, *, gpus: Sequence[str]) -> C
         text = f"{version}, sees no GPU, but there is {gpus[0]}: run `pip install -e '.[cuda]'` in the venv"
         return Check("TensorFlow", "warn", text)
     return Check("TensorFlow", "ok", f"{version}, sees no GPU: enough for the demo, the full recipe wants one")
-
-
-def _nvidia_gpus() -> list[str]:
-    """The GPUs that NVIDIA's driver lists."""
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return []
-    answer = _ask([command, "-L"])
-    return [line.split(" (UUID")[0] for line in answer.splitlines() if line.startswith("GPU ")]
 
 
 # The project -------------------------------------------------------------------------------------------------------
@@ -212,11 +197,11 @@ def dvc(root: Path) -> tuple[Check, bool]:
         return Check("DVC", "missing", "not installed: run `make setup`, or `pip install -e .[pipeline]`"), False
     if not (root / ".dvc").is_dir():
         return Check("DVC", "missing", f"{version}, but no .dvc here: go to the project's folder"), False
-    # Through this Python, so that it is the DVC of this environment.
-    ask = [sys.executable, "-m", "dvc"]
+    ask = [sys.executable, "-m", "dvc"]  # the DVC of this environment
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
     configured = _ask([*ask, "config", "cache.type"], root).strip() or "reflink,copy"
     supported = re.search(r"^Cache types: (.+)$", _ask([*ask, "doctor"], root), re.MULTILINE)
-    return cache_type(version, configured, supported[1] if supported else "", is_root=_is_root())
+    return cache_type(version, configured, supported[1] if supported else "", is_root=is_root)
 
 
 def cut_off(root: Path) -> Iterator[Check]:
@@ -242,20 +227,17 @@ def cut_off(root: Path) -> Iterator[Check]:
 def cache_type(version: str, configured: str, supported: str, *, is_root: bool) -> tuple[Check, bool]:
     """Judge `cache.type` against what the file system can do; also whether files are shared with the cache.
 
-    Parameters
-    ----------
-    configured, supported : str
-        Comma-separated names; `supported` as `dvc doctor` prints it, empty before the first run.
+    `configured` and `supported` are comma-separated names; `supported` as `dvc doctor` prints it, empty before the
+    first run.
     """
     wanted = [name.strip() for name in configured.split(",")]
     kinds = [name for name in ("reflink", "hardlink", "symlink") if re.search(rf"\b{name}\b", supported)]
     used = next((name for name in wanted if name == "copy" or name in kinds), "copy")
-    text = f"{version}, cache.type {configured}: files are "
-    text += "copied, so every output takes its space twice" if used == "copy" else f"shared with the cache by {used}"
+    text = f"{version}, cache.type {configured}"
     if not supported:
-        return Check(
-            "DVC", "ok", f"{version}, cache.type {configured} (what the disk supports shows after a run)"
-        ), False
+        return Check("DVC", "ok", f"{text} (what the disk supports shows after a run)"), False
+    copied = "copied, so every output takes its space twice"
+    text += f": files are {copied if used == 'copy' else f'shared with the cache by {used}'}"
     if used in ("hardlink", "symlink") and is_root:
         text += ". You are root: writing to an output would damage the cache without a word. Take cache.type copy."
         return Check("DVC", "warn", text), True
@@ -277,9 +259,8 @@ def dataset(root: Path, path: str) -> Check:
         return Check("dataset", "missing", str(error))
     counts = {split: int((listing.table["split"] == split).sum()) for split in ("train", "test")}
     text = f"{path}: {counts['train']} training clips, {counts['test']} test clips"
-    bad = listing.table[(listing.table["problem"] != "") & (listing.table["split"] == "train")]
-    problems = len(listing.problems) + len(bad)
-    if problems:
+    is_bad = (listing.table["problem"] != "") & (listing.table["split"] == "train")
+    if problems := len(listing.problems) + int(is_bad.sum()):
         return Check("dataset", "missing", f"{text}, {problems} problems. `dvc repro index` lists them.")
     return Check("dataset", "ok", f"{text}, all files there")
 
@@ -299,10 +280,6 @@ def _installed(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _is_root() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def _ask(command: Sequence[str], folder: Path | None = None) -> str:

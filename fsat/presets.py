@@ -20,8 +20,7 @@ BASE = "demo"
 # The line of a head that names the command which writes the file.
 _COMMAND = re.compile(r"^#   fsat preset (.*)$", flags=re.MULTILINE)
 _KEY = re.compile(r"(?P<indent> *)(?P<name>\w+):(?: (?P<value>[^#]*?))? *(?:# (?P<comment>.*))?")
-# Where comments begin, as far as the values before them leave room.
-_COLUMN = 30
+_COLUMN = 30  # where comments begin, as far as the values before them leave room
 
 
 @dataclass
@@ -58,17 +57,8 @@ def read(name: str, folder: Path = FOLDER) -> params.Params:
 def complete(name: str, values: Sequence[str] = (), *, folder: Path = FOLDER) -> str:
     """Text of a whole parameter file: the base with a preset's head, values and reasons, then with other values.
 
-    Parameters
-    ----------
-    name : str
-        Of the preset.
-    values : sequence of str
-        ``key=value``, the value in YAML: ``folds.ids=[0, 1]``.
-
-    Raises
-    ------
-    FsatError
-        If there is no such preset; else names every key and value that is not allowed.
+    `values` are ``key=value``, the value in YAML: ``folds.ids=[0, 1]``. `FsatError` if there is no such preset; else it
+    names every key and value that is not allowed.
     """
     presets = listed(folder)
     if name not in presets:
@@ -78,7 +68,8 @@ def complete(name: str, values: Sequence[str] = (), *, folder: Path = FOLDER) ->
     command = shlex.join([name, *values])
     head, preset = _head_and_body(folder / f"{name}.yaml")
     _, lines = _head_and_body(folder / f"{BASE}.yaml")
-    entries, meanings = _entries(lines), {key: entry.comment for key, entry in _entries(lines).items()}
+    entries = _entries(lines)
+    meanings = {key: entry.comment for key, entry in entries.items()}
     given, leaves = dict(leaf for text in values for leaf in _given(text)), params.leaves()
     for key, other in _entries(preset).items() if name != BASE else ():
         if key not in entries:
@@ -104,17 +95,13 @@ def complete(name: str, values: Sequence[str] = (), *, folder: Path = FOLDER) ->
 def write(name: str, values: Sequence[str] = (), *, path: Path = Path("params.yaml"), force: bool = False) -> None:
     """Write a parameter file from a preset; see `complete`.
 
-    Raises
-    ------
-    FsatError
-        If the file has edits that neither the last commit of git nor a preset holds, unless `force` is set.
+    `FsatError` if the file has edits that neither the last commit of git nor a preset holds, unless `force` is set.
     """
     text = complete(name, values)
     try:
         if not force and path.exists() and not _can_be_had_again(path):
-            raise FsatError(
-                f"{path} has edits that are not committed. Commit them, or overwrite them: add --force to this command."
-            )
+            advice = "Commit them, or overwrite them: add --force to this command."
+            raise FsatError(f"{path} has edits that are not committed. {advice}")
         files.write_text(path, text)
     except OSError as error:
         raise FsatError(f"{path} cannot be written ({error.strerror}).") from error

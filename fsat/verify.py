@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
     from fsat.clips.corrections import Correction
 
-# Lines in the list of the most frequent new labels.
-_SHOWN = 10
+_SHOWN = 10  # of the most frequent new labels
 
 
 def verify(
@@ -48,12 +47,8 @@ def verify(
         return corrections.apply(train, number, those, unverified_weight=p.train.unverified_weight)
 
     own = [row for row in checked if not row.is_machine_made]
-    evidence = verification.gather(
-        files.read_parquet("data/predictions.parquet"),
-        index,
-        model=stage or names.SUBMISSION,
-        known=decided_labels(own, folds),
-    )
+    predictions, known = files.read_parquet("data/predictions.parquet"), decided_labels(own, folds)
+    evidence = verification.gather(predictions, index, model=stage or names.SUBMISSION, known=known)
     proposals = verification.propose(evidence, p.verify.rest)
     found = proposed(proposals, labels=set(train["label"]))
     merged = corrections.merge(rows, found, decided=proposals["fname"])
@@ -88,18 +83,11 @@ def proposed(proposals: "pd.DataFrame", *, labels: "set[str]") -> "list[Correcti
     """Rows for the corrections file; clips to keep as they are have none. `labels` are those of the dataset."""
     from fsat.clips.corrections import MACHINE, Correction
 
-    return [
-        Correction(
-            fname,
-            action,
-            other if action == "relabel" else "",
-            MACHINE,
-            f"p({label}) {p_label:.2f}, p({other}) {p_other:.2f}",
-            new=action == "relabel" and other not in labels,
-        )
-        for fname, label, action, other, p_label, p_other in proposals.itertuples(index=False)
-        if action != "keep"
-    ]
+    found, decided = [], proposals[proposals["action"] != "keep"]
+    for fname, label, action, other, p_label, p_other in decided.itertuples(index=False):
+        new, note = other if action == "relabel" else "", f"p({label}) {p_label:.2f}, p({other}) {p_other:.2f}"
+        found.append(Correction(fname, action, new, MACHINE, note, new=new != "" and new not in labels))
+    return found
 
 
 def print_pairs(proposals: "pd.DataFrame") -> None:

@@ -10,6 +10,7 @@ number of folds), whose labels stay right; scores are pooled over the seeds.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -28,24 +29,17 @@ CONDITIONS = ("right labels", "right labels, 1 round", "flipped", "flipped, 1 ro
 
 @dataclass
 class Result:
-    """What one condition scored on the test clips, by seed, and which flips were found."""
+    """What one condition scored on the test clips, by seed, and how many flips were found."""
 
     ap3: list[np.ndarray] = field(default_factory=list)
     correct: list[np.ndarray] = field(default_factory=list)
-    n_found: int = 0
-    n_found_flips: int = 0
-    n_flips: int = 0
-    n_relabelled: int = 0
-    n_relabelled_right: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 def flipped(
     labels: Sequence[str], *, flips: float, verified: float, rng: np.random.Generator
 ) -> tuple[list[str], np.ndarray]:
-    """Labels of which a share is wrong, and which clips are verified; no verified clip's label is flipped.
-
-    A flipped label is any other one of the dataset, all equally likely.
-    """
+    """Labels of which a share is another one of the dataset, and which clips are verified and keep theirs."""
     n = len(labels)
     order = rng.permutation(n)
     is_verified = np.zeros(n, dtype=bool)
@@ -82,9 +76,8 @@ class Experiment:
         wrong = {fname for fname, label in zip(train["fname"], train["label"], strict=True) if label != right[fname]}
         rows: list[corrections.Correction] = []
         for done in range(n_rounds + 1):
-            table = corrections.apply(
-                train, number, corrections.check(rows, index, path="rounds"), unverified_weight=weight
-            )
+            checked = corrections.check(rows, index, path="rounds")
+            table = corrections.apply(train, number, checked, unverified_weight=weight)
             # As the stage does: the penalty is chosen without splitting a recording.
             learned = table if group is None else table.assign(group=group)
             predictions = baseline.predict(self.features, learned, range(INNER_FOLDS), choose_penalty=True)
@@ -94,46 +87,25 @@ class Experiment:
             result.correct.append(clips["correct"].to_numpy(np.float64))
             found = {row.fname for row in rows if row.action != "verify"}
             relabelled = [row for row in rows if row.action == "relabel"]
-            result.n_found += len(found)
-            result.n_found_flips += len(found & wrong)
-            result.n_flips += len(wrong)
-            result.n_relabelled += len(relabelled)
-            result.n_relabelled_right += sum(row.label == right[row.fname] for row in relabelled)
+            n_right = sum(row.label == right[row.fname] for row in relabelled)
+            result.counts.update(found=len(found), found_flips=len(found & wrong), flips=len(wrong))
+            result.counts.update(relabelled=len(relabelled), relabelled_right=n_right)
             if done < n_rounds:
                 proposals = verification.propose(verification.gather(predictions, index, model=REGRESSION), self.rest)
-                rows = corrections.merge(
-                    rows, verify.proposed(proposals, labels=set(right.values())), decided=proposals["fname"]
-                )
+                proposed = verify.proposed(proposals, labels=set(right.values()))
+                rows = corrections.merge(rows, proposed, decided=proposals["fname"])
 
 
-def run(
-    index: pd.DataFrame,
-    embeddings: pd.DataFrame,
-    *,
-    seeds: Sequence[int],
-    rest: str,
-    flips: float = 0.4,
-    verified: float = 0.3,
-    weight: float = 1.0,
-) -> dict[str, Result]:
-    """All conditions, pooled over the seeds.
-
-    Parameters
-    ----------
-    index, embeddings : pd.DataFrame
-        `data/index.csv` of a dataset with folds of its own and right labels, `data/embeddings/train.parquet`.
-    flips, verified
-        Shares of the training clips whose labels are made wrong, and that are marked as verified.
-    weight
-        `train.unverified_weight`.
-    """
+def run(seeds: Sequence[int], *, flips: float, verified: float, weight: float) -> dict[str, Result]:
+    """All conditions, pooled over the seeds; shares of clips with flipped and verified labels, weight of the others."""
+    index, embeddings = files.read_csv("data/index.csv"), files.read_parquet("data/embeddings/train.parquet")
+    rest = params.read().verify.rest
     results = {name: Result() for name in CONDITIONS}
     index = index[index["split"] == "train"]
     for seed in seeds:
         experiment = Experiment(index, embeddings, seed, rest)
-        labels, is_verified = flipped(
-            experiment.train["label"].tolist(), flips=flips, verified=verified, rng=np.random.default_rng(seed)
-        )
+        given, rng = experiment.train["label"].tolist(), np.random.default_rng(seed)
+        labels, is_verified = flipped(given, flips=flips, verified=verified, rng=rng)
         right = experiment.train.assign(verified=is_verified.astype(float))
         experiment.rounds(right, 1, weight, [results[name] for name in CONDITIONS[:2]])
         experiment.rounds(right.assign(label=labels), 2, weight, [results[name] for name in CONDITIONS[2:]])
@@ -155,14 +127,13 @@ def table(results: dict[str, Result]) -> str:
             low, high = metrics.bootstrap_interval(values)
             return f"{values.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
-        accuracy = np.concatenate(result.correct).mean()
-        precision = f"{result.n_found_flips / result.n_found:.3f}" if result.n_found and result.n_flips else "-"
-        recall = f"{result.n_found_flips / result.n_flips:.3f}" if result.n_found and result.n_flips else "-"
-        relabelled = (
-            f"{result.n_relabelled}, {result.n_relabelled_right / result.n_relabelled:.2f}"
-            if result.n_relabelled
-            else "-"
-        )
+        accuracy, counts = np.concatenate(result.correct).mean(), result.counts
+        precision, recall, relabelled = "-", "-", "-"
+        if counts["found"] and counts["flips"]:
+            precision = f"{counts['found_flips'] / counts['found']:.3f}"
+            recall = f"{counts['found_flips'] / counts['flips']:.3f}"
+        if counts["relabelled"]:
+            relabelled = f"{counts['relabelled']}, {counts['relabelled_right'] / counts['relabelled']:.2f}"
         cells = (name, f"{ap3[name].mean():.3f}", f"{accuracy:.3f}", difference("right labels"), difference("flipped"))
         lines.append(f"| {' | '.join((*cells, precision, recall, relabelled))} |")
     cost = ap3["right labels"].mean() - ap3["flipped"].mean()
@@ -179,12 +150,7 @@ def main() -> None:
     parser.add_argument("--verified", type=float, default=0.3)
     parser.add_argument("--weight", type=float, default=1.0, help="train.unverified_weight")
     arguments = parser.parse_args()
-    results = run(
-        files.read_csv("data/index.csv"),
-        files.read_parquet("data/embeddings/train.parquet"),
-        rest=params.read().verify.rest,
-        **vars(arguments),
-    )
+    results = run(**vars(arguments))
     n = sum(map(len, results["flipped"].ap3))
     print(f"{n} test clips, pooled over seeds {', '.join(map(str, arguments.seeds))}\n\n{table(results)}")
 

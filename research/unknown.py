@@ -5,8 +5,8 @@
 Five draws (seeds 0 to 4) a dataset. In each, three labels are left out; one network learns the others by the numbers of
 `presets/audioset.yaml`, stage 1, without one fold; then it sees the clips of that fold (known) and all clips of the
 three labels (unknown). The AUROC of a score is the probability that an unknown clip has a higher one than a known clip.
-Writes the table of docs/RESULTS.md to standard output; what the networks gave is kept in `state/unknown/`, so that
-another score needs no training.
+Prints the table of docs/results/unknown.md; what the networks gave is kept in `state/unknown/`, so that another score
+needs no training.
 """
 
 import argparse
@@ -43,11 +43,10 @@ def prepared(name: str, folder: Path, p: params.Params) -> tuple[frames.FrameSto
     out = STATE / name / "mel"
     if not out.is_dir():
         paths = [folder / path for path in table["path"]]
-        intervals = map_clips(
-            partial(trim.trim_clip, sample_rate=p.audio.sample_rate, top_db=p.trim.top_db), paths, desc=f"{name}: trim"
-        )
+        find = partial(trim.trim_clip, sample_rate=p.audio.sample_rate, top_db=p.trim.top_db)
+        intervals = map_clips(find, paths, desc=f"{name}: trim")
         clips = [(path, start, end) for path, (start, end) in zip(paths, intervals, strict=True)]
-        bank = mel.grouped(bank_for(mel_bank.for_mel(p.mel)))
+        bank = mel_bank.grouped(bank_for(mel_bank.for_mel(p.mel)))
         work = partial(mel.mel_clip, sample_rate=p.audio.sample_rate, settings=p.mel, bank=bank)
         found = map_clips(work, clips, desc=f"{name}: mel")
         frames.write_frames(out, zip(table["fname"], found, strict=True), n_mels=p.mel.n_mels)
@@ -71,8 +70,7 @@ def draw(table: pd.DataFrame, seed: int, n_splits: int) -> pd.DataFrame:
 
 def clips_of(store: frames.FrameStore, table: pd.DataFrame, classes: list[str]) -> examples.Examples:
     """Examples of the rows of a table, all of whose labels are among the classes."""
-    labels = table["label"].tolist()
-    return examples.make_examples(store, table["fname"].tolist(), labels=labels, classes=classes)
+    return examples.make_examples(store, table["fname"].tolist(), labels=table["label"].tolist(), classes=classes)
 
 
 def bounds_of(store: frames.FrameStore, fnames: list[str], p: params.Params) -> tuple[int, int]:
@@ -110,11 +108,7 @@ def passes_over(
 def initial_embeddings(name: str, store: frames.FrameStore, p: params.Params, weights: Path) -> dict[str, np.ndarray]:
     """Embeddings of all clips by the initial trunk, computed once.
 
-    Returns
-    -------
-    dict
-        "passes" [shape=(n_passes, n, E)], those of prediction; "crops" [shape=(n_lengths, n, E)], those that the
-        frozen phase of a training learns from.
+    "passes" (n_passes, n, E) are those of prediction, "crops" (n_lengths, n, E) what a training's frozen phase reads.
     """
     path = STATE / name / "embeddings.npz"
     if not path.is_file():
@@ -126,9 +120,8 @@ def initial_embeddings(name: str, store: frames.FrameStore, p: params.Params, we
         bounds = bounds_of(store, store.fnames, p)
         lengths = batches.fixed_lengths(bounds, p.train.validation_lengths, step=p.crop.step)
         every = examples.make_clips(store, store.fnames)
-        crops = head.features(
-            *(backend.predictor(trunk), every, lengths), batch_size=16, seed=p.seed, key=("stage1", 0, "embedding")
-        )
+        key = ("stage1", 0, "embedding")
+        crops = head.features(backend.predictor(trunk), every, lengths, batch_size=16, seed=p.seed, key=key)
         passes = passes_over(network, store, p, bounds=bounds, seed=p.seed)
         files.write_npz(path, passes=passes[:, :, 1:], crops=crops)
     return files.read_npz(path)
@@ -145,13 +138,11 @@ def frozen_outputs(
     found = initial_embeddings(name, store, p, weights)
     learn = drawn[drawn["part"] == "learn"]
     clips = clips_of(store, learn, sorted(learn["label"].unique()))
-    n_classes = clips.targets.shape[1]
-    network = fresh_network(p, n_classes, weights, seed)
+    network = fresh_network(p, clips.targets.shape[1], weights, seed)
     _, top = head.split_at_embedding(network)
-    weight = np.ones(len(clips), dtype=np.float32)
-    crops = found["crops"][:, store.rows(clips.fnames)]
-    size = p.train.batch_size
-    head.fit(top, crops, clips, weight, p.train.stage1.frozen, batch_size=size, seed=seed, key=("stage1", 0))
+    crops, weight = found["crops"][:, store.rows(clips.fnames)], np.ones(len(clips), dtype=np.float32)
+    options: dict[str, Any] = {"batch_size": p.train.batch_size, "seed": seed, "key": ("stage1", 0)}
+    head.fit(top, crops, clips, weight, p.train.stage1.frozen, **options)
     keras.backend.clear_session()
     probabilities = [np.asarray(top({"embedding": rows}, training=False)) for rows in found["passes"]]
     return np.concatenate([np.stack(probabilities), found["passes"]], axis=2)
@@ -236,35 +227,30 @@ def _squared(difference: np.ndarray, inverse: np.ndarray) -> np.ndarray:
 
 
 def table(names: list[str]) -> str:
-    """The table of docs/RESULTS.md from all draws that are kept: mean AUROC [lowest, highest]."""
-    cells: dict[str, list[str]] = {}
-    heads = []
+    """The table of docs/results/unknown.md from all draws that are kept: mean AUROC [lowest, highest]."""
+    columns = {}
     for schedule in SCHEDULES:
         for name in names:
             draws = [path for seed in SEEDS if (path := STATE / name / f"{schedule}{seed}.npz").is_file()]
-            if not draws:
-                continue
-            heads.append(f"{name}, {schedule}" + (f" ({len(draws)} draws)" if len(draws) < len(SEEDS) else ""))
-            found: dict[str, list[float]] = {}
-            caught = []
-            for path in draws:
-                arrays = files.read_npz(path)
-                asked = arrays["part"] != "learn"
-                is_unknown = arrays["part"][asked] == "unknown"
-                for method, values in scores(**arrays).items():
-                    found.setdefault(method, []).append(float(roc_auc_score(is_unknown, values[asked])))
-                    if method.startswith("**"):
-                        limit = unknown.threshold(values[asked][~is_unknown], 0.95)
-                        caught.append(float((values[asked][is_unknown] > limit).mean()))
-            for method, areas in found.items():
-                cells.setdefault(method, []).append(f"{np.mean(areas):.3f} [{min(areas):.3f}, {max(areas):.3f}]")
-            cells.setdefault("unknown clips marked where 95 % of the known are kept", []).append(
-                f"{np.mean(caught):.2f} [{min(caught):.2f}, {max(caught):.2f}]"
-            )
-    lines = [f"| score | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    marked = cells.pop("unknown clips marked where 95 % of the known are kept")
-    cells["unknown clips marked where 95 % of the known are kept"] = marked
-    return "\n".join(lines + [f"| {method} | {' | '.join(row)} |" for method, row in cells.items()])
+            if draws:
+                title = f"{name}, {schedule}" + (f" ({len(draws)} draws)" if len(draws) < len(SEEDS) else "")
+                found = pd.DataFrame([_areas(**files.read_npz(path)) for path in draws]).agg(["mean", "min", "max"])
+                columns[title] = {key: "{:.3f} [{:.3f}, {:.3f}]".format(*v) for key, v in found.items()}
+    lines = [f"| score | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    lines += [f"| {' | '.join([method, *cells])} |" for method, *cells in pd.DataFrame(columns).itertuples()]
+    return "\n".join(lines)
+
+
+def _areas(outputs: np.ndarray, labels: np.ndarray, part: np.ndarray) -> dict[str, float]:
+    """AUROC of each score in one draw, and the share of unknown clips that the bundle's score marks."""
+    asked, areas, marked = part != "learn", {}, 0.0
+    is_unknown = part[asked] == "unknown"
+    for method, values in scores(outputs, labels, part).items():
+        areas[method] = float(roc_auc_score(is_unknown, values[asked]))
+        if method.startswith("**"):
+            limit = unknown.threshold(values[asked][~is_unknown], 0.95)
+            marked = float((values[asked][is_unknown] > limit).mean())
+    return areas | {"unknown clips marked at 95 % known clips kept": marked}
 
 
 def main() -> None:

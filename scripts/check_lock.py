@@ -10,18 +10,13 @@ import subprocess
 import sys
 
 
-def stale_stages() -> list[str]:
-    """What DVC would run or could not check; empty if the lock is up to date."""
+def main() -> None:
+    """Exit with an error that names the first stage whose lock is stale."""
     result = subprocess.run(["dvc", "repro", "--dry", "--allow-missing"], capture_output=True, text=True, check=False)
     stale = [line.split("'")[1] for line in result.stdout.splitlines() if line.startswith("Running stage '")]
     if result.returncode != 0:
-        stale.append(result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "dvc failed")
-    return stale
-
-
-def main() -> None:
-    """Exit with an error that names the first stage whose lock is stale."""
-    if stale := stale_stages():
+        stale += [*result.stderr.strip().splitlines()[-1:], "dvc failed"]
+    if stale:
         sys.exit(f"dvc.lock does not belong to this code and these parameters: {stale[0]}\nRun `dvc repro`, commit.")
     print("dvc.lock is up to date.")
 

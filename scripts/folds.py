@@ -30,16 +30,15 @@ ATTEMPTS = 60
 
 def run_stage(name: str, device: str | None) -> bool:
     """`dvc repro -s` of one stage on one device, tried again while DVC's lock is held; whether it succeeded."""
-    environment = dict(os.environ) if device is None else os.environ | {"CUDA_VISIBLE_DEVICES": device}
+    environment = os.environ | ({} if device is None else {"CUDA_VISIBLE_DEVICES": device})
     log = Path("logs") / f"{name.replace('@', '-fold')}.log"
     log.parent.mkdir(exist_ok=True)
     for _ in range(ATTEMPTS):
+        command = ["dvc", "repro", "--single-item", name]
         with log.open("w", encoding="utf-8") as stream:
-            code = subprocess.run(
-                ["dvc", "repro", "--single-item", name], env=environment, stdout=stream, stderr=stream, check=False
-            ).returncode
+            done = subprocess.run(command, env=environment, stdout=stream, stderr=stream, check=False)
         output = log.read_text(encoding="utf-8")
-        if code == 0:
+        if done.returncode == 0:
             print(f"{name}: done", flush=True)
             return True
         if not any(word in output for word in LOCKED):
@@ -63,8 +62,7 @@ def run_folds(stage: str, folds: Sequence[int], devices: Sequence[str | None]) -
             free.put(device)
 
     with ThreadPoolExecutor(len(devices)) as pool:
-        results = list(pool.map(work, folds))
-    return [f"{stage}@{fold}" for fold, good in zip(folds, results, strict=True) if not good]
+        return [f"{stage}@{fold}" for fold, good in zip(folds, pool.map(work, folds), strict=True) if not good]
 
 
 def source_of(path: str) -> list[str]:

@@ -30,14 +30,10 @@ def imported_modules(file: Path) -> set[str]:
 def import_closure(script: Path) -> set[str]:
     """Files, relative to the project's root, that a stage script reaches by imports; the script itself included."""
     root = _root(script)
-    seen: set[Path] = set()
-    waiting = [script.resolve()]
+    seen, waiting = set[Path](), {script.resolve()}
     while waiting:
-        file = waiting.pop()
-        if file in seen:
-            continue
-        seen.add(file)
-        waiting += [path for name in imported_modules(file) if (path := _file(name, file)) is not None]
+        seen |= waiting
+        waiting = {path for file in waiting for name in imported_modules(file) if (path := _file(name, file))} - seen
     return {file.relative_to(root).as_posix() for file in seen}
 
 
@@ -171,8 +167,7 @@ def written(graph: str, root: Path) -> str:
                     raise _refused(root / name, node, "a stage's script alone reads parameters")
         if "    deps:\n" not in text:
             text = text.replace(command[0], f"{command[0]}    deps:\n")
-        first = _CODE.search(text)
-        at = first.start() if first else text.index("    deps:\n") + len("    deps:\n")
+        at = first.start() if (first := _CODE.search(text)) else text.index("    deps:\n") + len("    deps:\n")
         text = text[:at] + "".join(f"      - {name}\n" for name in closure) + _CODE.sub("", text[at:])
         lines = [f"      - {key}\n" for key in used_parameters(script)]
         if libraries := sorted(used_libraries(root / name for name in closure) & pinned.keys()):

@@ -21,10 +21,7 @@ from fsat.core import params
 
 Stages = Mapping[str, Mapping[str, Any]]
 # What the sources may put in place of a parameter.
-MADE_BY_SOURCES = {
-    "${dataset.path}": ("data/demo", "data/fsdkaggle2018"),
-    "${model.weights}": ("data/pretrained",),
-}
+MADE_BY_SOURCES = {"${dataset.path}": ("data/demo", "data/fsdkaggle2018"), "${model.weights}": ("data/pretrained",)}
 
 
 def read_stages(root: Path) -> dict[str, dict[str, Any]]:
@@ -42,10 +39,8 @@ def declared(stage: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
     Parameters are those under ``params:`` and those that stand as ``${...}`` in the command and the paths.
     """
     entries = stage.get("params", [])
-    keys = {key for key in entries if isinstance(key, str)}
-    keys |= set(
-        re.findall(r"\$\{(?!item\.)([\w.]+)\}", yaml.safe_dump([stage.get(key) for key in ("cmd", "deps", "outs")]))
-    )
+    text = yaml.safe_dump([stage.get(key) for key in ("cmd", "deps", "outs")])
+    keys = {key for key in entries if isinstance(key, str)} | set(re.findall(r"\$\{(?!item\.)([\w.]+)\}", text))
     libraries = {name for entry in entries if isinstance(entry, dict) for name in entry["versions.yaml"]}
     return set(stage["deps"]), keys, libraries
 
@@ -53,13 +48,13 @@ def declared(stage: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
 def affected(stages: Stages, name: str) -> set[str]:
     """Stages that name a file or a library; or a parameter, a section it is in, or one of a section's parameters."""
 
-    def names(stage: Mapping[str, Any]) -> bool:
-        deps, keys, libraries = declared(stage)
-        return name in deps | libraries or any(
-            f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.") for key in keys
-        )
-
-    return {stage for stage in stages if names(stages[stage])}
+    found = set()
+    for stage, entries in stages.items():
+        deps, keys, libraries = declared(entries)
+        overlap = any(f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.") for key in keys)
+        if overlap or name in deps | libraries:
+            found.add(stage)
+    return found
 
 
 def downstream(stages: Stages, first: set[str]) -> set[str]:
@@ -85,16 +80,11 @@ def _outs(stage: Mapping[str, Any]) -> list[str]:
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
-def known_names(stages: Stages) -> set[str]:
-    """Every name that can be asked for: parameters and sections, files that stages name, libraries."""
-    named = {name for stage in stages.values() for kind in declared(stage) for name in kind}
-    return {name for name in named if "$" not in name} | set(params.known_keys())
-
-
 def main(names: Iterable[str], root: Path = Path()) -> None:
     """Print the stages that name each thing, and those that may run after them."""
     stages = read_stages(root)
-    known = known_names(stages)
+    named = {name for stage in stages.values() for kind in declared(stage) for name in kind if "$" not in name}
+    known = named | params.known_keys().keys()
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=3)

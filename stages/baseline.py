@@ -30,8 +30,7 @@ def main() -> None:
     scores: dict[str, dict[str, float]] = {name: {} for name in features}
     for name, table in predictions.items():
         for part, split in (("cv", "heldout"), ("test", "test")):
-            clips = outcomes.outcome(table, index, split=split, model=REGRESSION).clips
-            if len(clips):
+            if len(clips := outcomes.outcome(table, index, split=split, model=REGRESSION).clips):
                 scores[name][part] = round(metrics.mean(clips["ap3"].to_numpy()), 6)
     found = baseline.summary(scores)
     largest = list(features)[-1]
@@ -41,8 +40,8 @@ def main() -> None:
     files.write_npz("data/baseline.npz", **coefficients)
     files.write_json("metrics/baseline.json", found)
     best = scores[found["best"]]
-    print(f"MAP@3 of the regression ({found['best']}): held-out clips {best['cv']:.4f}", end="")
-    print(f", test clips {best['test']:.4f}" if "test" in best else "")
+    test = f", test clips {best['test']:.4f}" if "test" in best else ""
+    print(f"MAP@3 of the regression ({found['best']}): held-out clips {best['cv']:.4f}{test}")
 
 
 if __name__ == "__main__":

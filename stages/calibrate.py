@@ -30,10 +30,8 @@ def main() -> None:
     files.write_csv("metrics/reliability.csv", curve.assign(ideal=np.round(curve["confidence"], 6)))
     for model, value in found.items():
         before, after = value.ece["cv"]
-        print(
-            f"{model}: temperature {value.temperature:g}, expected calibration error {before:.3f} -> {after:.3f} "
-            "(held-out clips, out of fold)"
-        )
+        change = f"expected calibration error {before:.3f} -> {after:.3f} (held-out clips, out of fold)"
+        print(f"{model}: temperature {value.temperature:g}, {change}")
     for network, kept in headline["unknown"]["kept"]["cv"].items():
         print(f"{network}: {kept:.0%} of the held-out clips are taken for known")
 

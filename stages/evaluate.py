@@ -15,11 +15,8 @@ def main() -> None:
     every = pd.concat([predictions, files.read_parquet("data/baseline.parquet")], ignore_index=True)
     found = summary.summarise(every, index)
     files.write_json("metrics/map3.json", found.headline)
-    files.write_csv("metrics/models.csv", found.models)
-    files.write_csv("metrics/per_class.csv", found.per_class)
-    files.write_csv("metrics/per_fold.csv", found.per_fold)
-    files.write_csv("metrics/confusion.csv", found.confusion)
-    files.write_csv("metrics/confusion_test.csv", found.confusion_test)
+    for name in ("models", "per_class", "per_fold", "confusion", "confusion_test"):
+        files.write_csv(f"metrics/{name}.csv", getattr(found, name))
     noise = verification.noise(verification.gather(predictions, index))
     files.write_json("metrics/labels.json", verification.scores(predictions, index, noise))
     files.write_csv("metrics/label_noise.csv", noise)
@@ -27,11 +24,8 @@ def main() -> None:
     optimistic = " (optimistic: these clips selected the epoch)" if p.train.select == "best" else ""
     for split, clips, note in (("heldout", "held-out clips:", optimistic), ("test", "test clips:", "")):
         if split in whole:
-            map3 = whole[split]
-            print(
-                f"MAP@3, {clips:15} stage 1 {map3['stage1']:.4f}, stage 2 {map3['stage2']:.4f}, "
-                f"submission {map3['submission']:.4f}{note}"
-            )
+            stage1, stage2, submission = whole[split][["stage1", "stage2", "submission"]]
+            print(f"MAP@3, {clips:15} stage 1 {stage1:.4f}, stage 2 {stage2:.4f}, submission {submission:.4f}{note}")
     gain = found.headline["gain"]
     print("Submission minus regression: " + ", ".join(f"{part} {value:+.4f}" for part, value in gain.items()))
 

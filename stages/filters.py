@@ -11,11 +11,8 @@ from fsat.features import mel_bank
 def main() -> None:
     """Make and write both."""
     p = params.read()
-    purposes = {
-        "mel": mel_bank.for_mel(p.mel),
-        "spectral": mel_bank.for_spectral(p.audio.sample_rate, p.spectral.n_fft),
-    }
-    for name, purpose in purposes.items():
+    spectral = mel_bank.for_spectral(p.audio.sample_rate, p.spectral.n_fft)
+    for name, purpose in (("mel", mel_bank.for_mel(p.mel)), ("spectral", spectral)):
         mel_bank.write(f"data/filters/{name}.npz", bank_for(purpose), purpose)
 
 

@@ -37,8 +37,7 @@ def main() -> None:
     keras_backend.use(p.train.backend)
     from fsat.networks import model
 
-    trunk = download_trunk(p.model.backbone, p.model.width)
-    model.save_trunk(trunk, OUT, pretrained_on="ImageNet")
+    model.save_trunk(download_trunk(p.model.backbone, p.model.width), OUT, pretrained_on="ImageNet")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def main() -> None:
     p = params.read()
     clips = files.read_csv("data/trim.csv")
     root = Path(p.dataset.path).resolve()  # absolute, for workers elsewhere
-    bank = mel.grouped(mel_bank.read("data/filters/mel.npz", mel_bank.for_mel(p.mel)))
+    bank = mel_bank.read("data/filters/mel.npz", mel_bank.for_mel(p.mel))
     work = partial(mel.mel_clip, sample_rate=p.audio.sample_rate, settings=p.mel, bank=bank)
     for split in ("train", "test"):
         part = clips[clips["split"] == split]

@@ -23,12 +23,8 @@ def main() -> None:
     cumulative = np.round(np.cumsum(explained), 6)
     curve = pd.DataFrame({"component": np.arange(1, len(explained) + 1), "cumulative": cumulative})
     files.write_csv("metrics/pca_variance.csv", curve)
-    used = {
-        "requested": p.pca.n_components,
-        "n_components": len(explained),
-        "explained_variance": float(cumulative[-1]),
-    }
-    files.write_json("metrics/pca.json", used)
+    used = {"requested": p.pca.n_components, "n_components": len(explained)}
+    files.write_json("metrics/pca.json", used | {"explained_variance": float(cumulative[-1])})
 
 
 if __name__ == "__main__":

@@ -49,8 +49,7 @@ def main(fold: str) -> None:
         for name, outputs in found[split].items():
             keys = pd.DataFrame({"model": name, "split": split, "fname": clips.fnames})
             tables.append(keys.join(pd.DataFrame(outputs.log_probabilities, columns=labels)))
-            score = unknown.score(outputs.embeddings, known[name])
-            scores.append(keys.assign(score=score))
+            scores.append(keys.assign(score=unknown.score(outputs.embeddings, known[name])))
     with files.atomic_folder(f"data/predictions/fold{fold}") as part:
         files.write_parquet(part / "predictions.parquet", pd.concat(tables, ignore_index=True))
         files.write_parquet(part / "unknown.parquet", pd.concat(scores, ignore_index=True))

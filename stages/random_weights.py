@@ -17,8 +17,7 @@ def main() -> None:
     from fsat.networks import model
 
     keras.utils.set_random_seed(p.seed)
-    trunk = model.build_trunk(p.model.backbone, width=p.model.width)
-    model.save_trunk(trunk, OUT)
+    model.save_trunk(model.build_trunk(p.model.backbone, width=p.model.width), OUT)
 
 
 if __name__ == "__main__":

@@ -32,9 +32,7 @@ def main() -> None:
     values = np.empty((len(items), len(names)))
     for row, statistics in enumerate(map_clips(work, items, desc="spectral")):
         values[row] = statistics
-    table = pd.DataFrame(values, columns=names)
-    table.insert(0, "split", clips["split"])
-    table.insert(1, "fname", clips["fname"])
+    table = pd.concat([clips[["split", "fname"]], pd.DataFrame(values, columns=names)], axis=1)
     files.write_parquet("data/spectral.parquet", table)
 
 

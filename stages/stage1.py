@@ -16,37 +16,24 @@ def main(fold: str) -> None:
 
     store = frames.open_frames("data/mel/train", limits=MEL_STYLES[p.mel.style].limits)
     learn, heldout, labels = examples.split_fold(store, files.read_csv("data/folds.csv"), int(fold))
+    network = {
+        "backbone": p.model.backbone, "width": p.model.width, "batchnorm_momentum": p.model.batchnorm_momentum,
+        "freeze_batchnorm": p.model.freeze_batchnorm, "head": p.model.head,
+    }  # fmt: skip
+    recipe = training.Recipe(
+        seed=p.seed, stage="stage1", fold=int(fold), augment=p.augment, alpha=p.mixup.alpha,
+        bounds=batches.length_range(store.lengths, p.crop.percentiles, step=p.crop.step), crop_step=p.crop.step,
+        schedule=p.train.stage1, plateau=p.train.plateau, batch_size=p.train.batch_size, precision=p.train.precision,
+        deterministic=p.train.deterministic, class_weight=p.train.class_weight, select=p.train.select,
+        validate_every=p.train.validate_every, validation_lengths=p.train.validation_lengths,
+        trunk_rate=p.train.trunk_rate, trained_share=p.train.trained_share,
+    )  # fmt: skip
     training.train_fold(
-        {
-            "backbone": p.model.backbone,
-            "width": p.model.width,
-            "batchnorm_momentum": p.model.batchnorm_momentum,
-            "freeze_batchnorm": p.model.freeze_batchnorm,
-            "head": p.model.head,
-        },
+        network,
         lambda network: model.load_trunk_weights(network.get_layer("trunk"), p.model.weights),
         learn,
         heldout,
-        training.Recipe(
-            seed=p.seed,
-            stage="stage1",
-            fold=int(fold),
-            bounds=batches.length_range(store.lengths, p.crop.percentiles, step=p.crop.step),
-            crop_step=p.crop.step,
-            alpha=p.mixup.alpha,
-            augment=p.augment,
-            schedule=p.train.stage1,
-            plateau=p.train.plateau,
-            batch_size=p.train.batch_size,
-            precision=p.train.precision,
-            deterministic=p.train.deterministic,
-            class_weight=p.train.class_weight,
-            select=p.train.select,
-            validate_every=p.train.validate_every,
-            validation_lengths=p.train.validation_lengths,
-            trunk_rate=p.train.trunk_rate,
-            trained_share=p.train.trained_share,
-        ),
+        recipe,
         labels=labels,
         inputs=[*sorted(Path("data/mel/train").iterdir()), Path("data/folds.csv"), Path(p.model.weights)],
         state_folder=Path("state/training"),

@@ -15,50 +15,32 @@ def main(fold: str) -> None:
     from fsat.networks import model, training
 
     stage1 = Path(f"data/models/stage1/fold{fold}")
-    store, components = (
-        frames.open_frames("data/mel/train", limits=MEL_STYLES[p.mel.style].limits),
-        files.read_parquet("data/pca/train.parquet"),
-    )
-    folds = files.read_csv("data/folds.csv")
+    store = frames.open_frames("data/mel/train", limits=MEL_STYLES[p.mel.style].limits)
+    folds, components = files.read_csv("data/folds.csv"), files.read_parquet("data/pca/train.parquet")
     learn, heldout, labels = examples.split_fold(store, folds, int(fold), components=components)
+    network = {
+        "backbone": p.model.backbone, "width": p.model.width, "batchnorm_momentum": p.model.batchnorm_momentum,
+        "freeze_batchnorm": p.model.freeze_batchnorm, "head": p.model.head,
+    }  # fmt: skip
+    recipe = training.Recipe(
+        seed=p.seed, stage="stage2", fold=int(fold), augment=p.augment, alpha=p.mixup.alpha * p.mixup.stage2_factor,
+        bounds=model.trained_bounds(stage1), crop_step=p.crop.step,
+        schedule=p.train.stage2, plateau=p.train.plateau, batch_size=p.train.batch_size, precision=p.train.precision,
+        deterministic=p.train.deterministic, class_weight=p.train.class_weight, select=p.train.select,
+        validate_every=p.train.validate_every, validation_lengths=p.train.validation_lengths,
+        trunk_rate=p.train.trunk_rate, trained_share=p.train.trained_share,
+    )  # fmt: skip
     training.train_fold(
-        {
-            "backbone": p.model.backbone,
-            "width": p.model.width,
-            "batchnorm_momentum": p.model.batchnorm_momentum,
-            "freeze_batchnorm": p.model.freeze_batchnorm,
-            "head": p.model.head,
-        },
+        network,
         lambda network: model.transfer(model.load_network(stage1, labels=labels), network),
         learn,
         heldout,
-        training.Recipe(
-            seed=p.seed,
-            stage="stage2",
-            fold=int(fold),
-            bounds=model.trained_bounds(stage1),
-            crop_step=p.crop.step,
-            alpha=p.mixup.alpha * p.mixup.stage2_factor,
-            augment=p.augment,
-            schedule=p.train.stage2,
-            plateau=p.train.plateau,
-            batch_size=p.train.batch_size,
-            precision=p.train.precision,
-            deterministic=p.train.deterministic,
-            class_weight=p.train.class_weight,
-            select=p.train.select,
-            validate_every=p.train.validate_every,
-            validation_lengths=p.train.validation_lengths,
-            trunk_rate=p.train.trunk_rate,
-            trained_share=p.train.trained_share,
-        ),
+        recipe,
         labels=labels,
         inputs=[
             *sorted(Path("data/mel/train").iterdir()),
-            Path("data/pca/train.parquet"),
-            Path("data/folds.csv"),
-            stage1 / "model.weights.h5",
-            stage1 / "summary.json",
+            *(Path("data/pca/train.parquet"), Path("data/folds.csv")),
+            *(stage1 / "model.weights.h5", stage1 / "summary.json"),
         ],
         state_folder=Path("state/training"),
         out=Path(f"data/models/stage2/fold{fold}"),

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import tiny_run
-import yaml
 from typer.testing import CliRunner, Result
 
 from fsat.cli import app
 from fsat.clips import corrections
 from fsat.clips.corrections import MACHINE, Correction
 from fsat.core import files
+from fsat.scoring import verification
 
 FILE = "corrections/demo.csv"
 
@@ -89,13 +89,12 @@ def test_clips_that_were_not_held_out_keep_the_row_they_have(folder: Path) -> No
 
 
 def test_a_round_that_would_leave_a_label_without_clips_writes_nothing(
-    folder: Path, run_main: Callable[[], str]
+    folder: Path, run_main: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = files.read_csv("data/index.csv")
     files.write_csv("data/index.csv", index.assign(verified=0.0))
-    values = yaml.safe_load(Path("params.yaml").read_text())
-    values["verify"] |= {"agree": 100.0, "doubt": 100.0, "relabel": 100.0}
-    Path("params.yaml").write_text(yaml.safe_dump(values))
+    for name in ("AGREE", "DOUBT", "REPLACE"):
+        monkeypatch.setattr(verification, name, 100.0)
     predictions = files.read_parquet("data/predictions.parquet")
     files.write_parquet("data/predictions.parquet", predictions[predictions["fold"] != 5])
     assert "fewer than two folds" in run_main()

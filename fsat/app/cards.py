@@ -11,8 +11,7 @@ from fsat.tagger.output import one_line
 from fsat.tagger.tagger import Tagged
 from fsat.tagger.windows import Failed
 
-# More would make the page slow; `fsat tag --events` writes all of them.
-MAX_DRAWN, MAX_LISTED = 300, 1_000
+MAX_DRAWN, MAX_LISTED = 300, 1_000  # more would make the page slow; `fsat tag --events` writes all of them
 _LANES = 5  # rows of event names on a spectrogram, one a label, before they begin again at the top
 _COLOURS = ("#ffd166", "#7bdff2", "#b8f2a5", "#ffadc6", "#d0bdf4")
 _TICKS = 4
@@ -69,10 +68,7 @@ def escaped(text: str) -> str:
 
 def _unknown(whole: Tagged) -> str:
     """The mark of a sound that is unlike all training clips; nothing where the bundle cannot say."""
-    if not whole.unknown:
-        return ""
-    score = "" if whole.unknown_score is None else f" (score {whole.unknown_score:.2f})"
-    return f'<p class="fsat-unknown">none of these{score}</p>'
+    return f'<p class="fsat-unknown">none of these (score {whole.unknown_score:.2f})</p>' if whole.unknown else ""
 
 
 def _bars(whole: Tagged, top: int) -> str:
@@ -117,8 +113,6 @@ def _list(events: Sequence[Event]) -> str:
     )
     more = f"<p>The first {MAX_LISTED}; <code>fsat tag --events</code> writes all.</p>"
     count = f"{len(events)} event{'' if len(events) == 1 else 's'}"
-    return (
-        f"<details><summary>{count}</summary><table><thead><tr><th>start</th><th>end</th><th>label</th>"
-        f"<th>mean probability</th></tr></thead><tbody>{rows}</tbody></table>"
-        f"{more if len(events) > MAX_LISTED else ''}</details>"
-    )
+    heads = "<tr><th>start</th><th>end</th><th>label</th><th>mean probability</th></tr>"
+    table = f"<table><thead>{heads}</thead><tbody>{rows}</tbody></table>{more if len(events) > MAX_LISTED else ''}"
+    return f"<details><summary>{count}</summary>{table}</details>"

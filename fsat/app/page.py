@@ -26,28 +26,23 @@ _OLD_S = 3600  # uploads older than this are removed
 
 
 def build(tagger: Tagger) -> "gr.Blocks":
-    """The page of one bundle, not yet served.
-
-    Raises
-    ------
-    FsatError
-        If Gradio is not installed.
-    """
+    """The page of one bundle, not yet served; `FsatError` if Gradio is not installed."""
     gr = _gradio()
     labels, dataset = tagger.manifest.labels, tagger.manifest.dataset
     top = min(_TOP, len(labels))
 
-    def tag_all(
-        paths: Sequence[str] | None, recording: str | None, top: int, segment_s: float, hop_s: float, threshold: float
-    ) -> Iterator[str]:
-        given = [*(paths or []), *([recording] if recording else [])]
-        yield from tagged(tagger, given, top=top, segment_s=segment_s, hop_s=hop_s, threshold=threshold)
+    def tag(paths: Sequence[str], settings: Sequence[float]) -> Iterator[str]:
+        options = dict(zip(("top", "segment_s", "hop_s", "threshold"), settings, strict=True))
+        yield from tagged(tagger, paths, **options)  # type: ignore[arg-type]
+
+    def tag_all(paths: Sequence[str] | None, recording: str | None, *settings: float) -> Iterator[str]:
+        yield from tag([*(paths or []), *([recording] if recording else [])], settings)
 
     def tag_files(paths: Sequence[str] | None, *settings: float) -> Iterator[str]:
-        yield from tag_all(paths, None, *settings)  # type: ignore[arg-type]
+        yield from tag(paths or [], settings)
 
     def tag_recording(recording: str | None, *settings: float) -> Iterator[str]:
-        yield from tag_all(None, recording, *settings)  # type: ignore[arg-type]
+        yield from tag([recording] if recording else [], settings)
 
     with gr.Blocks(title="fsat", analytics_enabled=False, delete_cache=(_OLD_S, _OLD_S)) as page:
         gr.HTML(
@@ -95,12 +90,8 @@ def tagged(
 def serve(tagger: Tagger, *, host: str, port: int | None) -> None:
     """Serve the page until the process is interrupted or terminated; uploads are deleted at the end.
 
-    From the main thread: it handles SIGINT, which a shell's background processes ignore, and SIGTERM.
-
-    Raises
-    ------
-    FsatError
-        If Gradio is not installed, the port is taken, or the host is none of this machine's.
+    From the main thread: it handles SIGINT, which a shell's background processes ignore, and SIGTERM. `FsatError` if
+    Gradio is not installed, the port is taken, or the host is none of this machine's.
     """
     chosen = _free_port(host, port)
     for ended_by in (signal.SIGINT, signal.SIGTERM):

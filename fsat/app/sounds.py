@@ -1,6 +1,6 @@
 """What the page shows of one file: labels of the whole, events of its windows, its spectrogram, a sound to play."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,53 +26,33 @@ _COPY_RATE = 48_000  # Hz; the highest rate of a copy
 
 @dataclass(frozen=True)
 class Sound:
-    """One file as the page shows it.
+    """One file as the page shows it."""
 
-    Attributes
-    ----------
-    whole : Tagged
-        The file as a whole.
-    events : sequence of Event
-        Events of its windows, by start.
-    image : str
-        Spectrogram as data URI.
-    player : Path
-        File that a browser plays: the file itself, or a copy beside it.
-    """
-
-    whole: Tagged
-    events: Sequence[Event]
-    image: str
-    player: Path
+    whole: Tagged  # the file as a whole
+    events: Sequence[Event]  # of its windows, by start
+    image: str  # spectrogram as data URI
+    player: Path  # what a browser plays: the file itself, or a copy beside it
 
 
 def examine(tagger: Tagger, path: str, *, segment_s: float, hop_s: float, threshold: float) -> Sound | Failed:
     """Tag a file as a whole and in windows, and make what is seen and heard of it.
 
     A file that is no longer than a window is one window. A file that cannot be read, or changes meanwhile, has failed.
-
-    Raises
-    ------
-    FsatError
-        If a number is out of range.
+    `FsatError` if a number is out of range.
     """
     [whole] = tagger.tag_files([path])
     if isinstance(whole, Failed):
         return whole
     is_one_window = whole.end_s <= segment_s
-    windows: Iterator[Tagged | Failed] = (
-        iter([whole]) if is_one_window else tagger.tag_files([path], segment_s=segment_s, hop_s=hop_s)
-    )
+    windows = [whole] if is_one_window else tagger.tag_files([path], segment_s=segment_s, hop_s=hop_s)
     events: list[Event] = []
     for event in events_of(windows, threshold):
         if isinstance(event, Failed):
             return event
         events.append(event)
-    p = tagger.manifest.preprocessing
+    p, bank = tagger.manifest.preprocessing, tagger.filters.mel
     try:
-        image = spectrogram.draw(
-            path, whole.end_s, sample_rate=p.audio.sample_rate, settings=p.mel, bank=tagger.filters.mel
-        )
+        image = spectrogram.draw(path, whole.end_s, sample_rate=p.audio.sample_rate, settings=p.mel, bank=bank)
         player = _playable(path)
     except audio.AudioError as error:
         return Failed(path, error.reason)

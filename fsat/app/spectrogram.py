@@ -11,35 +11,20 @@ from fsat.clips import audio
 from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.params import Mel
 from fsat.features import mel
+from fsat.features.mel_bank import BandGroup
 
 WIDTH = 900  # columns of the image
 _CHUNK_S = 10.0
 _RANGE_DB = 70.0
 _DB_PER_NEPER = 10 / np.log(10)
-# Dark to bright, evenly in lightness.
-_STOPS = ("#050413", "#3b1c6b", "#8c2981", "#de4968", "#fe9f6d", "#fcfdbf")
+_STOPS = ("#050413", "#3b1c6b", "#8c2981", "#de4968", "#fe9f6d", "#fcfdbf")  # dark to bright, evenly in lightness
 
 
-def draw(path: str, seconds: float, *, sample_rate: int, settings: Mel, bank: Sequence[mel.BandGroup]) -> str:
+def draw(path: str, seconds: float, *, sample_rate: int, settings: Mel, bank: Sequence[BandGroup]) -> str:
     """The log-mel spectrogram of a file as PNG data URI: time to the right, low bands below, the loudest 70 dB.
 
-    Parameters
-    ----------
-    path : str
-        A sound file.
-    seconds : float
-        Its length.
-    sample_rate : int
-        Rate in Hz at which it is read.
-    settings : Mel
-        The networks' own front end: the image shows what they see.
-    bank : sequence of BandGroup
-        Its mel filters.
-
-    Raises
-    ------
-    fsat.clips.audio.AudioError
-        If the file cannot be read to its end.
+    The file is `seconds` long and is read at `sample_rate`, in Hz; `settings` and `bank` are the networks' own front
+    end, so that the image shows what they see. `AudioError` if the file cannot be read to its end.
     """
     columns = np.full((WIDTH, settings.n_mels), -np.inf, dtype=np.float32)
     n_read = 0

@@ -35,14 +35,7 @@ _UNKNOWN_SIZES = {0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF}  # written by encoders that st
 
 
 class AudioError(FsatError):
-    """A clip that cannot be used.
-
-    Attributes
-    ----------
-    path : str
-    reason : str
-        Short text for a table of problems, e.g. ``"truncated: 1000 of 88200 bytes of samples"``.
-    """
+    """A clip that cannot be used; `reason` is short, e.g. ``"truncated: 1000 of 88200 bytes of samples"``."""
 
     def __init__(self, path: str, reason: str) -> None:
         # Both go to `args`, so that the error can be pickled when a worker process returns it.
@@ -97,11 +90,6 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
 
 def stream(path: str | Path, sample_rate: int) -> Iterator[np.ndarray]:
     """Yield the samples of `load` block by block; there is no limit on the length, and memory does not grow with it.
-
-    Parameters
-    ----------
-    path, sample_rate
-        See `load`.
 
     Yields
     ------
@@ -188,11 +176,8 @@ def _opened(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Iterator[s
             if not MIN_RATE <= sound.samplerate <= MAX_RATE:
                 raise AudioError(str(path), f"sample rate {sound.samplerate} Hz, allowed is {MIN_RATE} to {MAX_RATE}")
             if sound.frames > max_seconds * sound.samplerate:
-                seconds = sound.frames // sound.samplerate
-                raise AudioError(
-                    str(path),
-                    f"{seconds} s long by its header, allowed is {max_seconds}; `fsat tag --segments` takes any",
-                )
+                found = f"{sound.frames // sound.samplerate} s long by its header, allowed is {max_seconds}"
+                raise AudioError(str(path), f"{found}; `fsat tag --segments` takes any")
             yield sound
         # What was checked may not be what was read.
         if _state(stream) != before:

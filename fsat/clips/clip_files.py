@@ -18,13 +18,9 @@ def inside(folder: str | Path, path: str | Path) -> bool:
 
     Links into a DVC cache (``cache.type: symlink``) count as inside: they are how DVC itself lays out a dataset.
     """
-    real = os.path.realpath(path)
-    home = os.path.realpath(folder)
-    return (
-        real == home
-        or real.startswith(home + os.sep)
-        or re.search(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$", real) is not None
-    )
+    real, home = os.path.realpath(path), os.path.realpath(folder)
+    in_cache = re.search(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$", real) is not None
+    return real == home or real.startswith(home + os.sep) or in_cache
 
 
 def leaves_folder(fname: str) -> bool:

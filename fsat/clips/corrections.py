@@ -52,10 +52,7 @@ def read(path: str | Path) -> list[Correction]:
     UTF-8 with or without a byte order mark, commas, semicolons or tabs, any line ends. The columns fname, action and
     label must be there, by and why may be.
 
-    Raises
-    ------
-    FsatError
-        Lists everything that is wrong with the file.
+    `FsatError` lists everything that is wrong with the file.
     """
     path, problems = Path(path), Problems()
     if not path.is_file():
@@ -63,11 +60,9 @@ def read(path: str | Path) -> list[Correction]:
             f"dataset.corrections: {path} does not exist. A file without corrections is its header alone: "
             f"`mkdir -p {path.parent} && echo {','.join(COLUMNS)} > {path}`."
         )
-    rows = tables.read(path.parent, path.name, COLUMNS[:3], problems, may_be_empty=True)
     found = []
-    for row in rows:
-        strangers = sorted(name for name in row if name not in {*COLUMNS, "line"} and row[name])
-        if strangers:
+    for row in tables.read(path.parent, path.name, COLUMNS[:3], problems, may_be_empty=True):
+        if any(value for name, value in row.items() if name not in {*COLUMNS, "line"}):
             remedy = f"The columns are {', '.join(COLUMNS)}."
             problems.add("value in a column that has no name or an unknown one", remedy, row["line"])
         action, label = row["action"].lower(), _spelled(row["label"])
@@ -79,17 +74,9 @@ def read(path: str | Path) -> list[Correction]:
             problems.add("unknown action", f"It is one of {', '.join(ACTIONS)}.", f"{where}: {action[:80]!r}")
             continue
         new = label.startswith(NEW)
-        found.append(
-            Correction(
-                row["fname"],
-                action,
-                label.removeprefix(NEW).strip("_") if new else label,
-                row.get("by", ""),
-                row.get("why", ""),
-                row["line"],
-                new,
-            )
-        )
+        label = label.removeprefix(NEW).strip("_") if new else label
+        by, why = row.get("by", ""), row.get("why", "")
+        found.append(Correction(row["fname"], action, label, by, why, row["line"], new))
     problems.raise_if_any(path, what="corrections")
     return found
 
@@ -103,8 +90,6 @@ def check(corrections: Sequence[Correction], index: pd.DataFrame, *, path: str |
     ----------
     index : pd.DataFrame
         `data/index.csv`: split, fname, label, verified.
-    path
-        The file, for the message.
 
     Returns
     -------
@@ -114,8 +99,8 @@ def check(corrections: Sequence[Correction], index: pd.DataFrame, *, path: str |
     Raises
     ------
     FsatError
-        Lists all rows about clips that are unknown or test clips, with unknown labels, that contradict each other or
-        the dataset, or that change nothing.
+        Names the file, `path`, and lists all rows about clips that are unknown or test clips, with unknown labels, that
+        contradict each other or the dataset, or that change nothing.
     """
     train = index[index["split"] == "train"]
     names = _spellings(train["fname"])
@@ -144,8 +129,8 @@ def check(corrections: Sequence[Correction], index: pd.DataFrame, *, path: str |
         row = replace(row, fname=names[key], label=labels.get(row.label, row.label))
         if key in first:
             same = (first[key].action, first[key].label) == (row.action, row.label)
-            what = ("two rows that say the same", "Keep one.") if same else ("two rows that contradict", "Keep one.")
-            problems.add(*what, f"{where} (also {first[key].line})")
+            what = "two rows that say the same" if same else "two rows that contradict"
+            problems.add(what, "Keep one.", f"{where} (also {first[key].line})")
             continue
         first[key] = row
         _check_row(row, given[row.fname], verified[row.fname], labels, where, problems)
@@ -166,10 +151,8 @@ def _check_row(
         elif row.new and known:
             problems.add("label that is said to be new but is not", f"Leave out {NEW}", f"{where}: {row.label}")
         elif row.new and (row.label in {*RESERVED_LABELS, "None", "nan", "NaN"} or not is_plain(row.label)):
-            remedy = "Choose another name."
-            problems.add(
-                "new label that is a word of the pipeline's, or not plain text", remedy, f"{where}: {row.label}"
-            )
+            what = "new label that is a word of the pipeline's, or not plain text"
+            problems.add(what, "Choose another name.", f"{where}: {row.label}")
         elif not row.new and not known:
             close = difflib.get_close_matches(row.label, list(labels), n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
@@ -214,18 +197,17 @@ def apply(
         {
             "fname": train["fname"].to_numpy(object),
             "label": train["label"].to_numpy(object),
-            "corrected": train["label"].to_numpy(object),
+            "corrected": None,
             "verified": pd.to_numeric(train["verified"], errors="coerce").astype("Int64").to_numpy(),
         }
     )
     rows = {row.fname: row for row in corrections}
-    approved = table["fname"].isin([fname for fname, row in rows.items() if row.action != "drop"])
     relabelled = {fname: row.label for fname, row in rows.items() if row.action == "relabel"}
-    dropped = table["fname"].isin([fname for fname, row in rows.items() if row.action == "drop"])
-    table["corrected"] = [
-        relabelled.get(fname, label) for fname, label in zip(table["fname"], table["label"], strict=True)
-    ]
-    table.loc[approved, "verified"] = 1
+    pairs = zip(table["fname"], table["label"], strict=True)
+    table["corrected"] = [relabelled.get(fname, label) for fname, label in pairs]
+    actions = table["fname"].map({fname: row.action for fname, row in rows.items()})
+    dropped = actions.eq("drop")
+    table.loc[actions.notna() & ~dropped, "verified"] = 1
     weight = np.where(table["verified"].eq(1).fillna(False).astype(bool), 1.0, float(unverified_weight))
     table["weight"] = np.where(dropped, 0.0, weight)
     table["dropped"] = dropped.astype(int)
@@ -252,9 +234,7 @@ def _check_labels_left(table: pd.DataFrame) -> None:
 
 def write(path: str | Path, corrections: Iterable[Correction]) -> None:
     """Write a corrections file."""
-    rows = [
-        [row.fname, row.action, f"{NEW}{row.label}" if row.new else row.label, row.by, row.why] for row in corrections
-    ]
+    rows = [[row.fname, row.action, NEW * row.new + row.label, row.by, row.why] for row in corrections]
     files.write_csv(path, pd.DataFrame(rows, columns=COLUMNS, dtype=str))
 
 

@@ -1,7 +1,7 @@
 """Dataset folder -> table of clips, list of everything that is wrong with it, and facts about it."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def scan(folder: str | Path, *, bad_clips: str = "fail", exclude_licenses: Seque
     table = _probe(table, Path(folder).absolute())  # for workers in another folder
 
     bad = table[(table["split"] == "train") & (table["problem"] != "")]
-    bad_items = [f"{path}: {problem}" for path, problem in zip(bad["path"], bad["problem"], strict=True)]
+    bad_items = (bad["path"] + ": " + bad["problem"]).tolist()
     if bad_clips == "skip":
         table = table.drop(bad.index).reset_index(drop=True)
         if bad_items:
@@ -74,17 +74,17 @@ def scan(folder: str | Path, *, bad_clips: str = "fail", exclude_licenses: Seque
         for item in bad_items:
             remedy = "Mend or remove it, or set dataset.bad_clips to skip."
             problems.add("training clip that cannot be used", remedy, item)
+    table["bytes"] = _digests(table, Path(folder))
     train, test = table[table["split"] == "train"], table[table["split"] == "test"]
     sizes = train.loc[train["label"] != "", "label"].value_counts().sort_index()
     if len(train) == 0 and not problems:
         problems.add("no training clips", "A dataset needs clips of at least two labels.", str(folder))
     elif len(sizes) == 1 and not problems:
         problems.add("one label only", "Nothing can be learned from it: at least two are needed.", str(sizes.index[0]))
-    repeats = _equal_clips(train, Path(folder))
-    for clips in repeats:
+    for clips in _repeats(train, "bytes"):
         if clips["label"].nunique() > 1:
             what = "training clips with the same bytes and different labels"
-            items = [f"{path} ({label})" for path, label in zip(clips["path"], clips["label"], strict=True)]
+            items = clips["path"] + " (" + clips["label"] + ")"
             if bad_clips == "skip":
                 notes.append(f"{what}, which dataset.bad_clips: skip lets pass: {listed(items)}")
             else:
@@ -94,28 +94,27 @@ def scan(folder: str | Path, *, bad_clips: str = "fail", exclude_licenses: Seque
     notes += _notes_on_labels(sizes, test)
     unreadable = test[test["problem"] != ""]
     if len(unreadable):
-        items = [f"{path}: {problem}" for path, problem in zip(unreadable["path"], unreadable["problem"], strict=True)]
+        items = unreadable["path"] + ": " + unreadable["problem"]
         notes.append(f"{len(items)} test clips cannot be read; they keep their row: {listed(items, limit=_SHOWN)}")
     notes += _notes_on_length(table)
-    notes += _notes_on_repeats(train, repeats)
-    pairs = duplicates(train, test, folder=folder)
+    notes += _notes_on_repeats(train)
+    pairs = duplicates(train, test)
     notes += [f"test clip {pair.test} is also in train: {pair.train} ({pair.why})" for pair in pairs[:_SHOWN]]
     if len(pairs) > _SHOWN:
         notes.append(f"... and {len(pairs) - _SHOWN} more such pairs of test and training clips")
 
+    kinds = {kind: len({pair.test for pair in pairs if pair.kind == kind}) for kind in _MARKS}
     facts = {
-        "train": {**_facts(train), **_class_sizes(sizes), "bad": len(bad), "excluded": n_excluded},
-        "test": {**_facts(test), "labelled": int((test["label"] != "").sum()), "bad": len(unreadable)},
-        "test_also_in_train": {
-            "clips": len({pair.test for pair in pairs}),
-            **{
-                why: len({pair.test for pair in pairs if pair.kind == why})
-                for why in ("fname", "freesound_id", "bytes")
-            },
+        "train": {
+            **_facts(train), "classes": len(sizes),
+            "clips_per_class": {"min": int(sizes.min()), "max": int(sizes.max())},
+            "bad": len(bad), "excluded": n_excluded,
         },
+        "test": {**_facts(test), "labelled": int((test["label"] != "").sum()), "bad": len(unreadable)},
+        "test_also_in_train": {"clips": len({pair.test for pair in pairs}), **kinds},
         "synthetic": (Path(folder) / SYNTHETIC_MARK).is_file(),
         "licenses": {"train": _licenses(train), "test": _licenses(test)},
-    }
+    }  # fmt: skip
     optional = [column for column in ("fold", "group") if (train[column] != "").any()]
     return Index(table[INDEX_COLUMNS + optional], [shown(note) for note in notes], facts)
 
@@ -130,84 +129,60 @@ class Duplicate:
     why: str
 
 
-def duplicates(train: pd.DataFrame, test: pd.DataFrame, *, folder: str | Path | None = None) -> list[Duplicate]:
-    """Find test clips that are in the training set too.
+# What tells that two clips are, or may be, one recording.
+_MARKS = {"fname": "same name", "freesound_id": "same freesound_id {}", "bytes": "same bytes"}
 
-    A score on such clips says less than it seems to: the model was trained on the recording.
 
-    Parameters
-    ----------
-    train, test : pd.DataFrame
-        Columns fname, freesound_id; with `folder` also path and problem.
-    folder
-        Dataset folder: also compare the bytes of the files.
+def duplicates(train: pd.DataFrame, test: pd.DataFrame) -> list[Duplicate]:
+    """Test clips that are in the training set too: a score on such clips says less than it seems to.
 
-    Returns
-    -------
-    list of Duplicate
-        By test clip; for each kind the first training clip that matches.
+    Both tables have the columns fname and freesound_id, and may have `bytes`. Pairs are in the order of the test clips;
+    for each kind the first training clip that matches.
     """
-    found: list[Duplicate] = []
-    for kind in ("fname", "freesound_id"):
-        first = {key: fname for key, fname in zip(train[kind][::-1], train["fname"][::-1], strict=True) if key != ""}
-        for key, fname in zip(test[kind], test["fname"], strict=True):
-            if key in first:
-                why = "same name" if kind == "fname" else f"same freesound_id {key}"
-                found.append(Duplicate(fname, first[key], kind, why))
-    if folder is not None:
-        found += _equal_files(train, test, Path(folder))
+    found = []
+    for kind, why in _MARKS.items():
+        if kind in train:
+            first = {key: fname for key, fname in zip(train[kind][::-1], train["fname"][::-1], strict=True) if key}
+            pairs = zip(test[kind], test["fname"], strict=True)
+            found += [Duplicate(fname, first[key], kind, why.format(key)) for key, fname in pairs if key in first]
     return sorted(found, key=lambda pair: pair.test)
 
 
-def _equal_files(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> Iterator[Duplicate]:
-    """Duplicates by content. Only files of a size that occurs in both splits are read."""
-
-    def by_size(clips: pd.DataFrame) -> dict[int, list[tuple[str, Path]]]:
-        sizes: dict[int, list[tuple[str, Path]]] = {}
-        good = clips[clips["problem"] == ""]
-        for fname, path in zip(good["fname"], good["path"], strict=True):
-            sizes.setdefault((folder / path).stat().st_size, []).append((fname, folder / path))
-        return sizes
-
-    train_sizes = by_size(train)
-    for size, test_clips in by_size(test).items():
-        digests = {_digest(path): fname for fname, path in reversed(train_sizes.get(size, []))}
-        for fname, path in test_clips if digests else []:
-            other = digests.get(_digest(path))
-            if other is not None:
-                yield Duplicate(fname, other, "bytes", "same bytes")
-
-
-def _equal_clips(train: pd.DataFrame, folder: Path) -> list[pd.DataFrame]:
-    """Groups of training clips with the same bytes. Only files of a size that occurs twice are read."""
-    good = train[train["problem"] == ""]
-    sizes = pd.Series([(folder / path).stat().st_size for path in good["path"]], index=good.index, dtype="int64")
-    candidates = good[sizes.duplicated(keep=False)]
-    digests = pd.Series(
-        [_digest(folder / path).hex() for path in candidates["path"]], index=candidates.index, dtype=str
+def _digests(table: pd.DataFrame, folder: Path) -> "pd.Series[str]":
+    """sha256 of the good clips whose size occurs twice; the others are not read and have ""."""
+    good = table.loc[table["problem"] == "", "path"]
+    sizes = good.map(lambda path: (folder / path).stat().st_size)
+    return (
+        good[sizes.duplicated(keep=False)].map(lambda path: _sha256(folder / path)).reindex(table.index, fill_value="")
     )
-    return [clips for _, clips in candidates.groupby(digests, sort=False) if len(clips) > 1]
 
 
-def _notes_on_repeats(train: pd.DataFrame, repeats: Sequence[pd.DataFrame]) -> list[str]:
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _repeats(train: pd.DataFrame, column: str) -> list[pd.DataFrame]:
+    """Groups of training clips that have the same value."""
+    return [clips for _, clips in train[train[column] != ""].groupby(column, sort=False) if len(clips) > 1]
+
+
+def _notes_on_repeats(train: pd.DataFrame) -> list[str]:
     """Training clips of one recording that may be, or are, in different folds: the score would be flattered."""
-    recordings = train[train["freesound_id"] != ""].groupby("freesound_id", sort=False)
-    shared = [clips for _, clips in recordings if len(clips) > 1]
     notes = []
-    for groups, why in ((repeats, "the bytes of another"), (shared, "the freesound_id of another")):
+    for column in ("bytes", "freesound_id"):
         # Clips with one group share a fold; so do those that the dataset itself puts into one.
         apart = [
             clips
-            for clips in groups
-            if not ((clips["group"] != "").all() and clips["group"].nunique() == 1)
-            and not ((clips["fold"] != "").all() and clips["fold"].nunique() == 1)
+            for clips in _repeats(train, column)
+            if not any((clips[home] != "").all() and clips[home].nunique() == 1 for home in ("group", "fold"))
         ]
         if apart:
             count = sum(len(clips) - 1 for clips in apart)
             names = [" = ".join(clips["fname"].head(3)) for clips in apart]
             notes.append(
-                f"{count} training clips have {why}, so that a fold may be scored on what it was trained on: "
-                f"{listed(names)}. Give them the same value in a column `group`, or remove them."
+                f"{count} training clips have the {column} of another, so that a fold may be scored on what it was "
+                f"trained on: {listed(names)}. Give them the same value in a column `group`, or remove them."
             )
     return notes
 
@@ -225,11 +200,6 @@ def _notes_on_length(table: pd.DataFrame) -> list[str]:
         f"{listed(long['fname'])}"
     )
     return [note]
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def _without_licenses(table: pd.DataFrame, licenses: Sequence[str], notes: list[str]) -> tuple[pd.DataFrame, int]:
@@ -251,7 +221,7 @@ def _probe(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     paths = [folder / path for path in table.loc[present, "path"]]
     clips = list(parallel.map_clips(audio.probe, paths, desc="index"))
     table = table.copy()
-    table.loc[present, "problem"] = [clip.problem or "" for clip in clips]
+    table.loc[present, "problem"] = [clip.problem for clip in clips]
     for column, dtype in (("sample_rate", "Int64"), ("channels", "Int64"), ("seconds", "Float64")):
         values = [None if clip.problem else round(getattr(clip, column), 6) for clip in clips]
         table[column] = pd.Series(values, index=present, dtype=dtype).reindex(table.index)
@@ -266,19 +236,14 @@ def _notes_on_labels(sizes: "pd.Series[int]", test: pd.DataFrame) -> list[str]:
     unknown = sorted(set(test["label"]) - set(sizes.index) - {""})
     if unknown:
         count = int(test["label"].isin(unknown).sum())
-        notes.append(
-            f"{count} test clips have labels that no training clip has, which count as missed: {listed(unknown)}"
-        )
+        missed = "test clips have labels that no training clip has, which count as missed"
+        notes.append(f"{count} {missed}: {listed(unknown)}")
     return notes
 
 
 def _facts(clips: pd.DataFrame) -> dict[str, Any]:
     verified = int((clips["verified"] == "1").sum())
     return {"clips": len(clips), "hours": round(float(clips["seconds"].sum()) / 3600, 4), "verified": verified}
-
-
-def _class_sizes(sizes: "pd.Series[int]") -> dict[str, Any]:
-    return {"classes": len(sizes), "clips_per_class": {"min": int(sizes.min()), "max": int(sizes.max())}}
 
 
 def _licenses(clips: pd.DataFrame) -> dict[str, int]:

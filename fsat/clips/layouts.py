@@ -60,20 +60,12 @@ class Layout:
 
 
 PUBLISHED = Layout(
-    train_audio="FSDKaggle2018.audio_train",
-    train_table="FSDKaggle2018.meta/train_post_competition.csv",
-    test_audio="FSDKaggle2018.audio_test",
-    test_tables=(
-        "FSDKaggle2018.meta/test_post_competition_scoring_clips.csv",
-        "FSDKaggle2018.meta/test_post_competition.csv",
-    ),
+    "FSDKaggle2018.audio_train",
+    "FSDKaggle2018.meta/train_post_competition.csv",
+    "FSDKaggle2018.audio_test",
+    ("FSDKaggle2018.meta/test_post_competition_scoring_clips.csv", "FSDKaggle2018.meta/test_post_competition.csv"),
 )
-KAGGLE = Layout(
-    train_audio="audio_train",
-    train_table="train.csv",
-    test_audio="audio_test",
-    test_tables=("test.csv", "sample_submission.csv"),
-)
+KAGGLE = Layout("audio_train", "train.csv", "audio_test", ("test.csv", "sample_submission.csv"))
 # Beside class folders: more about their clips.
 DETAILS_TABLE = "clips.csv"
 
@@ -82,15 +74,8 @@ DETAILS_TABLE = "clips.csv"
 class Listing:
     """Clips named by a dataset folder, and what was noticed about them.
 
-    Attributes
-    ----------
-    table : pd.DataFrame
-        A row a clip, columns `COLUMNS`, all of them str ("" where nothing is known); `problem` is set for a clip whose
-        file or label is missing.
-    problems : Problems
-        What no run can go on with.
-    notes : list of str
-        What a person should know and a run can live with.
+    `table` has a row a clip, columns `COLUMNS`, all of them str ("" where nothing is known); its `problem` is set for a
+    clip whose file or label is missing. `problems` are what no run can go on with, `notes` what a run can live with.
     """
 
     table: pd.DataFrame
@@ -99,16 +84,10 @@ class Listing:
 
 
 def read(folder: str | Path) -> Listing:
-    """Read the tables or class folders of a dataset.
-
-    Raises
-    ------
-    FsatError
-        If the folder does not exist or has none of the three layouts.
-    """
+    """Read the tables or class folders of a dataset; `FsatError` if it has none of the three layouts."""
     folder = Path(folder)
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+        names = [entry.name for entry in _entries(folder)]
     except FileNotFoundError as error:
         raise FsatError(
             f"dataset folder {folder} does not exist. Put the clips there, or set dataset.path in params.yaml to the "
@@ -138,14 +117,9 @@ def read(folder: str | Path) -> Listing:
 
 
 def refuse_inside(folder: str | Path, parent: str | Path, *, allowed: Sequence[str | Path]) -> None:
-    """Refuse a dataset folder inside `parent` that is not one of `allowed`.
-
-    Raises
-    ------
-    FsatError
-        Says why: what lies in the pipeline's own output folder belongs to DVC, which may remove it.
-    """
-    here, home, *known = (_absolute(path) for path in (folder, parent, *allowed))
+    """`FsatError` if a dataset folder lies inside `parent`, the pipeline's own folder, and is not one of `allowed`."""
+    # Absolute by name, links not followed: DVC goes by the name, too.
+    here, home, *known = (Path(os.path.abspath(path)) for path in (folder, parent, *allowed))  # noqa: PTH100
     if not here.is_relative_to(home) or here in known:
         return
     raise FsatError(
@@ -156,11 +130,6 @@ def refuse_inside(folder: str | Path, parent: str | Path, *, allowed: Sequence[s
     )
 
 
-def _absolute(path: str | Path) -> Path:
-    """Absolute by name, links not followed: DVC goes by the name, too."""
-    return Path(os.path.normpath(Path.cwd() / path))
-
-
 # --- layouts with tables ---------------------------------------------------------------------------------------------
 
 _Row = dict[str, str]
@@ -168,8 +137,7 @@ _Row = dict[str, str]
 
 def _read_tables(folder: Path, layout: Layout, problems: Problems, notes: list[str]) -> list[_Row]:
     rows: list[_Row] = []
-    train_table = folder / layout.train_table
-    if not train_table.exists():
+    if not (folder / layout.train_table).exists():
         problems.add("table missing", "It lists the training clips: columns fname and label.", layout.train_table)
     else:
         train = tables.read(folder, layout.train_table, ["fname", "label"], problems)
@@ -304,10 +272,10 @@ def _add_details(folder: Path, rows: list[_Row], problems: Problems) -> None:
             details = _details(clips[key]["split"], row, where, problems)
             clips[key].update({column: value for column, value in details.items() if column != "label"})
         lines[key] = row["line"]
-    forgotten = [row["fname"] for key, row in clips.items() if row["split"] == "train" and key not in lines]
-    if lines:
-        for fname in forgotten:
-            problems.add(f"training clip without a row in {DETAILS_TABLE}", "Add one, or remove the table.", fname)
+    for key, row in clips.items() if lines else ():
+        if row["split"] == "train" and key not in lines:
+            what = f"training clip without a row in {DETAILS_TABLE}"
+            problems.add(what, "Add one, or remove the table.", row["fname"])
 
 
 def _class_folder(folder: Path, split: str, inner: Path, problems: Problems, notes: list[str]) -> list[_Row]:
@@ -371,10 +339,8 @@ def _check_labels(rows: list[_Row], problems: Problems, notes: list[str]) -> Non
         if label != given:
             renamed[given] = label
         row["label"] = label
-    notes += [
-        f"label {given!r} is written {label} (a submission has spaces between labels)"
-        for given, label in renamed.items()
-    ]
+    why = "a submission has spaces between labels"
+    notes += [f"label {given!r} is written {label} ({why})" for given, label in renamed.items()]
     for label in spelled:
         if label in RESERVED_LABELS:
             problems.add("label is a word that the pipeline's tables use", "Rename it.", label)

@@ -21,14 +21,7 @@ def read(
 
     UTF-8 with or without a byte order mark; fields separated by comma, semicolon or tab; any line ends.
 
-    Parameters
-    ----------
-    folder, name
-        The file, and how messages call it.
-    needed
-        Columns it must have.
-    may_be_empty
-        A header without rows is no problem.
+    `name` is how messages call the file, `needed` are columns it must have; with `may_be_empty` it may have no rows.
     """
 
     def wrong(what: str, remedy: str) -> list[dict[str, str]]:
@@ -68,11 +61,9 @@ def read(
                 if twice:
                     return wrong(f"column twice: {', '.join(twice)[:200]}", "Keep one of them.")
             elif len(cells) != len(columns):
-                problems.add(
-                    "row with another number of fields than the header",
-                    "Quote fields that hold the delimiter.",
-                    f"{name} line {reader.line_num}: {len(cells)} fields, header {len(columns)}",
-                )
+                where = f"{name} line {reader.line_num}: {len(cells)} fields, header {len(columns)}"
+                what = "row with another number of fields than the header"
+                problems.add(what, "Quote fields that hold the delimiter.", where)
             else:
                 rows.append({**dict(zip(columns, cells, strict=True)), "line": f"{name} line {reader.line_num}"})
     except csv.Error as error:

@@ -52,6 +52,15 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+@contextmanager
+def _read_as(kind: str, path: str | Path) -> Iterator[None]:
+    """Turn errors of reading an output of the pipeline into one message."""
+    try:
+        yield
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise FsatError(f"{path}: cannot be read as {kind} ({error}). Run `dvc repro` to make it again.") from error
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text with ``\\n`` line ends."""
     with atomic_file(path) as part:
@@ -65,10 +74,8 @@ def write_json(path: str | Path, value: Any) -> None:
 
 def read_json(path: str | Path) -> Any:
     """Read a JSON file; `FsatError` if it is missing or broken."""
-    try:
+    with _read_as("JSON", path):
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FsatError(f"{path}: cannot be read as JSON ({error}). Run `dvc repro` to make it again.") from error
 
 
 def write_csv(path: str | Path, table: "pd.DataFrame", *, float_format: str | None = None) -> None:
@@ -110,17 +117,14 @@ def parse_yaml(text: str, *, where: str) -> Any:
 
 # Names and labels stay text, also where they look like numbers.
 _TEXT = ("split", "fname", "path", "label", "corrected", "usage", "group", "license", "problem")
-_TEXT_COLUMNS = dict.fromkeys(_TEXT, str)
 
 
 def read_csv(path: str | Path) -> "pd.DataFrame":
     """Read one of the project's own CSV files; only an empty field is a missing value ("None" and "NA" are strings)."""
     import pandas as pd
 
-    try:
-        return pd.read_csv(path, dtype=_TEXT_COLUMNS, keep_default_na=False, na_values=[""], encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise FsatError(f"{path}: cannot be read as CSV ({error}). Run `dvc repro` to make it again.") from error
+    with _read_as("CSV", path):
+        return pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""])
 
 
 def write_parquet(path: str | Path, table: "pd.DataFrame") -> None:
@@ -133,10 +137,8 @@ def read_parquet(path: str | Path) -> "pd.DataFrame":
     """Read one of the project's own Parquet files; `FsatError` if it is missing or broken."""
     import pandas as pd
 
-    try:
+    with _read_as("Parquet", path):
         return pd.read_parquet(path, engine="pyarrow")
-    except (OSError, ValueError) as error:
-        raise FsatError(f"{path}: cannot be read as Parquet ({error}). Run `dvc repro` to make it again.") from error
 
 
 def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
@@ -147,8 +149,5 @@ def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """Read named arrays; `FsatError` if the file is missing, broken or would need pickle."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FsatError(f"{path}: cannot be read as npz arrays ({error}). Run `dvc repro` to make it again.") from error
+    with _read_as("npz arrays", path), np.load(path, allow_pickle=False) as archive:
+        return dict(archive)

@@ -10,33 +10,15 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class MelStyle:
-    """Numbers of one front end.
+    """Numbers of one front end."""
 
-    Attributes
-    ----------
-    pre_emphasis : float
-        Share of the sample before that is taken off each sample.
-    window_ms : int or None
-        Length of the Hann window; None: all samples of a Fourier transform.
-    window : {"periodic", "symmetric"}
-        Kind of the Hann window.
-    pad_mode : {"constant", "reflect"}
-        What lies beyond the ends of a clip: zeros, or the clip mirrored.
-    f_max_hz : int or None
-        Upper end of the highest band; None: half the sample rate.
-    log : {"decibel", "natural"}
-        Decibels down to 80 below a clip's peak, or ln(power + 1e-5).
-    limits : (float, float)
-        Values that a network reads as 0 and 1.
-    """
-
-    pre_emphasis: float
-    window_ms: int | None
+    pre_emphasis: float  # share of the sample before that is taken off each sample
+    window_ms: int | None  # length of the Hann window; None: all samples of a Fourier transform
     window: Literal["periodic", "symmetric"]
-    pad_mode: Literal["constant", "reflect"]
-    f_max_hz: int | None
-    log: Literal["decibel", "natural"]
-    limits: tuple[float, float]
+    pad_mode: Literal["constant", "reflect"]  # beyond the ends of a clip: zeros, or the clip mirrored
+    f_max_hz: int | None  # upper end of the highest band; None: half the sample rate
+    log: Literal["decibel", "natural"]  # decibels down to 80 below a clip's peak, or ln(power + 1e-5)
+    limits: tuple[float, float]  # values that a network reads as 0 and 1
 
     def window_samples(self, sample_rate: int, n_fft: int) -> int:
         """Length of the Hann window."""
@@ -46,22 +28,12 @@ class MelStyle:
 MEL_STYLES = {
     # Slaney's bands of equal area; the limits are those of FSDKaggle2018's training clips.
     "librosa": MelStyle(
-        pre_emphasis=0.0,
-        window_ms=None,
-        window="periodic",
-        pad_mode="constant",
-        f_max_hz=None,
-        log="decibel",
+        pre_emphasis=0.0, window_ms=None, window="periodic", pad_mode="constant", f_max_hz=None, log="decibel",
         limits=(-90.5, 39.21),
     ),
     # HTK's bands of equal height; the numbers with which EfficientAT was trained on AudioSet.
     "kaldi": MelStyle(
-        pre_emphasis=0.97,
-        window_ms=25,
-        window="symmetric",
-        pad_mode="reflect",
-        f_max_hz=15_000,
-        log="natural",
+        pre_emphasis=0.97, window_ms=25, window="symmetric", pad_mode="reflect", f_max_hz=15_000, log="natural",
         limits=(-4.5, 0.5),
     ),
-}
+}  # fmt: skip

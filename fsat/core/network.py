@@ -18,26 +18,14 @@ def output_labels(folds: "pd.DataFrame") -> list[str]:
 
 
 def check_labels(trained: object, labels: Sequence[str], *, network: str) -> None:
-    """Refuse a network whose outputs are not `labels`, in that order.
+    """`FsatError` if the outputs of `network` (its name in the message) are not `labels`, in that order.
 
-    Parameters
-    ----------
-    trained : object
-        What its `summary.json` holds under "labels"; None where there is nothing.
-    labels : sequence of str
-        `output_labels`.
-    network : str
-        Its name in the message.
-
-    Raises
-    ------
-    FsatError
-        If they differ.
+    `trained` is what its `summary.json` holds under "labels", None if there is nothing; `labels` are `output_labels`.
     """
     if trained == list(labels):
         return
-    if not isinstance(trained, list) or len(trained) == len(labels):
-        raise FsatError(f"{network} was trained on other labels than data/folds.csv has. Run `dvc repro`.")
-    raise FsatError(
-        f"{network} was trained on {len(trained)} labels, data/folds.csv has {len(labels)}. Run `dvc repro`."
-    )
+    if isinstance(trained, list) and len(trained) != len(labels):
+        difference = f"on {len(trained)} labels, data/folds.csv has {len(labels)}"
+    else:
+        difference = "on other labels than data/folds.csv has"
+    raise FsatError(f"{network} was trained {difference}. Run `dvc repro`.")

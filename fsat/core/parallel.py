@@ -40,11 +40,10 @@ def map_clips(
     ----------
     function : callable
         A function of a module, or a `functools.partial` of one. Every call has one BLAS and OpenMP thread.
-    items : sequence
     desc : str
         What the progress display on stderr calls this work.
     jobs : int >= 1, optional
-        Overrides ``FSAT_JOBS``.
+        Overrides ``FSAT_JOBS`` and ``FSAT_DASK``.
 
     Raises
     ------
@@ -52,10 +51,11 @@ def map_clips(
         If ``FSAT_JOBS`` is no positive integer, or the Dask cluster cannot be used. What `function` raises passes.
     """
     try:
-        with _executor(min(jobs or _jobs(), len(items)), cluster=jobs is None) as (executor, n_workers):
-            results = _results(executor, function, items, n_ahead=_AHEAD_PER_WORKER * n_workers)
-            with closing(results):
-                yield from _progress(results, total=len(items), desc=desc)
+        with (
+            _executor(min(jobs or _jobs(), len(items)), cluster=jobs is None) as (executor, n_workers),
+            closing(_results(executor, function, items, n_ahead=_AHEAD_PER_WORKER * n_workers)) as results,
+        ):
+            yield from _progress(results, total=len(items), desc=desc)
     except TerminatedWorkerError as error:
         message = f"{desc}: a worker process was killed, most likely for want of memory. Set FSAT_JOBS to fewer."
         raise FsatError(message) from error
@@ -130,7 +130,6 @@ def _dask_client(address: str) -> AbstractContextManager[Any]:
 
 def _progress(results: Iterator[Result], *, total: int, desc: str) -> Iterator[Result]:
     """A bar on a terminal; in a log file one line now and then."""
-    if sys.stderr.isatty():
-        return iter(tqdm(results, total=total, desc=desc, unit="clip", file=sys.stderr))
     line = "{desc}: {n_fmt} of {total_fmt} clips, {elapsed} passed, {remaining} left\n"
-    return iter(tqdm(results, total=total, desc=desc, file=sys.stderr, mininterval=_LOG_INTERVAL_S, bar_format=line))
+    log: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": _LOG_INTERVAL_S, "bar_format": line}
+    return iter(tqdm(results, total=total, desc=desc, unit="clip", file=sys.stderr, **log))

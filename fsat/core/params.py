@@ -31,20 +31,19 @@ from fsat.core.mel_styles import MEL_STYLES
 # --- types of values -------------------------------------------------------------------------------------------------
 
 
-def _not_ascending() -> PydanticCustomError:
-    return PydanticCustomError("ascending", "must be two numbers, the smaller one first")
+_NOT_ASCENDING = PydanticCustomError("ascending", "must be two numbers, the smaller one first")
 
 
 def _two(pair: Any) -> Any:
     """Refuse a list of another length as a whole; pydantic would name each entry that is missing."""
     if isinstance(pair, list | tuple) and len(pair) != 2:
-        raise _not_ascending()
+        raise _NOT_ASCENDING
     return pair
 
 
 def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
     if pair[0] > pair[1]:
-        raise _not_ascending()
+        raise _NOT_ASCENDING
     return pair
 
 
@@ -334,11 +333,8 @@ _MAX_BYTES = 32_768
 def read(path: str | Path = "params.yaml") -> Params:
     """Read a parameter file as DVC does, and check all of it.
 
-    Raises
-    ------
-    FsatError
-        If the file is missing or no YAML; else it names every key that is unknown, missing or has a value that is not
-        allowed.
+    `FsatError` if the file is missing or no YAML; else it names every key that is unknown, missing or has a value that
+    is not allowed.
     """
     path = Path(path)
     if not path.is_file():
@@ -349,13 +345,7 @@ def read(path: str | Path = "params.yaml") -> Params:
 
 
 def validate(mapping: Any, *, where: str = "params") -> Params:
-    """Check a mapping as read from YAML against the schema.
-
-    Raises
-    ------
-    FsatError
-        Lists all problems: dotted key, what is allowed, which value came.
-    """
+    """Check a mapping as read from YAML; `FsatError` lists all problems: key, what is allowed, which value came."""
     try:
         return Params.model_validate(mapping)
     except ValidationError as invalid:
@@ -380,10 +370,10 @@ def leaves() -> dict[str, str]:
 def _walk(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, bool]]:
     for name, field in section.model_fields.items():
         inner = field.annotation
-        inner_section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
-        yield prefix + name, field.description or "", inner_section is not None
-        if inner_section is not None:
-            yield from _walk(inner_section, f"{prefix}{name}.")
+        section_inside = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+        yield prefix + name, field.description or "", section_inside is not None
+        if section_inside is not None:
+            yield from _walk(section_inside, f"{prefix}{name}.")
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
@@ -405,8 +395,7 @@ def _message(error: Any) -> str:
     if kind == "missing":
         return f"{key}: missing{meaning}"
     if kind in ("model_type", "model_attributes_type"):
-        names = [name.removeprefix(f"{key}.") for name in known_keys() if name.startswith(f"{key}." if key else "")]
-        names = [name for name in names if "." not in name]
+        names = [name.rpartition(".")[2] for name in known_keys() if name.rpartition(".")[0] == key]
         return f"{key or 'the file'}: must be a section with the keys {', '.join(names)}. Got {value} instead"
     allowed = _ALLOWED.get(kind, "{msg}").format_map(error | error.get("ctx", {}))
     return f"{key}: {allowed}. Got {value} instead{meaning}"
@@ -464,6 +453,5 @@ def _nearest(key: str) -> str:
     elsewhere = elsewhere or difflib.get_close_matches(key, list(known_keys()), n=1, cutoff=0.5)
     if elsewhere:
         return f"; did you mean {' or '.join(elsewhere)}?"
-    return (
-        f"; {section or 'the file'} knows {', '.join(known.rpartition('.')[2] for known in beside)}" if beside else ""
-    )
+    names = ", ".join(known.rpartition(".")[2] for known in beside)
+    return f"; {section or 'the file'} knows {names}" if names else ""

@@ -34,13 +34,9 @@ def run(main: Callable[..., None]) -> None:
             f"\n{name}: no space left to write {error.filename or 'its output'} ({error.strerror}). "
             "Nothing unfinished was kept. Free some disk space and run `dvc repro` again.\n"
         )
-    _log_time(name, time.monotonic() - started)
-
-
-def _log_time(name: str, seconds: float) -> None:
     TIMES.parent.mkdir(exist_ok=True)
     with TIMES.open("a", encoding="utf-8") as log:
-        log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')},{name},{seconds:.2f}\n")
+        log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')},{name},{time.monotonic() - started:.2f}\n")
 
 
 def _say_other_versions(pinned: Path) -> None:

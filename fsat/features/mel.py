@@ -7,7 +7,6 @@ preset audioset, it is the front end of EfficientAT, within 2e-4.
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -17,30 +16,12 @@ from fsat.clips import audio
 from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.params import Mel
 from fsat.features.decibels import AMIN, TOP_DB
+from fsat.features.mel_bank import BandGroup
 
 LOG_OFFSET = 1e-5  # power that is added before a natural logarithm
 _BLOCK_FRAMES = 64  # frames of one block stay in the processor's cache
 # Rounding in a float32 FFT reaches 1e-3 dB only in bands weaker than this share of the loudest band of their frame.
 _FLOAT32_RANGE = 5e-8
-
-
-class BandGroup(NamedTuple):
-    """Neighbouring mel bands and the few bins that they cover."""
-
-    bands: slice
-    bins: slice
-    weights: np.ndarray  # float32 (n_bins, n_bands)
-
-
-def grouped(bank: np.ndarray) -> list[BandGroup]:
-    """Mel filters (1 + n_fft // 2, n_mels) in groups of 16 bands."""
-    groups = []
-    for first in range(0, bank.shape[1], 16):
-        bands = slice(first, first + 16)
-        used = np.flatnonzero(bank[:, bands].any(axis=1))
-        bins = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
-        groups.append(BandGroup(bands, bins, np.ascontiguousarray(bank[bins, bands])))
-    return groups
 
 
 def mel_clip(
@@ -53,22 +34,16 @@ def mel_clip(
 def log_mel(x: np.ndarray, *, sample_rate: int, settings: Mel, bank: Sequence[BandGroup]) -> np.ndarray:
     """Return the log-mel spectrogram of a signal, one row a frame.
 
+    Returns float32 (n_frames, n_mels): dB relative to 1, cut off `TOP_DB` below the maximum, or
+    ``ln(power + LOG_OFFSET)``, by the style. Frames are centred, so that ``n_frames = 1 + n // hop_length`` for even
+    `n_fft`. An empty signal has one silent frame.
+
     Parameters
     ----------
     x : np.ndarray [shape=(n,), dtype=float32]
-    sample_rate : int
-        Rate of `x` in Hz.
-    settings : Mel
-        Section `mel` of the parameters. Lengths are in samples at ``settings.sample_rate``, to which `x` is resampled
-        first.
+        The signal at `sample_rate` (Hz), resampled to ``settings.sample_rate`` first.
     bank : sequence of BandGroup
-        Its mel filters, of `grouped`.
-
-    Returns
-    -------
-    np.ndarray [shape=(n_frames, n_mels), dtype=float32]
-        "decibel": dB relative to 1, cut off `TOP_DB` below the maximum; "natural": ``ln(power + LOG_OFFSET)``. Frames
-        are centred, so that ``n_frames = 1 + n // hop_length`` for even `n_fft`. An empty signal has one silent frame.
+        The mel filters, of `mel_bank.grouped`.
     """
     style = MEL_STYLES[settings.style]
     y = audio.resample(x, sample_rate, settings.sample_rate)

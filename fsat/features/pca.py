@@ -1,6 +1,6 @@
 """Standardise the spectral statistics and project them on their principal components."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,25 +40,9 @@ class Projection:
 def fit(statistics: "pd.DataFrame", *, n_components: int) -> tuple[Projection, np.ndarray]:
     """Fit ``make_pipeline(StandardScaler(), PCA(k))``; k is `n_components`, or the rank of the data if that is less.
 
-    n clips have a rank of at most n - 1, and a lower one if some are equal.
-
-    Parameters
-    ----------
-    statistics : pd.DataFrame [shape=(n, d)]
-        Numbers only, one row a training clip.
-    n_components
-        Components wanted, at least 1.
-
-    Returns
-    -------
-    projection : Projection
-    explained : np.ndarray [shape=(k,), dtype=float64]
-        Share of the variance that each component explains.
-
-    Raises
-    ------
-    FsatError
-        If a value is not finite, or the clips do not differ at all.
+    `statistics` (n, d) has one row a training clip: a rank of at most n - 1, and a lower one if some clips are equal.
+    Returns the projection, and the share of the variance that each component explains, float64 (k,). `FsatError` if a
+    value is not finite, or the clips do not differ at all.
     """
     # scikit-learn takes about a second to import.
     from sklearn.decomposition import PCA
@@ -85,19 +69,8 @@ def fit(statistics: "pd.DataFrame", *, n_components: int) -> tuple[Projection, n
 def project(statistics: "pd.DataFrame", projection: Projection) -> np.ndarray:
     """Principal components of any clips, whether the projection was fitted on them or not.
 
-    Parameters
-    ----------
-    statistics : pd.DataFrame [shape=(n, d)]
-        Has the columns of the projection, in any order; others are ignored.
-
-    Returns
-    -------
-    np.ndarray [shape=(n, k), dtype=float32]
-
-    Raises
-    ------
-    FsatError
-        If a column is missing or a value is not finite.
+    `statistics` (n, d) has the columns of the projection, in any order; others are ignored. Returns float32 (n, k).
+    `FsatError` if a column is missing or a value is not finite.
     """
     missing = [name for name in projection.columns if name not in statistics.columns]
     if missing:
@@ -115,22 +88,14 @@ def project_rows(values: np.ndarray, projection: Projection) -> np.ndarray:
 
 def save(path: str | Path, projection: Projection) -> None:
     """Write a projection as an npz file of plain arrays."""
-    files.write_npz(
-        path,
-        mean=projection.mean,
-        scale=projection.scale,
-        center=projection.center,
-        components=projection.components,
-        columns=np.array(projection.columns, dtype=np.str_),
-    )
+    files.write_npz(path, **(vars(projection) | {"columns": np.array(projection.columns, dtype=np.str_)}))
 
 
 def load(path: str | Path) -> Projection:
     """Read what `save` wrote; `FsatError` if the file is missing, damaged or no projection."""
     arrays = files.read_npz(path)
     try:
-        mean, scale, center, components = (arrays[name] for name in ("mean", "scale", "center", "components"))
-        columns = arrays["columns"]
+        mean, scale, center, components, columns = (arrays[field.name] for field in fields(Projection))
     except KeyError as missing:
         raise FsatError(f"{path}: has no array {missing}, so it is no projection. Run `dvc repro pca`.") from missing
     d = len(columns) if columns.ndim == 1 else -1
@@ -150,6 +115,6 @@ def _finite(statistics: "pd.DataFrame") -> np.ndarray:
     values = statistics.to_numpy(dtype=np.float64)
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
-        name = statistics.columns[column]
-        raise FsatError(f"statistic {name} of clip {statistics.index[row]} is {values[row, column]}. Run `dvc repro`.")
+        name, clip = statistics.columns[column], statistics.index[row]
+        raise FsatError(f"statistic {name} of clip {clip} is {values[row, column]}. Run `dvc repro`.")
     return values

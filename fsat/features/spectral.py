@@ -6,6 +6,7 @@ Spectrograms are (n_frames, n_bins): time first. They are computed in blocks of 
 (about 200 numbers) grows with the signal. Names, order and definitions: docs/RECIPE.md, section 2.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,9 +15,9 @@ import scipy.fft
 
 from fsat.clips import audio
 from fsat.core.errors import FsatError
-from fsat.features import decibels, filters, harmonic, waveform
+from fsat.features import decibels, filters, harmonic, mel_bank, waveform
 from fsat.features.filters import N_CHROMA
-from fsat.features.mel_bank import SPECTRAL_MELS
+from fsat.features.mel_bank import SPECTRAL_MELS, BandGroup
 from fsat.features.stft import Stft, blocks, frame_count
 
 CONTRAST_BANDS, CONTRAST_FMIN_HZ, CONTRAST_QUANTILE = 6, 200.0, 0.02
@@ -27,17 +28,8 @@ _ROWS = 16  # rows whose statistics are computed at a time
 
 def feature_names(*, n_mfcc: int) -> list[str]:
     """Names of what `spectral_statistics` returns, in its order: ``feature_row_statistic``."""
-    rows = {
-        "logmel": SPECTRAL_MELS,
-        "mfcc": n_mfcc,
-        "chroma": N_CHROMA,
-        "contrast": CONTRAST_BANDS + 1,
-        "rolloff": 1,
-        "centroid": 1,
-        "bandwidth": 1,
-        "tonnetz": 6,
-        "zcr": 1,
-    }
+    rows = {"logmel": SPECTRAL_MELS, "mfcc": n_mfcc, "chroma": N_CHROMA, "contrast": CONTRAST_BANDS + 1}
+    rows |= {"rolloff": 1, "centroid": 1, "bandwidth": 1, "tonnetz": 6, "zcr": 1}
     over_time = [
         f"{feature}_{row:03d}_{statistic}"
         for feature, n_rows in rows.items()
@@ -48,7 +40,13 @@ def feature_names(*, n_mfcc: int) -> list[str]:
 
 
 def clip_statistics(
-    clip: tuple[str | Path, int, int], *, sample_rate: int, n_fft: int, hop_length: int, n_mfcc: int, bank: np.ndarray
+    clip: tuple[str | Path, int, int],
+    *,
+    sample_rate: int,
+    n_fft: int,
+    hop_length: int,
+    n_mfcc: int,
+    bank: Sequence[BandGroup],
 ) -> np.ndarray:
     """Read samples `start` to `end` of a clip ``(path, start, end)`` and return their `spectral_statistics`."""
     x = audio.load_interval(*clip, sample_rate)
@@ -56,31 +54,22 @@ def clip_statistics(
 
 
 def spectral_statistics(
-    x: np.ndarray, *, sample_rate: int, n_fft: int, hop_length: int, n_mfcc: int, bank: np.ndarray
+    x: np.ndarray, *, sample_rate: int, n_fft: int, hop_length: int, n_mfcc: int, bank: Sequence[BandGroup]
 ) -> np.ndarray:
     """Return the statistics of a signal (docs/RECIPE.md, section 2), named by `feature_names`.
+
+    Returns float64 (933 + 5 * n_mfcc,): 1133 numbers with 40 MFCC, all finite. A signal shorter than a window uses what
+    it has; what is not defined, as is everything of an empty signal, is 0. `FsatError` if `sample_rate` or `n_fft` is
+    too low for the bands of the spectral contrast.
 
     Parameters
     ----------
     x : np.ndarray [shape=(n,), dtype=float32]
-    sample_rate : int
-        In Hz; at least 25,600, so that all bands of the spectral contrast exist.
+        The signal at `sample_rate`, at least 25,600 Hz, so that all bands of the spectral contrast exist.
     n_fft, hop_length : int
         Length of a frame (Hann window) and step between frames, in samples.
-    n_mfcc : int
-    bank : np.ndarray [shape=(1 + n_fft // 2, 128), dtype=float32]
+    bank : sequence of BandGroup
         The mel filters.
-
-    Returns
-    -------
-    np.ndarray [shape=(933 + 5 * n_mfcc,), dtype=float64]
-        1133 numbers with 40 MFCC, all finite. A signal shorter than a window uses what it has; what is not defined,
-        as is everything of an empty signal, is 0.
-
-    Raises
-    ------
-    FsatError
-        If `sample_rate` or `n_fft` is too low for the bands of the spectral contrast.
     """
     _check(sample_rate, n_fft)
     if len(x) == 0:
@@ -94,15 +83,16 @@ def spectral_statistics(
     return np.concatenate([*features, waveform.statistics(x)])
 
 
-def _of_spectrum(transform: Stft, *, sample_rate: int, n_mfcc: int, bank: np.ndarray) -> list[np.ndarray]:
+def _of_spectrum(transform: Stft, *, sample_rate: int, n_mfcc: int, bank: Sequence[BandGroup]) -> list[np.ndarray]:
     """`_row_statistics` of log-mel, MFCC, chroma, contrast, roll-off, centroid and bandwidth."""
     n_fft, n = transform.n_fft, transform.n_frames
+    mel_filters = mel_bank.dense(bank, (1 + n_fft // 2, SPECTRAL_MELS))
     mel = np.empty((n, SPECTRAL_MELS), dtype=np.float32)
     peak, valley = np.empty((n, CONTRAST_BANDS + 1)), np.empty((n, CONTRAST_BANDS + 1))
     frequencies_hz = np.empty((n, 3))  # roll-off, centroid, bandwidth
     for first, end in blocks(n):
         block, magnitude = slice(first, end), np.abs(transform.spectrum(first, end))
-        mel[block] = magnitude**2 @ bank
+        mel[block] = magnitude**2 @ mel_filters
         peak[block], valley[block] = _extremes(magnitude, sample_rate, n_fft)
         frequencies_hz[block] = _rolloff_centroid_bandwidth(magnitude, sample_rate, n_fft)
     log_mel = decibels.power_to_db(mel)
@@ -119,14 +109,14 @@ def _of_spectrum(transform: Stft, *, sample_rate: int, n_mfcc: int, bank: np.nda
 
 def _check(sample_rate: int, n_fft: int) -> None:
     """Refuse what leaves a band of the spectral contrast without a bin."""
-    lowest_rate = int(2 * CONTRAST_FMIN_HZ * 2**CONTRAST_BANDS)
-    if sample_rate < lowest_rate:
-        message = f"audio.sample_rate must be at least {lowest_rate} Hz for the spectral statistics. Got {sample_rate}."
-        raise FsatError(message)
+    lowest = int(2 * CONTRAST_FMIN_HZ * 2**CONTRAST_BANDS)
+    if sample_rate < lowest:
+        raise FsatError(
+            f"audio.sample_rate must be at least {lowest} Hz for the spectral statistics. Got {sample_rate}."
+        )
     shortest = int(np.ceil(sample_rate / CONTRAST_FMIN_HZ))
     if n_fft < shortest:
-        message = f"spectral.n_fft must be at least {shortest} samples at {sample_rate} Hz. Got {n_fft}."
-        raise FsatError(message)
+        raise FsatError(f"spectral.n_fft must be at least {shortest} samples at {sample_rate} Hz. Got {n_fft}.")
 
 
 def _row_statistics(frames: np.ndarray) -> np.ndarray:

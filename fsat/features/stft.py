@@ -56,9 +56,8 @@ class Stft:
         for start in range(first, end, _FFT_FRAMES):
             frames = self._samples(start, min(start + _FFT_FRAMES, end))
             # In float64: rounding in a float32 transform shows in the valleys of the spectral contrast.
-            spectrum[start - first : start - first + len(frames)] = scipy.fft.rfft(
-                frames * hann(self.n_fft), overwrite_x=True
-            )
+            windowed = frames * hann(self.n_fft)
+            spectrum[start - first : start - first + len(frames)] = scipy.fft.rfft(windowed, overwrite_x=True)
         return spectrum
 
     def magnitudes(self) -> Iterator[np.ndarray]:

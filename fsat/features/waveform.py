@@ -39,15 +39,8 @@ def statistics(x: np.ndarray) -> np.ndarray:
 def envelope_statistics(x: np.ndarray) -> np.ndarray:
     """How long and how often a signal is loud, when it begins and ends, how often it crosses zero.
 
-    Parameters
-    ----------
-    x : np.ndarray [shape=(n,), dtype=float32]
-
-    Returns
-    -------
-    np.ndarray [shape=(12,)]
-        Run lengths above 0.05 and above 0.25 of the envelope's maximum, four each; log(1 + position) of attack and
-        relaxation; log(1 + zero crossings) and zero crossings / n. Two neighbours one of which is 0 cross zero.
+    (n,) -> (12,): run lengths above 0.05 and above 0.25 of the envelope's maximum, four each; log(1 + position) of
+    attack and relaxation; log(1 + zero crossings) and zero crossings / n. Two neighbours one of which is 0 cross zero.
     """
     peak = max(envelope.max() for envelope in _envelope(x))
     n = max(1, len(x) - WINDOW + 1)
@@ -107,8 +100,8 @@ def mean_spectrum(x: np.ndarray) -> np.ndarray:
     else:
         blocks = x[None, :WINDOW]
     total = np.zeros((1, N_BINS))
-    for a, b in ((a, a + _FFT_BLOCKS) for a in range(0, len(blocks), _FFT_BLOCKS)):
-        magnitude = np.abs(scipy.fft.rfft(blocks[a:b], n=WINDOW))[:, :N_BINS]
+    for a in range(0, len(blocks), _FFT_BLOCKS):
+        magnitude = np.abs(scipy.fft.rfft(blocks[a : a + _FFT_BLOCKS], n=WINDOW))[:, :N_BINS]
         total = np.concatenate([total, magnitude]).sum(axis=0, keepdims=True)
     return np.log1p(total[0] / len(blocks))
 
@@ -183,13 +176,8 @@ def _length_statistics(lengths: np.ndarray) -> np.ndarray:
 
 def waveform_statistics(x: np.ndarray) -> np.ndarray:
     """Mean, std, min and max of 1, 2 and 3 equal parts of x, abs(x), diff(x): (n,) -> (72,); zeros for no samples."""
-    n = len(x)
-    signals = [
-        _part_statistics(lambda a, b: x[a:b], n),
-        _part_statistics(lambda a, b: np.abs(x[a:b]), n),
-        _part_statistics(lambda a, b: x[a + 1 : b + 1] - x[a:b], max(0, n - 1)),
-    ]
-    return np.concatenate(signals)
+    wave, size = _part_statistics(lambda a, b: x[a:b], len(x)), _part_statistics(lambda a, b: np.abs(x[a:b]), len(x))
+    return np.concatenate([wave, size, _part_statistics(lambda a, b: x[a + 1 : b + 1] - x[a:b], max(0, len(x) - 1))])
 
 
 def _part_statistics(samples: Callable[[int, int], np.ndarray], n: int) -> np.ndarray:
@@ -221,8 +209,8 @@ def _sums(
 ) -> tuple[float, float, float, float]:
     """Sum and sum of squares of samples `start` to `end` less an offset; their minimum and maximum."""
     values = np.zeros((0, 4))
-    for a, b in ((a, min(a + _CHUNK, end)) for a in range(start, end, _CHUNK)):
-        x = samples(a, b)
+    for a in range(start, end, _CHUNK):
+        x = samples(a, min(a + _CHUNK, end))
         y = x.astype(np.float64) - offset
         values = np.concatenate([values, [[y.sum(), y @ y, x.min(), x.max()]]])
     return float(values[:, 0].sum()), float(values[:, 1].sum()), float(values[:, 2].min()), float(values[:, 3].max())
@@ -230,5 +218,4 @@ def _sums(
 
 def _split(n: int, n_parts: int) -> list[tuple[int, int]]:
     """Start and end of `n_parts` equal parts; the first ones are longer by one where `n` is no multiple."""
-    cuts = [part * (n // n_parts) + min(part, n % n_parts) for part in range(n_parts + 1)]
-    return list(pairwise(cuts))
+    return list(pairwise(part * (n // n_parts) + min(part, n % n_parts) for part in range(n_parts + 1)))

@@ -39,7 +39,7 @@ class Batch:
 
     @property
     def inputs(self) -> dict[str, np.ndarray]:
-        """Arrays by the names of the network's inputs."""
+        """Mel and components as `named_inputs`."""
         return named_inputs(self.mel, self.components)
 
 
@@ -96,16 +96,8 @@ def clip_spans(fnames: Sequence[str], lengths: np.ndarray, n_frames: int, key: t
     """Spans as `draw_spans` draws them, each keyed by its clip's file name: independent of all other clips.
 
     So a test clip that is added changes no other clip's prediction, and tagging one clip alone, wherever it lies,
-    sees the spans that the pipeline saw.
-
-    Parameters
-    ----------
-    fnames : sequence of str, length B
-        Folders in front of the name do not count, nor does the Unicode form (NFC, NFD).
-    lengths : np.ndarray [shape=(B,), dtype=int64]
-        Frames of each clip.
-    key : tuple
-        Seed and purpose, see `seeds.fraction`.
+    sees the spans that the pipeline saw. Folders in front of a name do not count, nor does its Unicode form (NFC, NFD).
+    `lengths` are the frames of each clip, int64 (B,); `key` is seed and purpose, see `seeds.fraction`.
     """
     # One name in NFC and NFD, as other file systems and archives write it, is one key.
     names = [unicodedata.normalize("NFC", fname.rpartition("/")[2]) for fname in fnames]
@@ -211,10 +203,7 @@ def draw_rectangles(
 
 
 def augment_indices(indices: np.ndarray, augmentation: Augmentation) -> np.ndarray:
-    """Compose shift and reversal with an index map: column t of the result is the frame that lands at t.
-
-    Parameters and result are int64 (B, T).
-    """
+    """Compose shift and reversal with an index map: column t of the result, int64 (B, T), is the frame seen at t."""
     n_frames = indices.shape[1]
     columns = np.arange(n_frames)
     # Shift, then reversal, of the spectrogram: so the reversed column is looked up first.
@@ -230,10 +219,7 @@ def shift_frequency(spectrogram: np.ndarray, shift: int) -> None:
 
 
 def erase_rectangle(spectrogram: np.ndarray, rectangle: np.ndarray, fill: np.float32) -> None:
-    """Fill a rectangle of one clip's spectrogram, float32 (T, M), in place.
-
-    `rectangle` is int64 (4,): first bin, bins, first frame, frames.
-    """
+    """Fill a rectangle (first bin, bins, first frame, frames) of one clip's spectrogram, float32 (T, M), in place."""
     top, height, left, width = rectangle
     spectrogram[left : left + width, top : top + height] = fill
 
@@ -246,14 +232,7 @@ _TRANSPOSED_FRAMES = 128
 
 @dataclass(frozen=True)
 class Views:
-    """What is seen of each clip of a batch.
-
-    Attributes
-    ----------
-    frames : np.ndarray [shape=(B, T), dtype=int64]
-        Rows of the store's frame array, in the order in which they are seen.
-    augmentation : Augmentation or None
-    """
+    """What is seen of each clip of a batch: rows of the store's frame array, int64 (B, T), in the order seen."""
 
     frames: np.ndarray
     augmentation: Augmentation | None = None

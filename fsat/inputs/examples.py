@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,24 +59,15 @@ class Examples(Clips):
 
 
 def make_clips(store: FrameStore, fnames: Sequence[str], *, components: "pd.DataFrame | None" = None) -> Clips:
-    """The named clips, in that order.
+    """The named clips, in that order; `components` has the column fname and one a component.
 
-    Parameters
-    ----------
-    components : pd.DataFrame or None
-        fname and one column a component.
-
-    Raises
-    ------
-    FsatError
-        If a clip has no frames or no components.
+    `FsatError` if a clip has no frames or no components.
     """
     values = None
     if components is not None:
         wanted = components.set_index("fname").reindex(list(fnames))
-        if wanted.isna().any(axis=None):
-            missing = wanted.index[wanted.isna().any(axis=1)][0]
-            raise FsatError(f"No principal components for clip '{missing}'. Run `dvc repro pca`.")
+        if (lacking := wanted.isna().any(axis=1)).any():
+            raise FsatError(f"No principal components for clip '{wanted.index[lacking][0]}'. Run `dvc repro pca`.")
         values = wanted.to_numpy(dtype=np.float32)
     return Clips(list(fnames), store, store.rows(fnames), values)
 
@@ -89,16 +81,9 @@ def make_examples(
     components: "pd.DataFrame | None" = None,
     weights: np.ndarray | None = None,
 ) -> Examples:
-    """The named clips with their labels; see `make_clips`.
+    """The named clips with their labels and their weights in the loss, above 0; see `make_clips`.
 
-    Parameters
-    ----------
-    labels : sequence of str, length n
-        Label of each clip.
-    classes : sequence of str, length C
-        The order of the network's outputs.
-    weights : np.ndarray [shape=(n,)] or None
-        Weight of each clip in the loss, above 0.
+    `classes` are the labels in the order of the network's outputs.
     """
     column = {label: number for number, label in enumerate(classes)}
     targets = np.zeros((len(fnames), len(classes)), dtype=np.float32)
@@ -114,25 +99,13 @@ def split_fold(
     """Training clips and held-out clips of one fold, and the labels in the order of the outputs.
 
     The first learn from corrected labels, without the clips of weight 0. The second are all clips that the fold holds
-    out, with the dataset's own labels: what a correction changes is never what it is scored on.
-
-    Parameters
-    ----------
-    folds : pd.DataFrame
-        `data/folds.csv`: fname, label, corrected, weight, fold.
+    out, with the dataset's own labels: what a correction changes is never what it is scored on. `folds` is
+    `data/folds.csv`: fname, label, corrected, weight, fold.
     """
     classes = output_labels(folds)
+    examples = partial(make_examples, store, classes=classes, components=components)
     rows = folds[(folds["fold"] != fold) & (folds["weight"] > 0)]
-    training = make_examples(
-        store,
-        rows["fname"].tolist(),
-        labels=rows["corrected"].tolist(),
-        classes=classes,
-        components=components,
-        weights=rows["weight"].to_numpy(np.float64),
-    )
+    weights = rows["weight"].to_numpy(np.float64)
+    training = examples(rows["fname"].tolist(), labels=rows["corrected"].tolist(), weights=weights)
     rows = folds[folds["fold"] == fold]
-    heldout = make_examples(
-        store, rows["fname"].tolist(), labels=rows["label"].tolist(), classes=classes, components=components
-    )
-    return training, heldout, classes
+    return training, examples(rows["fname"].tolist(), labels=rows["label"].tolist()), classes

@@ -33,10 +33,7 @@ class FrameStore:
     limits: tuple[float, float]
 
     def scale(self, values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Values of frames to about [0, 1], the range a network reads; dtype is kept.
-
-        The result goes to `out` where that is given, which may be `values` itself.
-        """
+        """Values of frames to about [0, 1], the range a network reads, in their dtype; `out` may be `values` itself."""
         low, high = self.limits
         shifted = np.subtract(values, np.float32(low), out=out)
         return np.divide(shifted, np.float32(high - low), out=out)
@@ -51,12 +48,7 @@ class FrameStore:
 
 
 def write_frames(folder: str | Path, clips: Iterable[tuple[str, np.ndarray]], *, n_mels: int) -> None:
-    """Write clips one by one, holding one at a time in memory.
-
-    Parameters
-    ----------
-    clips : iterable of (fname, array [shape=(n_frames, n_mels)])
-    """
+    """Write clips (fname, frames (n_frames, n_mels)) one by one, holding one at a time in memory."""
     import pandas as pd
 
     rows: list[tuple[str, int, int]] = []
@@ -82,17 +74,13 @@ def _write_npy_header(stream: BinaryIO, *, shape: tuple[int, int]) -> None:
 
 
 def open_frames(folder: str | Path, *, limits: tuple[float, float]) -> FrameStore:
-    """Open what `write_frames` wrote, to be scaled by `limits`.
-
-    Raises `FsatError` if it is missing, broken or of another kind.
-    """
+    """Open what `write_frames` wrote, to be scaled by `limits`; `FsatError` if it is missing or broken."""
     folder = Path(folder)
     index = files.read_csv(folder / "index.csv")
     try:
         frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        message = f"{folder}/frames.npy: cannot be read as an array ({error}). Run `dvc repro mel` to make it again."
-        raise FsatError(message) from error
+        raise FsatError(f"{folder}/frames.npy: cannot be read as an array ({error}). Run `dvc repro mel`.") from error
     starts, lengths = index["start"].to_numpy(np.int64), index["n_frames"].to_numpy(np.int64)
     follow_on = (lengths >= 1).all() and np.array_equal(starts, np.cumsum(lengths) - lengths)
     if frames.ndim != 2 or frames.dtype != np.float32 or int(lengths.sum()) != len(frames) or not follow_on:

@@ -34,29 +34,17 @@ def outputs(
 ) -> np.ndarray:
     """Output of a network for every clip of a store, each independent of all others.
 
-    Parameters
-    ----------
-    predict : callable
-        Of the inputs "mel" (1, M, T, 1), scaled to about [0, 1], and "pca" (1, P) where there are components: gives
-        (1, `n_outputs`).
-    components : np.ndarray [shape=(n, P), dtype=float32] or None
-        Principal components of each clip.
-    name : str
-        Shown by the progress bar; none if it is empty.
+    Returns float32 (n, n_outputs): for a clip of several `parts` the mean of theirs, weighted by their lengths: close
+    to that of the whole, but each part's channels are scaled by its own content.
 
-    Returns
-    -------
-    np.ndarray [shape=(n, n_outputs), dtype=float32]
-        For a clip of several `parts` the mean of theirs, weighted by their lengths: close to that of the whole, but
-        each part's channels are scaled by its own content.
+    `predict` takes the inputs "mel" (1, M, T, 1), scaled to about [0, 1], and "pca" (1, P) where there are components,
+    float32 (n, P). The progress bar shows `name`; there is none if it is empty.
     """
     rows = np.empty((len(store.fnames), n_outputs), dtype=np.float32)
-    for row, (start, n_frames) in enumerate(
-        zip(store.starts, tqdm(store.lengths, desc=name, unit="clip", mininterval=5, disable=not name), strict=True)
-    ):
-        clip_parts = parts(int(n_frames))
+    for row in tqdm(range(len(rows)), desc=name, unit="clip", mininterval=5, disable=not name):
+        clip_parts = parts(int(store.lengths[row]))
         own = None if components is None else components[row : row + 1]
-        mels = (store.scale(store.frames[start + part]).T[None, :, :, None] for part in clip_parts)
+        mels = (store.scale(store.frames[store.starts[row] + part]).T[None, :, :, None] for part in clip_parts)
         found = [predict(named_inputs(mel, own)) for mel in mels]
         rows[row] = np.average(np.concatenate(found), axis=0, weights=[len(part) for part in clip_parts])
     return rows

@@ -23,31 +23,18 @@ def prepare(seed: int, *key: int | str, precision: str = "float32", deterministi
     keras.utils.clear_session()
     keras.utils.set_random_seed(seeds.entropy(seed, *key) % 2**32)
     keras.config.set_dtype_policy(precision)
-    if keras.backend.backend() == "tensorflow":
+    if deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        if deterministic:
-            tf.config.experimental.enable_op_determinism()
-
-
-def _has_gpu() -> bool:
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
+        tf.config.experimental.enable_op_determinism()
 
 
 def adam(rates: Mapping[int, float] | None = None) -> keras.optimizers.Adam:
     """Adam; on TensorFlow with its kernel for the whole update of a variable.
 
-    Parameters
-    ----------
-    rates : mapping of id of a variable to float, optional
-        Its learning rate as a multiple of the optimiser's; 1 for variables that are not named.
-
-    Notes
-    -----
     Keras spells an update out in some thirty operations a variable, half of all that a training step has: they are
-    traced before the first step and, on a GPU, launched one by one in each.
+    traced before the first step and, on a GPU, launched one by one in each. `rates` maps the id of a variable to its
+    learning rate as a multiple of the optimiser's; 1 for variables that are not named.
     """
     factors = dict(rates or {})
 
@@ -83,10 +70,8 @@ def adam(rates: Mapping[int, float] | None = None) -> keras.optimizers.Adam:
 def training_step(model: keras.Model, *, crop_step: int = 1) -> Callable[[Batch, np.ndarray], Callable[[], float]]:
     """Function of (batch, sample weights (B,)) that does one optimiser step on a compiled model.
 
-    The optimiser's variables have to exist: ``model.optimizer.build(model.trainable_variables)``.
-
     It returns a function that gives the mean loss since the last `model.reset_metrics()`; the device is waited for
-    only when that is called.
+    only when that is called. The optimiser has to be built: ``model.optimizer.build(model.trainable_variables)``.
     """
     if keras.backend.backend() != "tensorflow":
 
@@ -105,7 +90,7 @@ def training_step(model: keras.Model, *, crop_step: int = 1) -> Callable[[Batch,
         tf.TensorSpec((None,), tf.float32),
     )
     # At lengths in steps of the stride there are few shapes, so that compiling with XLA pays.
-    jit = crop_step % STRIDE == 0 and _has_gpu()
+    jit = crop_step % STRIDE == 0 and bool(tf.config.list_physical_devices("GPU"))
     compiled = (
         tf.function(model.train_step, jit_compile=True, reduce_retracing=False)
         if jit
@@ -113,7 +98,7 @@ def training_step(model: keras.Model, *, crop_step: int = 1) -> Callable[[Batch,
     )
 
     def tensorflow_step(batch: Batch, sample_weight: np.ndarray) -> Callable[[], float]:
-        logs: dict[str, Any] = compiled((batch.inputs, batch.targets, sample_weight))
+        logs = compiled((batch.inputs, batch.targets, sample_weight))
         return lambda: float(logs["loss"])
 
     return tensorflow_step

@@ -22,25 +22,13 @@ from fsat.core.errors import FsatError
 
 @dataclass
 class Progress:
-    """Where a training stands between two epochs.
-
-    Attributes
-    ----------
-    phase, epoch : int
-        Number of the phase, and of its epochs that are done.
-    phase_state : dict
-        Counters of the phase (rate, plateau, early end).
-    best_loss : float
-        Lowest validation loss of this phase.
-    history : list of dict
-        A row an epoch.
-    """
+    """Where a training stands between two epochs."""
 
     phase: int = 0
-    epoch: int = 0
-    phase_state: dict[str, Any] = field(default_factory=dict)
-    best_loss: float = math.inf
-    history: list[dict[str, Any]] = field(default_factory=list)
+    epoch: int = 0  # epochs of this phase that are done
+    phase_state: dict[str, Any] = field(default_factory=dict)  # its counters: rate, plateau, early end
+    best_loss: float = math.inf  # lowest validation loss of this phase
+    history: list[dict[str, Any]] = field(default_factory=list)  # a row an epoch
 
 
 def _arrays(model: keras.Model, best: list[np.ndarray], start: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -84,12 +72,8 @@ def fingerprint(inputs: Iterable[Path], numbers: object) -> str:
     starts afresh.
     """
     digest = hashlib.blake2b(digest_size=16)
-    code = {
-        name: getattr(module, "__file__", None)
-        for name, module in sys.modules.items()
-        if name.split(".")[0] == "fsat" or name == "__main__"
-    }
-    sources = [Path(file) for _, file in sorted(code.items()) if file]
+    code = sorted(name for name in sys.modules if name.split(".")[0] == "fsat" or name == "__main__")
+    sources = [Path(file) for name in code if (file := getattr(sys.modules[name], "__file__", None))]
     for path in [*sources, *inputs]:
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "blake2b").digest())
@@ -111,9 +95,8 @@ def only_one(folder: Path, name: str) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:
         holder = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "another process"
-        raise FsatError(
-            f"{name} is being trained by {holder}. Wait for it, or end it, and run `dvc repro` again."
-        ) from None
+        message = f"{name} is being trained by {holder}. Wait for it, or end it, and run `dvc repro` again."
+        raise FsatError(message) from None
     try:
         owner.write_text(f"process {os.getpid()} on {os.uname().nodename}\n", encoding="utf-8")
         yield

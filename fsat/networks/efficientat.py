@@ -60,27 +60,17 @@ _STEM = 16
 def build_trunk(width: float) -> keras.Model:
     """The network up to its last convolution: (B, M, T, 1) -> (B, m, t, C), named "trunk"; any M and T from 32 on.
 
-    Parameters
-    ----------
-    width : float
-        Multiplier of all channel counts, 0.4 (mn04, C = 384) to 4 (mn40, C = 3840).
-
-    Raises
-    ------
-    FsatError
-        If the width is out of range.
+    `width` multiplies all channel counts: 0.4 (mn04, C = 384) to 4 (mn40, C = 3840), else `FsatError`.
     """
     if not MIN_WIDTH <= width <= MAX_WIDTH:
         raise FsatError(f"model.width: EfficientAT has widths from {MIN_WIDTH} to {MAX_WIDTH}. Got {width}.")
     spectrogram = layers.Input((None, None, 1), name="spectrogram")
-    channels = _channels(_STEM, width)
-    x = _convolution(spectrogram, channels, kernel=3, stride=2, name="features.0.0")
+    x = _convolution(spectrogram, _channels(_STEM, width), kernel=3, stride=2, name="features.0.0")
     x = _activation("hard_swish")(_norm("features.0.1")(x))
     for number, block in enumerate(BLOCKS, start=1):
         x = _residual(x, block, width, name=f"features.{number}")
-    channels = n_features(width)
     last = f"features.{len(BLOCKS) + 1}"
-    x = _convolution(x, channels, kernel=1, stride=1, name=f"{last}.0")
+    x = _convolution(x, n_features(width), kernel=1, stride=1, name=f"{last}.0")
     x = _activation("hard_swish")(_norm(f"{last}.1")(x))
     return keras.Model(spectrogram, x, name="trunk")
 
@@ -112,9 +102,8 @@ def _residual(x: keras.KerasTensor, block: Block, width: float, *, name: str) ->
         x = _convolution(x, expanded, kernel=1, stride=1, name=f"{name}.block.{step}.0")
         x = _activation(block.activation)(_norm(f"{name}.block.{step}.1")(x))
         step += 1
-    x = layers.DepthwiseConv2D(
-        block.kernel, block.stride, padding="valid", use_bias=False, name=f"{name}.block.{step}.0"
-    )(_padded(x, block.kernel))
+    options = {"padding": "valid", "use_bias": False, "name": f"{name}.block.{step}.0"}
+    x = layers.DepthwiseConv2D(block.kernel, block.stride, **options)(_padded(x, block.kernel))
     x = _activation(block.activation)(_norm(f"{name}.block.{step}.1")(x))
     step += 1
     if block.squeeze:
@@ -162,49 +151,35 @@ def _divisible(value: float, by: int = 8) -> int:
 
 
 def fill(network: keras.Model, tensors: Mapping[str, np.ndarray], *, width: float) -> None:
-    """Give a network of `build_tagger` the weights of a published checkpoint.
+    """Give a network of `build_tagger` the tensors of a published checkpoint, by name, in PyTorch's layout.
 
-    Parameters
-    ----------
-    tensors : mapping of name to np.ndarray
-        The checkpoint's, in PyTorch's layout.
-    width : float
-        For the message.
-
-    Raises
-    ------
-    FsatError
-        If a tensor is missing, not known, or of another shape.
+    `FsatError` if a tensor is missing, not known, or of another shape; the message names `width`.
     """
-    expected: dict[str, tuple[keras.layers.Layer, int]] = {}
-    for layer in [*network.layers, *network.get_layer("trunk").layers]:
-        if layer.weights and layer.name != "trunk":
-            expected |= {f"{layer.name}.{name}": (layer, place) for place, name in enumerate(_tensor_names(layer))}
+    to_fill = [layer for layer in [*network.layers, *network.get_layer("trunk").layers] if layer.weights]
+    to_fill = [layer for layer in to_fill if layer.name != "trunk"]
+    expected = {name for layer in to_fill for name in _tensor_names(layer)}
     given = {name for name in tensors if not name.endswith(".num_batches_tracked")}
-    if lacking := expected.keys() - given:
+    if lacking := expected - given:
         raise FsatError(f"the checkpoint lacks {len(lacking)} tensors of EfficientAT, first {min(lacking)}.")
-    if unknown := given - expected.keys():
+    if unknown := given - expected:
         raise FsatError(f"the checkpoint has {len(unknown)} tensors that EfficientAT does not, first {min(unknown)}.")
-    values: dict[str, list[np.ndarray]] = {}
-    for name, (layer, place) in expected.items():
-        value, wanted = _keras_layout(layer, tensors[name]), tuple(layer.weights[place].shape)
-        if value.shape != wanted:
-            raise FsatError(
-                f"the checkpoint's {name} has the shape {tensors[name].shape}, which does not fit the width {width}."
-            )
-        if not np.isfinite(value).all():
-            raise FsatError(f"the checkpoint's {name} holds values that are no numbers.")
-        values.setdefault(layer.name, []).append(value)
-    layers_by_name = {layer.name: layer for layer, _ in expected.values()}
-    for name, arrays in values.items():
-        layers_by_name[name].set_weights(arrays)
+    for layer in to_fill:
+        values = [_keras_layout(layer, tensors[name]) for name in _tensor_names(layer)]
+        for name, value, weight in zip(_tensor_names(layer), values, layer.weights, strict=True):
+            if value.shape != tuple(weight.shape):
+                shape = tensors[name].shape
+                raise FsatError(f"the checkpoint's {name} has the shape {shape}, which does not fit the width {width}.")
+            if not np.isfinite(value).all():
+                raise FsatError(f"the checkpoint's {name} holds values that are no numbers.")
+        layer.set_weights(values)
 
 
-def _tensor_names(layer: keras.layers.Layer) -> tuple[str, ...]:
+def _tensor_names(layer: keras.layers.Layer) -> list[str]:
     """PyTorch's names of a layer's weights, in Keras' order."""
+    names = ["weight"] if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D) else ["weight", "bias"]
     if isinstance(layer, layers.BatchNormalization):
-        return ("weight", "bias", "running_mean", "running_var")
-    return ("weight", "bias") if isinstance(layer, layers.Dense) else ("weight",)
+        names += ["running_mean", "running_var"]
+    return [f"{layer.name}.{name}" for name in names]
 
 
 def _keras_layout(layer: keras.layers.Layer, tensor: np.ndarray) -> np.ndarray:

@@ -59,19 +59,8 @@ def fit(
     """Train the head on the embeddings of all clips and lengths; returns the mean loss of the last epoch.
 
     AdamW with a rate that falls from ``phase.lr`` to 0 along a cosine. Each epoch depends on `seed`, `key` and its
-    number alone.
-
-    Parameters
-    ----------
-    embeddings : np.ndarray [shape=(L, n, E), dtype=float32]
-        See `features`.
-    clip_weights : np.ndarray [shape=(n,), dtype=float32]
-        Weight of each clip in the loss.
-
-    Raises
-    ------
-    FsatError
-        If the loss is no longer a number.
+    number alone. `embeddings` are float32 (L, n, E), of `features`; `clip_weights`, float32 (n,), weigh the clips in
+    the loss. `FsatError` if the loss is no longer a number.
     """
     n_lengths, n_clips = embeddings.shape[:2]
     rows = embeddings.reshape(n_lengths * n_clips, -1)
@@ -92,9 +81,8 @@ def fit(
                 inputs["pca"] = examples.components[clips]
             progress = (epoch + number / n_batches) / phase.epochs
             optimizer.learning_rate = phase.lr * 0.5 * (1 + math.cos(math.pi * progress))
-            loss = float(
-                head.train_on_batch(inputs, examples.targets[clips], clip_weights[clips], return_dict=True)["loss"]
-            )
+            targets, weights = examples.targets[clips], clip_weights[clips]
+            loss = float(head.train_on_batch(inputs, targets, weights, return_dict=True)["loss"])
     if not math.isfinite(loss):
         raise FsatError(f"The head diverged on the frozen trunk: the loss is {loss}. Lower the phase's learning rate.")
     return loss

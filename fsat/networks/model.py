@@ -30,6 +30,9 @@ TRANSFERRED = ("mel_norm", *CONVOLUTIONS, "trunk")
 def build_trunk(backbone: str, *, width: float = 1.0, weights: str | None = None) -> keras.Model:
     """A network without its head, for inputs of any size: one of `AUDIO_TRUNKS` or of `keras.applications`.
 
+    Returns a model (B, H, W, 1 or 3) -> (B, h, w, channels), named "trunk". `FsatError` if there is no such backbone,
+    it has no width to set, or it needs images of a fixed size.
+
     Parameters
     ----------
     backbone : str
@@ -39,26 +42,14 @@ def build_trunk(backbone: str, *, width: float = 1.0, weights: str | None = None
         where it has not.
     weights : {None, "imagenet"}
         Random or downloaded initial weights; an audio trunk has random ones.
-
-    Returns
-    -------
-    keras.Model
-        (B, H, W, 1 or 3) -> (B, h, w, channels), named "trunk".
-
-    Raises
-    ------
-    FsatError
-        If there is no such backbone, it has no width to set, or it needs images of a fixed size.
     """
     if backbone in AUDIO_TRUNKS:
         return AUDIO_TRUNKS[backbone](width)
     function = getattr(keras.applications, backbone, None)
     if not inspect.isfunction(function):
         known = sorted(name for name, value in vars(keras.applications).items() if inspect.isfunction(value))
-        raise FsatError(
-            f"model.backbone: keras.applications has no '{backbone}'. Choose one of: "
-            f"{', '.join([*AUDIO_TRUNKS, *known])}."
-        )
+        names = ", ".join([*AUDIO_TRUNKS, *known])
+        raise FsatError(f"model.backbone: keras.applications has no '{backbone}'. Choose one of: {names}.")
     arguments = inspect.signature(function).parameters
     options: dict[str, object] = {"name": "trunk"} if "name" in arguments else {}
     if "include_preprocessing" in arguments:
@@ -173,7 +164,7 @@ def transfer(stage1: keras.Model, stage2: keras.Model) -> None:
     layers starts fresh.
     """
     names = {layer.name for layer in stage1.layers}
-    for name in (name for name in TRANSFERRED if name in names):
+    for name in names.intersection(TRANSFERRED):
         stage2.get_layer(name).set_weights(stage1.get_layer(name).get_weights())
     if not any(name.startswith("head_dense") for name in names):
         kernel, bias = stage1.get_layer("probabilities").get_weights()
@@ -184,10 +175,8 @@ def transfer(stage1: keras.Model, stage2: keras.Model) -> None:
 
 def trunk_variables(network: keras.Model) -> list[keras.Variable]:
     """Trainable variables of what stage 2 takes over from stage 1: all but the head."""
-    names = {layer.name for layer in network.layers}
-    return [
-        variable for name in TRANSFERRED if name in names for variable in network.get_layer(name).trainable_variables
-    ]
+    taken = [layer for name in TRANSFERRED for layer in network.layers if layer.name == name]
+    return [variable for layer in taken for variable in layer.trainable_variables]
 
 
 def save_trunk(trunk: keras.Model, path: str | Path, *, pretrained_on: str = "") -> None:
@@ -224,10 +213,7 @@ def trained_bounds(folder: str | Path) -> tuple[int, int]:
 def load_network(folder: str | Path, *, labels: Sequence[str]) -> keras.Model:
     """Network of a folder that training wrote: built as its `summary.json` says, filled from `model.weights.h5`.
 
-    Raises
-    ------
-    FsatError
-        If it was trained on other labels than `labels`, or a file is missing or broken.
+    `FsatError` if it was trained on other labels than `labels`, or a file is missing or broken.
     """
     folder = Path(folder)
     summary = files.read_json(folder / "summary.json")

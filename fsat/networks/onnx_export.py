@@ -17,15 +17,8 @@ OPSET = 18
 def convert(folder: str | Path, path: str | Path, labels: Sequence[str]) -> int:
     """Write the trained network of a folder (see `model.load_network`) as an ONNX file that names its labels.
 
-    Returns
-    -------
-    int
-        Length E of the embedding.
-
-    Raises
-    ------
-    FsatError
-        If the network cannot be loaded, was trained on other labels, or Keras does not run on TensorFlow.
+    Returns the length E of the embedding. `FsatError` if the network cannot be loaded, was trained on other labels, or
+    Keras does not run on TensorFlow.
     """
     prepare()
     network = model.load_network(folder, labels=labels)
@@ -36,15 +29,8 @@ def convert(folder: str | Path, path: str | Path, labels: Sequence[str]) -> int:
 def convert_trunk(weights: str | Path, backbone: str, width: float, n_mels: int, path: str | Path) -> int:
     """Write an audio trunk with its initial weights as an ONNX file with the one output "embedding".
 
-    Returns
-    -------
-    int
-        Length E of the embedding.
-
-    Raises
-    ------
-    FsatError
-        If the weights cannot be loaded, or Keras does not run on TensorFlow.
+    Returns the length E of the embedding. `FsatError` if the weights cannot be loaded, or Keras does not run on
+    TensorFlow.
     """
     prepare()
     trunk = model.build_trunk(backbone, width=width)
@@ -55,10 +41,8 @@ def convert_trunk(weights: str | Path, backbone: str, width: float, n_mels: int,
 
 def prepare() -> None:
     """Set Keras' state for a conversion; `FsatError` if it does not run on TensorFlow, whose graphs are converted."""
-    if keras.backend.backend() != "tensorflow":
-        raise FsatError(
-            f"conversion to ONNX needs Keras on TensorFlow, not {keras.backend.backend()}: unset KERAS_BACKEND."
-        )
+    if (running := keras.backend.backend()) != "tensorflow":
+        raise FsatError(f"conversion to ONNX needs Keras on TensorFlow, not {running}: unset KERAS_BACKEND.")
     backend.prepare(0)
 
 

@@ -6,6 +6,8 @@ counts as untrained.
 
 from pathlib import Path
 
+import h5py
+
 from fsat.core.errors import FsatError
 
 _ATTRIBUTE = "pretrained_on"
@@ -13,22 +15,12 @@ _ATTRIBUTE = "pretrained_on"
 
 def record(path: str | Path, pretrained_on: str) -> None:
     """Note in a `.weights.h5` file the dataset that its weights were trained on, such as "AudioSet"."""
-    import h5py
-
     with h5py.File(path, "r+") as file:
         file.attrs[_ATTRIBUTE] = pretrained_on
 
 
 def pretrained_on(path: str | Path) -> str:
-    """Name of the dataset that a `.weights.h5` file's weights were trained on, by its note; empty without one.
-
-    Raises
-    ------
-    FsatError
-        If there is no such file, or it is no HDF5 file.
-    """
-    import h5py
-
+    """Dataset that a `.weights.h5` file notes that its weights were trained on, or ""; `FsatError` without file."""
     if not Path(path).is_file():
         raise FsatError(f"model.weights: {path} does not exist. Point it at a .weights.h5 file of the backbone.")
     try:

@@ -29,17 +29,7 @@ class Converted:
 def build(tensors: Mapping[str, np.ndarray], *, width: float) -> keras.Model:
     """Network of a checkpoint: log-mel "mel" (B, 128, T, 1) -> probabilities (B, 527), independent of each other.
 
-    Parameters
-    ----------
-    tensors : mapping of name to np.ndarray
-        The checkpoint's, in PyTorch's layout.
-    width : float
-        Multiplier of the channel counts, 0.4 of mn04.
-
-    Raises
-    ------
-    FsatError
-        If they are not those of the network of this width.
+    Tensors are in PyTorch's layout, `width` is 0.4 for mn04. `FsatError` if the tensors do not fit the width.
     """
     tagger = efficientat.build_tagger(width, FRONT_END.n_mels)
     efficientat.fill(tagger, tensors, width=width)
@@ -48,13 +38,7 @@ def build(tensors: Mapping[str, np.ndarray], *, width: float) -> keras.Model:
 
 
 def convert(tensors: Mapping[str, np.ndarray], *, width: float) -> Converted:
-    """The network of a checkpoint as ONNX; equal checkpoints give equal bytes.
-
-    Raises
-    ------
-    FsatError
-        If the tensors are not those of the network of this width, or Keras does not run on TensorFlow.
-    """
+    """The network of a checkpoint (`build`) as ONNX; equal bytes for equal ones. `FsatError` without TensorFlow."""
     onnx_export.prepare()
     network = build(tensors, width=width)
     content = onnx_export.to_onnx(network, outputs=("probabilities", "embedding"))

@@ -5,22 +5,35 @@ triangular policy of Smith, Cyclical Learning Rates for Training Neural Networks
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from fsat.core.params import Cyclic, Finetune, Frozen, Plateau, TrainStage
 
 
-class _FixedPhase:
+@dataclass
+class Phase:
     """A phase whose rates and length do not depend on the validation loss."""
 
-    def validated(self, loss: float) -> None:
-        """Take note of a validation loss, which changes nothing."""
+    parameters: Any
+    name: str
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs after which the phase is over in any case."""
+        return self.parameters.epochs
 
     @property
     def ended(self) -> bool:
         """Whether the phase is over before its last epoch."""
         return False
+
+    def rate(self, epoch: int, batch: int, n_batches: int) -> float:
+        """Learning rate of a batch; `epoch` counts from 0 within the phase."""
+        return self.parameters.lr
+
+    def validated(self, loss: float) -> None:
+        """Take note of a validation loss."""
 
     def state(self) -> dict[str, Any]:
         """What has to be kept to resume this phase."""
@@ -28,10 +41,11 @@ class _FixedPhase:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned."""
+        vars(self).update(state)
 
 
 @dataclass
-class FrozenPhase(_FixedPhase):
+class FrozenPhase(Phase):
     """Phase 0: the head alone, on features computed once; it counts as one epoch. See `head.fit`."""
 
     parameters: Frozen
@@ -39,12 +53,8 @@ class FrozenPhase(_FixedPhase):
 
     @property
     def max_epochs(self) -> int:
-        """Epochs after which the phase is over in any case."""
-        return 1 if self.parameters.epochs else 0
-
-    def rate(self, epoch: int, batch: int, n_batches: int) -> float:
-        """Learning rate at the start of the phase."""
-        return self.parameters.lr
+        """One epoch, or none if the phase is left out."""
+        return min(self.parameters.epochs, 1)
 
 
 def triangular_rate(batch: float, n_batches: int, base_lr: float, max_lr: float) -> float:
@@ -58,16 +68,11 @@ def triangular_rate(batch: float, n_batches: int, base_lr: float, max_lr: float)
 
 
 @dataclass
-class CyclicPhase(_FixedPhase):
+class CyclicPhase(Phase):
     """Phase 1: a triangular rate over a fixed number of epochs."""
 
     parameters: Cyclic
     name: str = "cyclic"
-
-    @property
-    def max_epochs(self) -> int:
-        """Epochs after which the phase is over in any case."""
-        return self.parameters.epochs
 
     def rate(self, epoch: int, batch: int, n_batches: int) -> float:
         """Learning rate of a batch; `epoch` counts from 0 within the phase."""
@@ -75,30 +80,23 @@ class CyclicPhase(_FixedPhase):
         return triangular_rate(epoch * n_batches + batch, p.half_cycle * n_batches, p.base_lr, p.max_lr)
 
 
-@dataclass
-class PlateauPhase:
+class PlateauPhase(Phase):
     """Phases 2 and 3: a rate that falls when the validation loss no longer does, and an early end.
 
     The rate is multiplied by `reduce_factor` after `reduce_patience` validations without a gain of more than
     `min_delta`; the phase ends after `stop_patience` validations without any new minimum.
     """
 
-    parameters: Finetune
-    plateau: Plateau
-    name: str
-    lr: float = field(init=False)
-    best: float = math.inf
-    lowest: float = math.inf
-    since_gain: int = 0
-    since_minimum: int = 0
-
-    def __post_init__(self) -> None:
-        self.lr = self.parameters.lr
+    def __init__(self, parameters: Finetune, plateau: Plateau, name: str) -> None:
+        super().__init__(parameters, name)
+        self.plateau = plateau
+        self.lr, self.best, self.lowest = parameters.lr, math.inf, math.inf
+        self.since_gain, self.since_minimum = 0, 0
 
     @property
-    def max_epochs(self) -> int:
-        """Epochs after which the phase is over in any case."""
-        return self.parameters.epochs
+    def ended(self) -> bool:
+        """Whether the phase is over before its last epoch."""
+        return self.since_minimum >= self.plateau.stop_patience
 
     def rate(self, epoch: int, batch: int, n_batches: int) -> float:
         """Learning rate of a batch: the same for the whole epoch."""
@@ -106,39 +104,17 @@ class PlateauPhase:
 
     def validated(self, loss: float) -> None:
         """Take note of a validation loss."""
+        self.since_gain, self.since_minimum = self.since_gain + 1, self.since_minimum + 1
         if loss < self.best - self.plateau.min_delta:
             self.best, self.since_gain = loss, 0
-        else:
-            self.since_gain += 1
-            if self.since_gain >= self.plateau.reduce_patience:
-                self.lr, self.since_gain = self.lr * self.plateau.reduce_factor, 0
+        elif self.since_gain >= self.plateau.reduce_patience:
+            self.lr, self.since_gain = self.lr * self.plateau.reduce_factor, 0
         if loss < self.lowest:
             self.lowest, self.since_minimum = loss, 0
-        else:
-            self.since_minimum += 1
-
-    @property
-    def ended(self) -> bool:
-        """Whether the phase is over before its last epoch."""
-        return self.since_minimum >= self.plateau.stop_patience
 
     def state(self) -> dict[str, Any]:
         """What has to be kept to resume this phase."""
-        return {
-            "lr": self.lr,
-            "best": self.best,
-            "lowest": self.lowest,
-            "since_gain": self.since_gain,
-            "since_minimum": self.since_minimum,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned."""
-        for name, value in state.items():
-            setattr(self, name, value)
-
-
-Phase = FrozenPhase | CyclicPhase | PlateauPhase
+        return {name: getattr(self, name) for name in ("lr", "best", "lowest", "since_gain", "since_minimum")}
 
 
 def phases(schedule: TrainStage, plateau: Plateau) -> list[Phase]:

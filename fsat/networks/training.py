@@ -24,30 +24,16 @@ from fsat.scoring import metrics
 
 @dataclass(frozen=True)
 class Recipe:
-    """All numbers of one training besides the network. What is not listed is the parameter of that name.
+    """All numbers of one training besides the network. What has no comment is the parameter of that name."""
 
-    Attributes
-    ----------
-    seed, stage, fold
-        Key of every random draw.
-    bounds : (int, int)
-        Shortest and longest T: `batches.length_range` of all training clips.
-    crop_step : int
-        T is a multiple of it.
-    alpha : float
-        Of mixup; 0 leaves it out.
-    schedule : params.TrainStage
-        Of this stage.
-    """
-
-    seed: int
+    seed: int  # with stage and fold the key of every random draw
     stage: str
     fold: int
-    bounds: tuple[int, int]
-    crop_step: int
-    alpha: float
+    bounds: tuple[int, int]  # shortest and longest T: `batches.length_range` of all training clips
+    crop_step: int  # T is a multiple of it
+    alpha: float  # of mixup; 0 leaves it out
     augment: params.Augment
-    schedule: params.TrainStage
+    schedule: params.TrainStage  # of this stage
     plateau: params.Plateau
     batch_size: int
     precision: str
@@ -66,26 +52,12 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
     With `train.trained_share` under 1 it holds that share of them, and the rest of those it had after phase 0: a
     network between the two fits clips like those it learned from less closely, and others better (Wortsman et al.,
     Robust fine-tuning of zero-shot models, 2022). The validations of the history are of the trained weights alone.
+    The model comes with its initial weights and is compiled here (Adam, categorical cross-entropy). The training is
+    kept in the file `state` after each epoch, and resumed from it if it is there; see `checkpoint.fingerprint`.
 
-    Parameters
-    ----------
-    model : keras.Model
-        With its initial weights; compiled here (Adam, categorical cross-entropy).
-    training, heldout : Examples
-        Clips to learn from, and to validate on.
-    state : Path
-        File the training is kept in after each epoch, and resumed from if it is there; see `checkpoint.fingerprint`.
-
-    Returns
-    -------
-    pd.DataFrame
-        One row an epoch: epoch (from 1), phase, learning_rate (of its last batch), loss, val_loss, val_map3,
-        val_accuracy (empty where the epoch was not validated). It holds no times.
-
-    Raises
-    ------
-    FsatError
-        If the loss is no longer a number.
+    Returns a table of one row an epoch: epoch (from 1), phase, learning_rate (of its last batch), loss, val_loss,
+    val_map3, val_accuracy (empty where the epoch was not validated). It holds no times. `FsatError` if the loss is no
+    longer a number.
     """
     trunk_rates = {id(variable): recipe.trunk_rate for variable in trunk_variables(model)}
     model.compile(optimizer=backend.adam(trunk_rates), loss=keras.losses.CategoricalCrossentropy())
@@ -101,7 +73,7 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
             print(f"resumed after epoch {len(progress.history)}", flush=True)
         except FsatError as error:
             print(f"starting afresh: {error}", flush=True)
-    clock = _Clock(done=len(progress.history))
+    started, resumed_at = time.monotonic(), len(progress.history)
 
     while progress.phase < len(phases):
         phase = phases[progress.phase]
@@ -111,12 +83,8 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
                 loss, rate = _fit_head(model, training, clip_weights, recipe, phase.parameters), phase.parameters.lr
             else:
                 loss, rate = _run_epoch(model, step, training, clip_weights, recipe, phase, progress)
-            row: dict[str, Any] = {
-                "epoch": len(progress.history) + 1,
-                "phase": phase.name,
-                "learning_rate": rate,
-                "loss": loss,
-            }
+            number = len(progress.history) + 1
+            row: dict[str, Any] = {"epoch": number, "phase": phase.name, "learning_rate": rate, "loss": loss}
             progress.epoch += 1
             if progress.epoch % recipe.validate_every == 0 or progress.epoch == phase.max_epochs:
                 row |= validate(predict, heldout, recipe)
@@ -125,7 +93,9 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
                     progress.best_loss, best = row["val_loss"], model.get_weights()
             progress.history.append(row)
             progress.phase_state = phase.state()
-            print(clock.line(row, phases, progress), flush=True)
+            seconds = (time.monotonic() - started) / (number - resumed_at)
+            left = sum(later.max_epochs for later in phases[progress.phase :]) - progress.epoch
+            print(f"{_line(row)}  {seconds:.1f} s/epoch, at most {seconds * left / 60:.0f} min left", flush=True)
             if not (math.isfinite(loss) and math.isfinite(row.get("val_loss", 0.0))):
                 raise FsatError(
                     f"Training diverged in epoch {row['epoch']} of {recipe.stage}, fold {recipe.fold}: the loss is "
@@ -141,8 +111,7 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
         if isinstance(phase, schedule.FrozenPhase):
             start = best
         checkpoint.keep(state, model, best, start, progress)
-    share = recipe.trained_share
-    if share < 1:
+    if (share := recipe.trained_share) < 1:
         trained = model.get_weights()
         model.set_weights([share * end + (1 - share) * begin for end, begin in zip(trained, start, strict=True)])
     columns = ["epoch", "phase", "learning_rate", "loss", "val_loss", "val_map3", "val_accuracy"]
@@ -154,14 +123,12 @@ def _fit_head(
 ) -> float:
     """Phase 0: the head learns from embeddings of the frozen trunk; returns its last loss."""
     trunk, top = head.split_at_embedding(model)
-    size = recipe.batch_size
+    options: dict[str, Any] = {"batch_size": recipe.batch_size, "seed": recipe.seed}
     key = (recipe.stage, recipe.fold)
     lengths = batches.fixed_lengths(recipe.bounds, recipe.validation_lengths, step=recipe.crop_step)
-    embeddings = head.features(
-        backend.predictor(trunk), training, lengths, batch_size=size, seed=recipe.seed, key=(*key, "embedding")
-    )  # (L, n, E)
+    embeddings = head.features(backend.predictor(trunk), training, lengths, key=(*key, "embedding"), **options)
     weights = loss_weights(training.targets, training.weights, clip_weights)
-    return head.fit(top, embeddings, training, weights, phase, batch_size=size, seed=recipe.seed, key=key)
+    return head.fit(top, embeddings, training, weights, phase, key=key, **options)
 
 
 def _run_epoch(
@@ -264,17 +231,9 @@ def train_fold(
 ) -> None:
     """Train one network on one fold and write its folder: `model.weights.h5`, `history.csv`, `summary.json`.
 
-    Parameters
-    ----------
-    network : mapping
-        Arguments of `build_network` that do not follow from the clips: backbone, width, batchnorm_momentum,
-        freeze_batchnorm, head.
-    init_weights : function
-        Gives the fresh network its initial weights.
-    labels : sequence of str
-        In the order of the network's outputs.
-    inputs : paths
-        Files the result depends on besides the code: see `checkpoint.fingerprint`.
+    `network` holds the arguments of `build_network` that do not follow from the clips, `labels` are in the order of
+    its outputs, and `init_weights` gives the fresh network its initial weights. The result depends on the files
+    `inputs` besides the code: see `checkpoint.fingerprint`.
     """
     name = f"{recipe.stage}-fold{recipe.fold}"
     # Kept in the summary, so that predicting with the weights needs no parameter file.
@@ -286,48 +245,32 @@ def train_fold(
     }
     with checkpoint.only_one(state_folder, name):
         state = state_folder / f"{name}-{checkpoint.fingerprint(inputs, (network, recipe))}.npz"
-        backend.prepare(
-            *(recipe.seed, recipe.stage, recipe.fold), precision=recipe.precision, deterministic=recipe.deterministic
-        )
+        key = (recipe.seed, recipe.stage, recipe.fold)
+        backend.prepare(*key, precision=recipe.precision, deterministic=recipe.deterministic)
         model = build_network(**network)
         init_weights(model)
-        print(
-            f"{name}: {len(training)} clips to learn from, {len(heldout)} held out, "
-            f"T {recipe.bounds[0]} to {recipe.bounds[1]} frames",
-            flush=True,
-        )
+        lengths = "T {} to {} frames".format(*recipe.bounds)
+        print(f"{name}: {len(training)} clips to learn from, {len(heldout)} held out, {lengths}", flush=True)
         history = train(model, training, heldout, recipe, state=state)
         with files.atomic_folder(out) as part:
             save_network(model, part / "model.weights.h5")
             files.write_csv(part / "history.csv", history)
-            files.write_json(
-                part / "summary.json",
-                {
-                    "stage": recipe.stage,
-                    "fold": recipe.fold,
-                    "network": network,
-                    "labels": list(labels),
-                    "parameters": model.count_params(),
-                    "bounds": list(recipe.bounds),
-                    "clips": {"training": len(training), "heldout": len(heldout)},
-                    "epochs": len(history),
-                },
-            )
+            summary = {
+                "stage": recipe.stage,
+                "fold": recipe.fold,
+                "network": network,
+                "labels": list(labels),
+                "parameters": model.count_params(),
+                "bounds": list(recipe.bounds),
+                "clips": {"training": len(training), "heldout": len(heldout)},
+                "epochs": len(history),
+            }
+            files.write_json(part / "summary.json", summary)
         for unfinished in state_folder.glob(f"{name}-*.npz"):
             unfinished.unlink()
 
 
-class _Clock:
-    """Progress lines with the time left. Console only: outputs contain no timings."""
-
-    def __init__(self, *, done: int) -> None:
-        self.started, self.done = time.monotonic(), done
-
-    def line(self, row: dict[str, Any], phases: list[schedule.Phase], progress: checkpoint.Progress) -> str:
-        seconds = (time.monotonic() - self.started) / (row["epoch"] - self.done)
-        later = sum(phase.max_epochs for phase in phases[progress.phase + 1 :])
-        left = seconds * (phases[progress.phase].max_epochs - progress.epoch + later)
-        text = f"epoch {row['epoch']:4d}  {row['phase']:13s}  rate {row['learning_rate']:.1e}  loss {row['loss']:6.3f}"
-        if "val_loss" in row:
-            text += f"  val_loss {row['val_loss']:6.3f}  val_map3 {row['val_map3']:.3f}"
-        return f"{text}  {seconds:.1f} s/epoch, at most {left / 60:.0f} min left"
+def _line(row: dict[str, Any]) -> str:
+    """What the console shows of an epoch."""
+    text = f"epoch {row['epoch']:4d}  {row['phase']:13s}  rate {row['learning_rate']:.1e}  loss {row['loss']:6.3f}"
+    return text + (f"  val_loss {row['val_loss']:6.3f}  val_map3 {row['val_map3']:.3f}" if "val_loss" in row else "")

@@ -14,66 +14,36 @@ from markupsafe import Markup, escape
 
 @dataclass(frozen=True)
 class Curve:
-    """One line: its values may have gaps (NaN), over which the line goes on.
-
-    Attributes
-    ----------
-    x, y : np.ndarray [shape=(n,)]
-    kind : str
-        CSS classes, e.g. ``"stage1 validation"``.
-    name : str
-        Written to ``data-name``, which the tooltip shows.
-    """
+    """One line through points x, y (n,), whose values may have gaps (NaN), over which the line goes on."""
 
     x: np.ndarray
     y: np.ndarray
-    kind: str
-    name: str = ""
+    kind: str  # CSS classes, e.g. "stage1 validation"
+    name: str = ""  # written to `data-name`, which the tooltip shows
 
 
 @dataclass(frozen=True)
 class Plot:
-    """Curves over common axes.
-
-    Attributes
-    ----------
-    curves : sequence of Curve
-    x_range, y_range : (float, float)
-    height : int
-        Pixels.
-    y_ticks, x_ticks : sequence of float
-    log_y : bool
-    marks : sequence of (x, y, kind)
-        Dots.
-    lines : sequence of (x, text)
-        Vertical lines with a text above.
-    percent : bool
-        Write the y ticks in percent.
-    """
+    """Curves over common axes."""
 
     curves: Sequence[Curve]
     x_range: tuple[float, float]
     y_range: tuple[float, float]
-    height: int = 220
+    height: int = 220  # pixels
     y_ticks: Sequence[float] = ()
     x_ticks: Sequence[float] = ()
     log_y: bool = False
-    marks: Sequence[tuple[float, float, str]] = ()
-    lines: Sequence[tuple[float, str]] = ()
-    percent: bool = False
+    marks: Sequence[tuple[float, float, str]] = ()  # dots: x, y, kind
+    lines: Sequence[tuple[float, str]] = ()  # vertical ones: x, text above
+    percent: bool = False  # y ticks
 
 
-# Percent of a chart's width that the name of a phase can take on a phone.
-_NARROW = 14
+_NARROW = 14  # percent of a chart's width that the name of a phase can take on a phone
 
 
 def plot(chart: Plot) -> Markup:
     """Inner elements of a fluid chart; put them into an ``svg`` with ``overflow: visible`` and room at the left."""
-    parts = []
-    for tick in chart.y_ticks:
-        y = _y(chart, tick)
-        parts.append(f'<line class="grid" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="-8" y="{y + 4:.1f}" text-anchor="end">{_label(chart, tick)}</text>')
+    parts = [_grid(_y(chart, tick), _label(chart, tick)) for tick in chart.y_ticks]
     for tick in chart.x_ticks:
         below = f'x="{_x(chart, tick):.2f}%" y="{chart.height + 18}" text-anchor="middle"'
         parts.append(f'<text class="tick" {below}>{tick:g}</text>')
@@ -85,30 +55,29 @@ def plot(chart: Plot) -> Markup:
             # On a narrow screen two names that start close together would overlap: the first one ends at its line.
             side = 'dx="3" text-anchor="end"' if any(0 < other - at < _NARROW for other in named) else 'dx="-3"'
             parts.append(f'<text class="tick" x="{at:.2f}%" y="-9" {side}>{escape(text)}</text>')
-    parts.append(
-        f'<svg width="100%" height="{chart.height}" viewBox="0 0 1000 {chart.height}" preserveAspectRatio="none" '
-        'overflow="visible">'
-    )
-    parts += [_path(chart, curve) for curve in chart.curves]
-    parts.append("</svg>")
+    size = f'width="100%" height="{chart.height}" viewBox="0 0 1000 {chart.height}"'
+    parts.append(f'<svg {size} preserveAspectRatio="none" overflow="visible">')
+    parts += [*(_path(chart, curve) for curve in chart.curves), "</svg>"]
     for x, y, kind in chart.marks:
         parts.append(f'<circle class="mark {escape(kind)}" cx="{_x(chart, x):.2f}%" cy="{_y(chart, y):.1f}" r="3.5"/>')
     return Markup("".join(parts))  # noqa: S704 - every text in it went through escape
 
 
+def _grid(y: float, label: str) -> str:
+    """A horizontal line with its label at the left."""
+    line = f'<line class="grid" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>'
+    return f'{line}<text class="tick" x="-8" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
+
+
 def _path(chart: Plot, curve: Curve) -> str:
-    is_there = np.isfinite(curve.y)
-    points = [
-        f"{_x(chart, x) * 10:.0f} {_y(chart, y):.1f}" for x, y in zip(curve.x[is_there], curve.y[is_there], strict=True)
-    ]
+    there = zip(curve.x, curve.y, np.isfinite(curve.y), strict=True)
+    points = [f"{_x(chart, x) * 10:.0f} {_y(chart, y):.1f}" for x, y, is_there in there if is_there]
     if not points:
         return ""
     # A single point becomes a line of no length, which round ends make a dot.
     shape = "M" + "L".join(points if len(points) > 1 else points * 2)
-    return (
-        f'<path class="curve {escape(curve.kind)}" data-name="{escape(curve.name)}" '
-        f'vector-effect="non-scaling-stroke" d="{shape}"/>'
-    )
+    names = f'class="curve {escape(curve.kind)}" data-name="{escape(curve.name)}"'
+    return f'<path {names} vector-effect="non-scaling-stroke" d="{shape}"/>'
 
 
 def _x(chart: Plot, value: float) -> float:
@@ -160,22 +129,14 @@ def integer_ticks(low: int, high: int) -> list[float]:
 def bars(
     groups: Sequence[tuple[str, Sequence[float]]], labels: Sequence[str], *, height: int = 160, label_every: int = 1
 ) -> Markup:
-    """Columns of a histogram, several groups stacked; inner elements of a fluid chart.
+    """Columns of a histogram, several groups (CSS class, counts) stacked; inner elements of a fluid chart.
 
-    Parameters
-    ----------
-    groups : sequence of (CSS class, counts)
-    labels
-        Edges of the columns: one more than there are counts.
+    `labels` are those of the columns' edges: one more than there are counts.
     """
     n = len(labels) - 1
     totals = np.sum([counts for _, counts in groups], axis=0)
     scale = ticks(0, float(max(totals.max(), 1)), count=4)
-    parts = []
-    for tick in scale:
-        y = height * (1 - tick / scale[-1])
-        parts.append(f'<line class="grid" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="-8" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    parts = [_grid(height * (1 - tick / scale[-1]), f"{tick:g}") for tick in scale]
     base = np.zeros(n)
     for kind, counts in groups:
         for column, count in enumerate(counts):
@@ -187,45 +148,32 @@ def bars(
                 )
         base += np.asarray(counts)
     for edge in range(0, n + 1, label_every):
-        parts.append(
-            f'<text class="tick" x="{100 * edge / n:.2f}%" y="{height + 18}" text-anchor="middle">'
-            f"{escape(labels[edge])}</text>"
-        )
+        below = f'x="{100 * edge / n:.2f}%" y="{height + 18}" text-anchor="middle"'
+        parts.append(f'<text class="tick" {below}>{escape(labels[edge])}</text>')
     return Markup("".join(parts))  # noqa: S704 - every text in it went through escape
-
-
-# --- confusion matrix ------------------------------------------------------------------------------------------------
 
 
 def matrix(counts: np.ndarray, labels: Sequence[str]) -> tuple[Markup, int, int]:
     """A confusion matrix: rows the given label, columns the predicted one, colour the share of the row.
 
-    Returns
-    -------
-    elements : Markup
-    width, height : int
-        Of the view box.
+    Returns its elements, and width and height of the view box.
     """
     n = len(labels)
     cell = 15 if n > 24 else min(44, max(15, 400 // max(n, 1)))
     left = int(10 + 7.0 * min(max((len(label) for label in labels), default=1), 28))
-    top = int(left * 0.8) + 6
-    right = int(left * 0.62)
+    top, right = int(left * 0.8) + 6, int(left * 0.62)
     totals = counts.sum(axis=1)
     parts = [f'<rect class="field" x="{left}" y="{top}" width="{n * cell}" height="{n * cell}"/>']
     for row, label in enumerate(labels):
         middle = top + (row + 0.5) * cell
         if row % 5 == 0 and row:
-            parts.append(
-                f'<path class="grid" d="M{left} {top + row * cell}h{n * cell}M{left + row * cell} {top}v{n * cell}"/>'
-            )
+            across, down = f"M{left} {top + row * cell}h{n * cell}", f"M{left + row * cell} {top}v{n * cell}"
+            parts.append(f'<path class="grid" d="{across}{down}"/>')
         text = escape(label if len(label) <= 28 else label[:27] + "…")
         x = left + (row + 0.5) * cell + 4
         parts.append(f'<text class="name" data-row="{row}" x="{left - 6}" y="{middle + 4:.1f}">{text}</text>')
-        parts.append(
-            f'<text class="name column" data-column="{row}" transform="translate({x:.1f} {top - 6}) rotate(-52)">'
-            f"{text}</text>"
-        )
+        turned = f'transform="translate({x:.1f} {top - 6}) rotate(-52)"'
+        parts.append(f'<text class="name column" data-column="{row}" {turned}>{text}</text>')
     for row, column in zip(*np.nonzero(counts), strict=True):
         share = counts[row, column] / totals[row]
         # A floor under the opacity: one clip of many must still be seen.

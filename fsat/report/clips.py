@@ -11,15 +11,13 @@ from fsat.report.run import Run
 from fsat.scoring.outcomes import Outcome
 from fsat.scoring.ranking import top_k
 
-# Spectrograms and sound of all listed clips; the rest of the page takes a few megabytes on the largest runs.
-MEDIA_BYTES = 12_000_000
+MEDIA_BYTES = 12_000_000  # of all listed clips; the rest of the page takes a few megabytes on the largest runs
 PLAYER_SECONDS = 10.0
 
 
 def cards(run: Run, found: Outcome, chosen: pd.DataFrame, split: str, classes: list[str]) -> Iterator[dict[str, Any]]:
     """What the page says about each chosen clip; `chosen` is a part of the rows of ``found.clips``."""
-    folder = "train" if split == "heldout" else "test"
-    facts = run.index[run.index["split"] == folder].set_index("fname")
+    folder, facts = _facts(run, split)
     trimmed = run.trim[run.trim["split"] == folder].set_index("fname")
     best = top_k(found.probabilities)
     records: Any = chosen.to_dict("records")
@@ -35,6 +33,12 @@ def cards(run: Run, found: Outcome, chosen: pd.DataFrame, split: str, classes: l
             "problem": "" if pd.isna(fact["problem"]) else fact["problem"],
             "freesound_id": _freesound_id(run, fact["freesound_id"]),
         }
+
+
+def _facts(run: Run, split: str) -> tuple[str, pd.DataFrame]:
+    """The dataset's name of a split, and what is known of its clips, by fname."""
+    folder = "train" if split == "heldout" else "test"
+    return folder, run.index[run.index["split"] == folder].set_index("fname")
 
 
 def _freesound_id(run: Run, value: Any) -> str:
@@ -55,14 +59,9 @@ def with_media(run: Run, keys: list[str]) -> dict[str, dict[str, Any]]:
         store = run.mel[clip.split]
         row = store.rows([clip.fname])[0]
         frames = store.frames[store.starts[row] : store.starts[row] + store.lengths[row]]
-        sound = media.player(
-            run.dataset / clip.path, clip.start, clip.end, sample_rate=run.sample_rate, seconds=PLAYER_SECONDS
-        )
-        item = {
-            "png": media.spectrogram(frames),
-            "mp3": sound,
-            "s": round((clip.end - clip.start) / run.sample_rate, 3),
-        }
+        path, rate = run.dataset / clip.path, run.sample_rate
+        sound = media.player(path, clip.start, clip.end, sample_rate=rate, seconds=PLAYER_SECONDS)
+        item = {"png": media.spectrogram(frames), "mp3": sound, "s": round((clip.end - clip.start) / rate, 3)}
         size += len(item["png"]) + len(item["mp3"])
         if size > MEDIA_BYTES:
             break
@@ -72,8 +71,7 @@ def with_media(run: Run, keys: list[str]) -> dict[str, dict[str, Any]]:
 
 def rows(run: Run, found: Outcome, split: str, labels: list[str]) -> list[list[Any]]:
     """Rows for the page's script: fname, fold, given label, verified, freesound id, then label and permille, thrice."""
-    folder = "train" if split == "heldout" else "test"
-    facts = run.index[run.index["split"] == folder].set_index("fname")
+    _, facts = _facts(run, split)
     number = {label: position for position, label in enumerate(labels)}
     best = top_k(found.probabilities)
     permille = np.rint(1000 * np.take_along_axis(found.probabilities, best, axis=1)).astype(int)

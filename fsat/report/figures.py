@@ -12,9 +12,9 @@ from fsat.scoring.names import STAGES
 
 # Column of the validation curve, of the training curve if there is one.
 METRICS = {"loss": ("val_loss", "loss"), "map3": ("val_map3", ""), "accuracy": ("val_accuracy", "")}
-METRIC_NAMES = {"loss": "Cross-entropy", "map3": "MAP@3", "accuracy": "Accuracy"}
 _PHASES = {"cyclic": "cyclic", "finetune_low": "low", "finetune_high": "high"}
 _LOSS_QUANTILE, _LOSS_ROOM = 0.98, 1.25
+_QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def learning_curves(histories: Mapping[int, pd.DataFrame], *, select: str) -> dict[str, dict[str, Any]]:
@@ -57,16 +57,8 @@ def _metric_plot(histories: Mapping[int, pd.DataFrame], stage: str, metric: str,
             if np.isfinite(value):
                 marks.append((float(chosen), min(value, scale[-1]), name))
     span = _epochs(histories, stage)
-    return charts.Plot(
-        curves,
-        span,
-        (scale[0], scale[-1]),
-        220,
-        scale,
-        charts.integer_ticks(1, int(span[1])),
-        marks=marks,
-        lines=phase_starts(histories, stage),
-    )
+    epochs, starts = charts.integer_ticks(1, int(span[1])), phase_starts(histories, stage)
+    return charts.Plot(curves, span, (scale[0], scale[-1]), 220, scale, epochs, marks=marks, lines=starts)
 
 
 def top(histories: Mapping[int, pd.DataFrame], metric: str) -> float:
@@ -75,9 +67,7 @@ def top(histories: Mapping[int, pd.DataFrame], metric: str) -> float:
         return 1.0
     values = pd.concat([rows[["loss", "val_loss"]] for rows in histories.values()]).to_numpy(np.float64)
     values = values[np.isfinite(values)]
-    if len(values) == 0:
-        return 1.0
-    return float(min(values.max(), _LOSS_ROOM * np.quantile(values, _LOSS_QUANTILE)))
+    return float(min(values.max(), _LOSS_ROOM * np.quantile(values, _LOSS_QUANTILE))) if len(values) else 1.0
 
 
 def phase_starts(histories: Mapping[int, pd.DataFrame], stage: str) -> list[tuple[float, str]]:
@@ -98,12 +88,9 @@ def _rate_plot(histories: Mapping[int, pd.DataFrame], stage: str) -> charts.Plot
     every = every[every > 0]
     low = 10.0 ** np.floor(np.log10(every.min())) if len(every) else 1e-6
     high = 10.0 ** max(np.ceil(np.log10(every.max())), np.log10(low) + 1) if len(every) else 1.0
-    curves = [
-        charts.Curve(
-            rows["epoch"].to_numpy(np.float64), rows["learning_rate"].to_numpy(np.float64), "rate", f"fold{fold}"
-        )
-        for fold, rows in of_stage(histories, stage)
-    ]
+    columns = {f"fold{fold}": rows[["epoch", "learning_rate"]] for fold, rows in of_stage(histories, stage)}
+    points = {name: rows.to_numpy(np.float64) for name, rows in columns.items()}
+    curves = [charts.Curve(xy[:, 0], xy[:, 1], "rate", name) for name, xy in points.items()]
     decades = [10.0**power for power in range(round(np.log10(low)), round(np.log10(high)) + 1)]
     shown = decades if len(decades) <= 3 else [decades[0], decades[-1]]
     return charts.Plot(curves, _epochs(histories, stage), (low, high), 54, shown, log_y=True)
@@ -117,18 +104,11 @@ def curve_values(histories: Mapping[int, pd.DataFrame]) -> dict[str, dict[str, d
         return [round(value, digits) if np.isfinite(value) else None for value in values.to_numpy(np.float64).tolist()]
 
     names = ("loss", "val_loss", "val_map3", "val_accuracy", "learning_rate")
-    return {
-        stage: {
-            str(fold): {name: column(rows[name], name) for name in names} for fold, rows in of_stage(histories, stage)
-        }
-        for stage in STAGES
-    }
 
+    def columns(rows: pd.DataFrame) -> dict[str, list[float | None]]:
+        return {name: column(rows[name], name) for name in names}
 
-def confusion_matrix(counts: np.ndarray, labels: list[str]) -> dict[str, Any]:
-    """Elements, width and height of the page's confusion matrix; `counts` as of `outcomes.confusion`."""
-    elements, width, height = charts.matrix(counts, labels)
-    return {"elements": elements, "width": width, "height": height}
+    return {stage: {str(fold): columns(rows) for fold, rows in of_stage(histories, stage)} for stage in STAGES}
 
 
 def reliability(table: pd.DataFrame) -> dict[str, Any]:
@@ -137,33 +117,21 @@ def reliability(table: pd.DataFrame) -> dict[str, Any]:
     Bins without clips have no point.
     """
     x = table["confidence"].to_numpy(np.float64)
-    ends = np.array([0.0, 1.0])
-    kinds = {"before": "stage1", "after": "stage2"}
-    curves = [charts.Curve(ends, ends, "rate", "ideal")]
-    marks = []
-    for column, kind in kinds.items():
+    curves, marks = [charts.Curve(np.arange(2), np.arange(2), "rate", "ideal")], []
+    for column, kind in (("before", "stage1"), ("after", "stage2")):
         y = table[column].to_numpy(np.float64)
         curves.append(charts.Curve(x, y, kind, column))
         marks += [(float(a), float(b), kind) for a, b in zip(x, y, strict=True) if np.isfinite(b)]
-    scale = [0.0, 0.25, 0.5, 0.75, 1.0]
-    return _fluid(charts.Plot(curves, (0.0, 1.0), (0.0, 1.0), 260, scale, scale, marks=marks))
+    return _fluid(charts.Plot(curves, (0.0, 1.0), (0.0, 1.0), 260, _QUARTERS, _QUARTERS, marks=marks))
 
 
 def variance(table: pd.DataFrame) -> dict[str, Any]:
     """Chart of the cumulative share of variance; `table` has the columns component and cumulative."""
     x, y = table["component"].to_numpy(np.float64), table["cumulative"].to_numpy(np.float64)
     n = max(len(x), 2)
-    curve = charts.Curve(x, y, "stage2")
-    ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
+    curves, last = [charts.Curve(x, y, "stage2")], (float(x[-1]), float(y[-1]), "stage2")
     plot = charts.Plot(
-        [curve],
-        (1.0, float(n)),
-        (0.0, 1.0),
-        180,
-        ticks,
-        charts.integer_ticks(1, n),
-        percent=True,
-        marks=[(float(x[-1]), float(y[-1]), "stage2")],
+        curves, (1.0, n), (0.0, 1.0), 180, _QUARTERS, charts.integer_ticks(1, n), percent=True, marks=[last]
     )
     reached = {share: int(np.argmax(y >= share)) + 1 for share in (0.5, 0.9, 0.95, 0.99) if y[-1] >= share}
     return _fluid(plot) | {"reached": reached, "k": len(x), "total": float(y[-1])}
@@ -182,16 +150,13 @@ def durations(index: pd.DataFrame) -> dict[str, Any]:
     low = max(int(np.floor(np.log2(shortest) + 1e-9)), -2)
     high = max(int(np.ceil(np.log2(longest) - 1e-9)), low + 1)
     edges = 2.0 ** np.linspace(low, high, 4 * (high - low) + 1)
-    groups = [
-        (split, np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].tolist())
-        for split, values in seconds.items()
-    ]
+    inside = {split: np.clip(values, edges[0], edges[-1]) for split, values in seconds.items()}
+    groups = [(split, np.histogram(values, edges)[0].tolist()) for split, values in inside.items()]
     labels = [f"{edge:.3g} s" for edge in edges]
     if shortest < edges[0]:
         labels[0] = "0"
-    elements = charts.bars(groups, labels, label_every=4)
     return {
-        "elements": elements,
+        "elements": charts.bars(groups, labels, label_every=4),
         "height": 160,
         "median": {split: float(np.median(values)) for split, values in seconds.items() if len(values)},
         "longest": float(longest),

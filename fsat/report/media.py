@@ -22,21 +22,8 @@ def player(path: Path, start: int, end: int, *, sample_rate: int, seconds: float
     """The start of a trimmed clip as MP3, mono at 16 kHz, as data URI; empty for an empty interval.
 
     MP3 because every browser plays it and libsndfile writes the same bytes each time, which its Ogg streams with their
-    random serial numbers are not. Quiet clips are raised, by at most 20 dB.
-
-    Parameters
-    ----------
-    path : Path
-        The clip.
-    start, end
-        Interval in samples at `sample_rate`.
-    seconds
-        Longest sound kept.
-
-    Raises
-    ------
-    fsat.clips.audio.AudioError
-        If the clip cannot be read.
+    random serial numbers are not. Quiet clips are raised, by at most 20 dB. The interval is in samples at
+    `sample_rate`, `seconds` the longest sound kept. `AudioError` if the clip cannot be read.
     """
     x = audio.load_interval(path, start, end, sample_rate)[: int(seconds * sample_rate)]
     if len(x) == 0:
@@ -52,12 +39,8 @@ def player(path: Path, start: int, end: int, *, sample_rate: int, seconds: float
 def spectrogram(frames: np.ndarray, *, max_width: int = 320) -> str:
     """A log-mel spectrogram as PNG data URI: time to the right, low bands below, loudest 70 dB in colour.
 
-    Parameters
-    ----------
-    frames : np.ndarray [shape=(n_frames, n_mels)]
-        In dB, at least one frame.
-    max_width
-        Pixels; longer clips show the maximum of several frames in each.
+    `frames` (n_frames, n_mels) are in dB, at least one; of a clip of more than `max_width` frames, each pixel shows the
+    maximum of several.
     """
     edges = np.linspace(0, len(frames), min(len(frames), max_width) + 1).astype(np.int64)
     columns = np.maximum.reduceat(np.asarray(frames, dtype=np.float32), edges[:-1], axis=0)  # (width, n_mels)

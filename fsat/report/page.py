@@ -16,7 +16,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from fsat.report import clips, figures, png, scores
+from fsat.report import charts, clips, figures, png, scores
 from fsat.report.run import COMPARED, SPLITS, Run
 from fsat.scoring import outcomes, verification
 from fsat.scoring.names import NAMES, SUBMISSION
@@ -33,19 +33,10 @@ class Report:
 
 
 def build(run: Run, *, listed: int) -> Report:
-    """Render the report of a run.
+    """Render the report of a run; audio of the listed clips is read from ``run.dataset``.
 
-    Parameters
-    ----------
-    run
-        Its tables; audio of the listed clips is read from ``run.dataset``.
-    listed
-        Clips in the list of mistakes and in that of doubtful labels, at most.
-
-    Raises
-    ------
-    fsat.core.errors.FsatError
-        If tables do not belong together or audio cannot be read.
+    `listed` is how many clips the list of mistakes and that of doubtful labels hold at most. `FsatError` if tables do
+    not belong together or audio cannot be read.
     """
     classes = outcomes.class_names(run.predictions)
     everything = pd.concat([run.predictions, run.regressions], ignore_index=True)
@@ -72,9 +63,7 @@ def build(run: Run, *, listed: int) -> Report:
     names = scores.shown_models(found)
     groups = scores.groups(run, names, splits)
     differences = scores.differences(found, splits, names)
-    classwise = {
-        split: scores.class_rows(labels, {model: found[split, model].clips for model in COMPARED}) for split in splits
-    }
+    compared = {split: {model: found[split, model].clips for model in COMPARED} for split in splits}
     counts = {split: outcomes.confusion(labels, submitted[split].clips) for split in splits}
     context = {
         "run": run,
@@ -90,9 +79,9 @@ def build(run: Run, *, listed: int) -> Report:
         "verdicts": scores.verdicts(differences),
         "folds": scores.fold_rows(found),
         "curves": figures.learning_curves(run.histories, select=run.select),
-        "matrices": {split: figures.confusion_matrix(counts[split], labels) for split in splits},
+        "matrices": {split: charts.matrix(counts[split], labels) for split in splits},
         "confusions": {split: scores.frequent_confusions(counts[split], labels) for split in splits},
-        "classes": classwise,
+        "classes": {split: scores.class_rows(labels, clips) for split, clips in compared.items()},
         "reliability": figures.reliability(run.reliability),
         "cards": cards,
         "n_corrected": len(corrected),
@@ -125,20 +114,14 @@ def _render(context: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
-    environment.filters |= {
-        "number": _number,
-        "percent": _percent,
-        "signed": _signed,
-        "length_s": _length,
-        "soft": _soft,
-    }
+    environment.filters |= {"number": _number, "percent": _percent, "signed": _signed}
+    environment.filters |= {"length_s": _length, "soft": _soft}
     folder = resources("fsat.report") / "templates"
     script = "\n".join((folder / name).read_text(encoding="utf-8") for name in ("report.js", "choices.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return environment.get_template("report.html.j2").render(
         **context,
-        # Both are files of this package, no data.
-        style=Markup((folder / "report.css").read_text(encoding="utf-8")),  # noqa: S704
+        style=Markup((folder / "report.css").read_text(encoding="utf-8")),  # noqa: S704 - a file of this package
         script=Markup(script),  # noqa: S704
         script_hash=digest,
     )
@@ -181,28 +164,26 @@ def _corrected(run: Run) -> set[str]:
     return set(run.folds.loc[touched, "fname"])
 
 
-# --- facts -----------------------------------------------------------------------------------------------------------
-
-
 def _problems(index: pd.DataFrame) -> dict[str, Any]:
     bad = index[index["problem"].notna() & (index["problem"] != "")]
     rows = bad[["split", "fname", "problem"]].head(_LISTED_PROBLEMS).to_dict("records")
     return {"rows": rows, "more": len(bad) - len(rows)}
 
 
+def _leaves(mapping: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in mapping.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def _parameters(run: Run) -> list[dict[str, Any]]:
     """Sections of `params.yaml` with their keys, values and meanings."""
-
-    def leaves(mapping: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any, str]]:
-        for key, value in mapping.items():
-            if isinstance(value, dict):
-                yield from leaves(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", value, run.meanings.get(f"{prefix}{key}", "")
-
     sections: dict[str, list[tuple[str, str, str]]] = {}
-    for key, value, meaning in leaves(run.parameters, ""):
+    for key, value in _leaves(run.parameters):
         section = key.partition(".")[0] if "." in key else "general"
         shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
-        sections.setdefault(section, []).append((key, shown.lower() if isinstance(value, bool) else shown, meaning))
+        shown = shown.lower() if isinstance(value, bool) else shown
+        sections.setdefault(section, []).append((key, shown, run.meanings.get(key, "")))
     return [{"name": name, "rows": rows} for name, rows in sections.items()]

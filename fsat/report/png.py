@@ -36,35 +36,21 @@ _STYLE: dict[Any, Any] = {
 
 
 def learning_curves(histories: Mapping[int, pd.DataFrame], *, select: str, caution: str) -> bytes:
-    """Loss and MAP@3 of both stages by epoch.
+    """Loss and MAP@3 of both stages by epoch, as a PNG file; `histories`, `select` as of `run.Run`.
 
-    Parameters
-    ----------
-    histories
-        As `run.Run.histories`.
-    select : {"best", "last"}
-        Which epoch's weights were handed on.
-    caution
-        Said below.
-
-    Returns
-    -------
-    bytes
-        A PNG file.
+    `caution` is a sentence to be said below.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9, 6), layout="constrained")
         grid = figure.subplots(2, 2, sharex="col", sharey="row")
-        for row, metric in enumerate(("loss", "map3")):
+        for row, (metric, name) in enumerate((("loss", "Cross-entropy"), ("map3", "MAP@3"))):
             for column, stage in enumerate(STAGES):
                 _draw_curves(grid[row, column], histories, stage, metric, select=select)
-                name = figures.METRIC_NAMES[metric]
                 grid[row, column].set_title(f"Stage {column + 1}: {name}", pad=16 if row == 0 else 6)
         for axes in grid[1]:
             axes.set_xlabel("epoch")
         note = "Solid: each held-out fold. Dashed: training with mixup, mean of the folds. Dot: the weights handed on."
-        note = f"{note} {caution}".strip()
-        title = "Learning curves by epoch"
+        title, note = "Learning curves by epoch", f"{note} {caution}".strip()
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
         figure.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color=_MUTED)
         stream = io.BytesIO()

@@ -28,18 +28,14 @@ class Run:
         Epochs of both stages: stage, epoch, phase, learning_rate, loss, val_loss, val_map3, val_accuracy; the last
         three may be missing in some epochs.
     mel : mapping of "train" and "test" to FrameStore
-    regressions : pd.DataFrame
-        `data/baseline.parquet`.
-    models : pd.DataFrame
-        `metrics/models.csv`.
+    regressions, models : pd.DataFrame
+        `data/baseline.parquet`, `metrics/models.csv`.
     feature_sets, facts, pca : dict
         `metrics/baseline.json`, `metrics/data.json`, `metrics/pca.json`.
     variance : pd.DataFrame
         component, cumulative.
-    calibration : dict
-        `metrics/calibration.json`.
-    reliability : pd.DataFrame
-        `metrics/reliability.csv`.
+    calibration, reliability : dict, pd.DataFrame
+        `metrics/calibration.json`, `metrics/reliability.csv`.
     parameters : dict
         Parameters by section, nested as in `params.yaml`.
     meanings : mapping of dotted key to str

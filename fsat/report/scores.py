@@ -100,9 +100,8 @@ def verdicts(table: list[dict[str, Any]]) -> list[str]:
         if row["mean"] <= 0:
             sentences.append(f"{name} does not beat the regression on the {clips} ({interval}).")
         else:
-            sentences.append(
-                f"{name} scores higher than the regression on the {clips}, but it may be chance ({interval})."
-            )
+            what = f"scores higher than the regression on the {clips}, but it may be chance"
+            sentences.append(f"{name} {what} ({interval}).")
     return sentences
 
 
@@ -119,12 +118,7 @@ def fold_rows(found: Found) -> list[dict[str, Any]]:
 def class_rows(labels: list[str], models: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """A row a label: n, mean AP@3 and accuracy of each model (None without clips), what it is mostly taken for.
 
-    Parameters
-    ----------
-    labels
-        Rows, in this order.
-    models : mapping of model to pd.DataFrame
-        `outcomes.Outcome.clips`; those of the submission say what a label is taken for.
+    `models` are the `outcomes.Outcome.clips` of each; those of the submission say what a label is taken for.
     """
     table = outcomes.per_class(labels, models)
     wrong = outcomes.confusion(labels, models[SUBMISSION])
@@ -133,12 +127,9 @@ def class_rows(labels: list[str], models: Mapping[str, pd.DataFrame]) -> list[di
     for position, (label, scores) in enumerate(table.iterrows()):
         row: dict[str, Any] = {"label": label, "n": int(scores["n"])}
         for model in models:
-            score, accuracy = scores[f"{model}_map3"], scores[f"{model}_accuracy"]
-            row |= {model: float(score), f"{model}_accuracy": float(accuracy)}
-            if row["n"] == 0:
-                row |= {model: None, f"{model}_accuracy": None}
-        # The first of equal counts.
-        other = int(wrong[position].argmax())
+            for key, column in ((model, f"{model}_map3"), (f"{model}_accuracy", f"{model}_accuracy")):
+                row[key] = float(scores[column]) if row["n"] else None
+        other = int(wrong[position].argmax())  # the first of equal counts
         count = int(wrong[position, other])
         row |= {"taken_for": labels[other] if count else "", "taken_for_n": count}
         # Classes without a clip come last.

@@ -33,13 +33,10 @@ def fit_predict(
 
     Parameters
     ----------
-    features : np.ndarray [shape=(n, k)]
-        Of the clips to fit on.
-    labels : sequence of str, length n
-    others : np.ndarray [shape=(m, k)]
-        Of the clips to predict.
-    classes
-        Columns of the result; a class without a clip among `labels` gets probability 0.
+    features, others : np.ndarray [shape=(n, k)], np.ndarray [shape=(m, k)]
+        Of the clips to fit on, which have `labels`, and of those to predict.
+    classes : sequence of str
+        Columns of the result, probabilities, float64; a class without a clip among `labels` gets 0.
     weights : np.ndarray [shape=(n,)], optional
         Of the clips to fit on, in the loss; 1 each without.
     groups : sequence of str, length n, optional
@@ -48,11 +45,6 @@ def fit_predict(
         Standardise the features and choose among `CANDIDATES`; else the features are used as they are, with `C`. With
         fewer than `INNER_FOLDS` clips (or groups) of a label there is nothing to choose by, and the strongest penalty
         is used.
-
-    Returns
-    -------
-    np.ndarray [shape=(m, len(classes)), dtype=float64]
-        Probabilities.
     """
     result = np.zeros((len(others), len(classes)))
     if len(others) == 0:
@@ -106,13 +98,9 @@ def _with_chosen_penalty(
     splits = _inner_folds(labels, groups)
     if not splits:
         return estimators[0]
-    losses = [
-        -cross_val_score(
-            estimator, values, labels, cv=splits, scoring="neg_log_loss", params=_in_pipeline(weights)
-        ).mean()
-        for estimator in estimators
-    ]
-    return estimators[int(np.argmin(losses))]
+    options = {"cv": splits, "scoring": "neg_log_loss", "params": _in_pipeline(weights)}
+    scores = [cross_val_score(estimator, values, labels, **options).mean() for estimator in estimators]
+    return estimators[int(np.argmax(scores))]
 
 
 def _inner_folds(labels: np.ndarray, groups: Sequence[str] | None) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -133,20 +121,9 @@ def _inner_folds(labels: np.ndarray, groups: Sequence[str] | None) -> list[tuple
 def coefficients(features: pd.DataFrame, folds: pd.DataFrame, *, choose_penalty: bool = False) -> dict[str, np.ndarray]:
     """The regression that predicts the test clips, as arrays that need no scikit-learn (`ensemble.linear`).
 
-    Parameters
-    ----------
-    features : pd.DataFrame
-        Column fname, then k features: a row a training clip.
-    folds : pd.DataFrame
-        `data/folds.csv`: the training clips, of at least two labels.
-    choose_penalty
-        See `fit_predict`.
-
-    Returns
-    -------
-    dict of str to np.ndarray
-        "weights" [shape=(n_labels, k), dtype=float64] and "bias" [shape=(n_labels,), dtype=float64], for the features
-        as they are, labels in the order of `network.output_labels`.
+    `features` and `folds` (of at least two labels) are as of `predict`, `choose_penalty` as of `fit_predict`. Returns
+    "weights", float64 (n_labels, k), and "bias", float64 (n_labels,), for the features as they are, labels in the order
+    of `network.output_labels`.
     """
     learned = folds[folds["weight"] > 0]
     known = features.set_index("fname").loc[learned["fname"]].to_numpy()
@@ -167,6 +144,10 @@ def predict(
 ) -> pd.DataFrame:
     """Out-of-fold predictions of the held-out clips, and predictions of the test clips by a fit on all training clips.
 
+    Returns a table like `data/predictions.parquet`: model ("regression"), split (heldout, test), fold (-1 for test),
+    fname, then a column of probabilities a label, in the order of `network.output_labels`. `FsatError` if a training
+    clip has no features.
+
     Parameters
     ----------
     features : mapping of "train" and "test" to pd.DataFrame
@@ -178,54 +159,29 @@ def predict(
         Folds whose held-out clips are predicted: `folds.ids`.
     choose_penalty
         See `fit_predict`.
-
-    Returns
-    -------
-    pd.DataFrame
-        Columns as `data/predictions.parquet`: model ("regression"), split (heldout, test), fold (-1 for test), fname,
-        then a column of probabilities a label, in the order of `network.output_labels`.
-
-    Raises
-    ------
-    FsatError
-        If a training clip has no features.
     """
     classes = output_labels(folds)
     train, test = (features[split].set_index("fname") for split in ("train", "test"))
-    missing = set(folds["fname"]) - set(train.index)
-    if missing:
+    if missing := set(folds["fname"]) - set(train.index):
         raise FsatError(f"no features of training clip {min(missing)}. Run `dvc repro`.")
     parts = []
-    for fold in sorted(ids):
-        rest, heldout = folds[folds["fold"] != fold], folds.loc[folds["fold"] == fold, "fname"]
-        parts.append(_predicted(train, rest, train.loc[heldout], "heldout", fold, classes, choose_penalty))
-    parts.append(_predicted(train, folds, test, "test", -1, classes, choose_penalty))
+    for fold in (*sorted(ids), -1):  # -1: no clip is held out
+        fit_on = folds[(folds["fold"] != fold) & (folds["weight"] > 0)]
+        split, others = "test", test
+        if fold != -1:
+            split, others = "heldout", train.loc[folds.loc[folds["fold"] == fold, "fname"]]
+        probabilities = fit_predict(
+            train.loc[fit_on["fname"]].to_numpy(),  # (n, k)
+            fit_on["corrected"].tolist(),
+            others.to_numpy(),
+            classes,
+            weights=_weights(fit_on),
+            groups=_groups(fit_on),
+            choose_penalty=choose_penalty,
+        )
+        keys = pd.DataFrame({"model": REGRESSION, "split": split, "fold": fold, "fname": others.index.to_numpy(object)})
+        parts.append(pd.concat([keys, pd.DataFrame(probabilities, columns=classes)], axis=1))
     return pd.concat(parts, ignore_index=True)
-
-
-def _predicted(
-    train: pd.DataFrame,
-    fit_on: pd.DataFrame,
-    others: pd.DataFrame,
-    split: str,
-    fold: int,
-    classes: list[str],
-    choose_penalty: bool,
-) -> pd.DataFrame:
-    fit_on = fit_on[fit_on["weight"] > 0]
-    known = train.loc[fit_on["fname"]].to_numpy()  # (n, k)
-    labels, weights = fit_on["corrected"].tolist(), _weights(fit_on)
-    probabilities = fit_predict(
-        known,
-        labels,
-        others.to_numpy(),
-        classes,
-        weights=weights,
-        groups=_groups(fit_on),
-        choose_penalty=choose_penalty,
-    )
-    keys = pd.DataFrame({"model": REGRESSION, "split": split, "fold": fold, "fname": others.index.to_numpy(object)})
-    return pd.concat([keys, pd.DataFrame(probabilities, columns=classes)], axis=1)
 
 
 def _weights(clips: pd.DataFrame) -> np.ndarray | None:
@@ -238,21 +194,14 @@ def _groups(clips: pd.DataFrame) -> list[str] | None:
     """Groups of clips; a clip without one is a group of its own. None where no clip has one."""
     if "group" not in clips or clips["group"].isna().all():
         return None
-    return [
-        f"group {group}" if pd.notna(group) else f"clip {name}"
-        for name, group in zip(clips["fname"], clips["group"], strict=True)
-    ]
+    groups = "group " + clips["group"].astype(str)
+    return groups.where(clips["group"].notna(), "clip " + clips["fname"]).tolist()
 
 
 def summary(scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     """Content of `metrics/baseline.json`: the feature set with the highest cross-validated MAP@3, and MAP@3 of each.
 
-    Of equal ones the first is the best.
-
-    Parameters
-    ----------
-    scores : mapping of name to mapping
-        MAP@3 as ``cv`` and, where test clips have labels, ``test``.
+    `scores` of a set are ``cv`` and, where test clips have labels, ``test``. Of equal ones the first is the best.
 
     >>> summary({"statistics": {"cv": 0.7}, "embeddings": {"cv": 0.9}})["best"]
     'embeddings'

@@ -22,20 +22,11 @@ LOWEST, HIGHEST = 0.05, 20.0
 
 @dataclass(frozen=True)
 class Scored:
-    """Predictions of clips whose label is known.
+    """Predictions of clips whose label is known."""
 
-    Attributes
-    ----------
-    probabilities : np.ndarray [shape=(n, C)]
-    labels : np.ndarray [shape=(n,), dtype=int64]
-        Index of the given class; -1 for a label that is none of them, which counts as a mistake.
-    groups : np.ndarray [shape=(n,), dtype=int64]
-        The fold that held a clip out.
-    """
-
-    probabilities: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray
+    probabilities: np.ndarray  # (n, C)
+    labels: np.ndarray  # int64 (n,): index of the given class; -1 for none of them, which counts as a mistake
+    groups: np.ndarray  # int64 (n,): the fold that held a clip out
 
     @property
     def confidence(self) -> np.ndarray:
@@ -98,12 +89,7 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Temperature between `LOWEST` and `HIGHEST` with the lowest log loss, to four digits; 1 without clips.
 
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(n, C)]
-        Of clips that the model has not learned from.
-    labels : np.ndarray [shape=(n,), dtype=int]
-        Index of the given class; -1 does not count.
+    Probabilities, (n, C), are of clips that the model has not learned from; a label of -1 does not count.
     """
     from scipy.optimize import minimize_scalar
 
@@ -169,18 +155,11 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray, *, n_bins: in
 
 @dataclass(frozen=True)
 class Calibration:
-    """What `calibrate` returns.
+    """The temperature fitted on all held-out clips, and what it changes.
 
-    Attributes
-    ----------
-    temperature : float
-        Fitted on all held-out clips.
-    ece, log_loss : dict of str to [float, float]
-        Before and after; keys "cv" (after: each fold by the temperature of the others) and, where test clips have
-        labels, "test" (by `temperature`).
-    curve : dict of str to np.ndarray [shape=(N_BINS,)]
-        Of the held-out clips: "confidence" (middle of a bin), and "before", "after" (accuracy, NaN where a bin is
-        empty), "n_before", "n_after".
+    `ece` and `log_loss` are pairs, before and after, by "cv" (after: each fold by the temperature of the others) and,
+    where test clips have labels, "test". `curve` holds arrays (N_BINS,) of the held-out clips: "confidence" (middle of
+    a bin), "before" and "after" (accuracy, NaN where a bin is empty), "n_before", "n_after".
     """
 
     temperature: float
@@ -193,12 +172,8 @@ def calibrate(heldout: Scored, test: Scored) -> Calibration:
     """Fit the temperature of a model on its held-out clips, and say what it changes.
 
     A held-out prediction is that of one fold's network, a test prediction the mean of all of them, which is less sure
-    of itself: a temperature that suits the one need not suit the other.
-
-    Parameters
-    ----------
-    heldout, test : Scored
-        `test` may be empty; a test set without any label that is a class is left out.
+    of itself: a temperature that suits the one need not suit the other. `test` may be empty; it is left out if no label
+    is a class.
     """
     temperature = fit_temperature(heldout.probabilities, heldout.labels)
     pairs = {"cv": (heldout, cross_scaled(heldout))}

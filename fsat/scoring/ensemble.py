@@ -36,17 +36,9 @@ def submission(fnames: Sequence[str], probabilities: np.ndarray, labels: Sequenc
 def combine(folds: "dict[int, pd.DataFrame]") -> "pd.DataFrame":
     """Predictions of all folds as one table of probabilities.
 
-    Parameters
-    ----------
-    folds : dict of fold to table
-        model (stage1, stage2), split ("test" or "heldout"), fname and a column a label: mean log p over the fold's
-        passes.
-
-    Returns
-    -------
-    pd.DataFrame
-        model, split, fold, fname and a column a label. Test clips: geometric mean over the folds, fold -1.
-        Held-out clips: the prediction of the fold that held them out.
+    The tables of the folds have the columns model (stage1, stage2), split ("test" or "heldout"), fname and one a label:
+    mean log p over the fold's passes. The result has a column fold too. Test clips have the geometric mean over the
+    folds, and fold -1; held-out clips have the prediction of the fold that held them out.
     """
     import pandas as pd
 
@@ -65,11 +57,7 @@ def combine(folds: "dict[int, pd.DataFrame]") -> "pd.DataFrame":
 def linear(features: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Probabilities (n, C) by a multinomial logistic regression: softmax of ``features @ weights.T + bias``.
 
-    Parameters
-    ----------
-    features : np.ndarray [shape=(n, k)]
-    weights : np.ndarray [shape=(C, k)]
-    bias : np.ndarray [shape=(C,)]
+    Features are (n, k), weights (C, k), the bias is (C,).
     """
     return geometric_mean([features.astype(np.float64) @ weights.T + bias])
 
@@ -86,16 +74,10 @@ def read_histories(models: str | Path, ids: Sequence[int]) -> "dict[int, pd.Data
     """Epochs of both stages of each fold, with a column `stage`, from ``<models>/<stage>/fold<k>/history.csv``."""
     import pandas as pd
 
-    return {
-        fold: pd.concat(
-            [
-                files.read_csv(Path(models) / stage / f"fold{fold}" / "history.csv").assign(stage=stage)
-                for stage in STAGES
-            ],
-            ignore_index=True,
-        )
-        for fold in ids
-    }
+    def history(fold: int, stage: str) -> "pd.DataFrame":
+        return files.read_csv(Path(models) / stage / f"fold{fold}" / "history.csv").assign(stage=stage)
+
+    return {fold: pd.concat([history(fold, stage) for stage in STAGES], ignore_index=True) for fold in ids}
 
 
 def learning_curve(histories: "dict[int, pd.DataFrame]", stage: str) -> "pd.DataFrame":
@@ -106,13 +88,11 @@ def learning_curve(histories: "dict[int, pd.DataFrame]", stage: str) -> "pd.Data
     import pandas as pd
 
     rows = pd.concat([history[history["stage"] == stage] for history in histories.values()])
-    groups = rows.groupby("epoch", sort=True)
-    return pd.DataFrame(
-        {
-            "loss": groups["loss"].mean(),
-            "val_loss": groups["val_loss"].mean(),
-            "val_loss_min": groups["val_loss"].min(),
-            "val_loss_max": groups["val_loss"].max(),
-            "val_map3": groups["val_map3"].mean(),
-        }
-    ).reset_index()
+    curve = rows.groupby("epoch", sort=True).agg(
+        loss=("loss", "mean"),
+        val_loss=("val_loss", "mean"),
+        val_loss_min=("val_loss", "min"),
+        val_loss_max=("val_loss", "max"),
+        val_map3=("val_map3", "mean"),
+    )
+    return curve.reset_index()

@@ -22,20 +22,9 @@ def choose_weights(
 ) -> dict[int, float]:
     """Weight of the regression in late fusion for each fold, chosen on the held-out clips of the other folds (nested).
 
-    As in any stacking, the models of those other folds did learn from the clip.
-
-    Parameters
-    ----------
-    predictions, regression : pd.DataFrame
-        As of `submission`.
-    labels : mapping of fname to label
-        Of held-out clips; those without are left out.
-
-    Returns
-    -------
-    dict of fold to float
-        0 to `MAX_WEIGHT`, rounded to 4 decimals; fold -1 (test clips) is chosen on all held-out clips. With a single
-        fold there is nothing to choose its own weight by: 0.
+    As in any stacking, the models of those other folds did learn from the clip. `labels` are those of held-out clips,
+    by fname; clips without are left out. The weights are 0 to `MAX_WEIGHT`, rounded to 4 decimals; that of fold -1
+    (test clips) is chosen on all held-out clips. With a single fold there is nothing to choose its own weight by: 0.
     """
     heldout = predictions[(predictions["model"] == "stage2") & (predictions["split"] == "heldout")]
     ids = heldout["fold"].unique()
@@ -76,7 +65,7 @@ def submission(
     """Rows of the model "submission": stage 2, with late fusion where a weight is not 0.
 
     Fused probabilities are those of stage 2 times the regression's to the power of a weight, scaled to a sum of 1 a
-    clip.
+    clip. `FsatError` if a clip has no prediction by the regression.
 
     Parameters
     ----------
@@ -85,11 +74,6 @@ def submission(
         fold too. Probabilities under `numeric.EPSILON` count as that.
     weights : mapping of fold to float
         Of the held-out clips of each fold, and of the test clips (fold -1); without a key: 0.
-
-    Raises
-    ------
-    FsatError
-        If a clip has no prediction by the regression.
     """
     result = predictions[predictions["model"] == "stage2"].assign(model=SUBMISSION)
     if any(weights.values()):

@@ -21,18 +21,9 @@ from fsat.scoring.ranking import top_k
 def average_precision_at_k(scores: np.ndarray, labels: np.ndarray, k: int = 3) -> np.ndarray:
     """Average precision at k of each clip; with one true label that is 1 / its rank, or 0 below rank k.
 
-    Parameters
-    ----------
-    scores : np.ndarray [shape=(n, n_classes)]
-    labels : np.ndarray [shape=(n,), dtype=int]
-        Index of the true class; -1, a label that no class has, is never found.
+    `scores` are (n, n_classes), `labels` the indices of the true classes, (n,); -1, a label that no class has, is never
+    found. Returns float64 (n,).
 
-    Returns
-    -------
-    np.ndarray [shape=(n,), dtype=float64]
-
-    Examples
-    --------
     The true class is first, second, third, fourth; the last row is a tie, which the lower index wins:
 
     >>> scores = np.array([[0.4, 0.3, 0.2, 0.1]] * 4 + [[0.25, 0.25, 0.25, 0.25]])
@@ -47,8 +38,6 @@ def average_precision_at_k(scores: np.ndarray, labels: np.ndarray, k: int = 3) -
 def map_at_k(scores: np.ndarray, labels: np.ndarray, k: int = 3) -> float:
     """Mean average precision at k: the mean of `average_precision_at_k`.
 
-    Examples
-    --------
     >>> map_at_k(np.array([[0.4, 0.3, 0.2, 0.1]] * 2), np.array([0, 1]))
     0.75
     """
@@ -58,8 +47,6 @@ def map_at_k(scores: np.ndarray, labels: np.ndarray, k: int = 3) -> float:
 def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
     """Share of clips whose best class is the true one.
 
-    Examples
-    --------
     >>> accuracy(np.array([[0.4, 0.3, 0.3]] * 4), np.array([0, 0, 0, 1]))
     0.75
     """
@@ -72,14 +59,6 @@ def bootstrap_interval(
     """Percentile bootstrap interval of the mean of per-clip values.
 
     Clips are drawn with replacement; labels are not balanced, so that rare ones vary as they would in another test set.
-
-    Parameters
-    ----------
-    values : np.ndarray [shape=(n,)]
-        For MAP@3 the average precision of each clip.
-
-    Examples
-    --------
     >>> low, high = bootstrap_interval(np.array([1.0, 0.0] * 50))
     >>> 0.38 < low < 0.43, 0.57 < high < 0.62
     (True, True)
@@ -105,17 +84,9 @@ def mean(values: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class SubmissionScore:
-    """What `score_submission` returns.
+    """Average precision at 3 of each clip that scores, and notes for the person who made the submission."""
 
-    Attributes
-    ----------
-    precisions : dict of str to np.ndarray
-        Average precision at 3 of each clip that scores: ``all``; where the truth has usages, ``public``, ``private``.
-    notes : list of str
-        What the person who made the submission should know.
-    """
-
-    precisions: dict[str, np.ndarray]
+    precisions: dict[str, np.ndarray]  # "all"; where the truth has usages, "public" and "private"
     notes: list[str]
 
     def map3(self) -> dict[str, float]:
@@ -126,6 +97,8 @@ class SubmissionScore:
 def score_submission(submission: pd.DataFrame, truth: pd.DataFrame, *, k: int = 3) -> SubmissionScore:
     """Score a submission in Kaggle's format.
 
+    `FsatError` if a column is missing, a clip that scores has no row, or a clip has two.
+
     Parameters
     ----------
     submission : pd.DataFrame
@@ -134,24 +107,15 @@ def score_submission(submission: pd.DataFrame, truth: pd.DataFrame, *, k: int = 
     truth : pd.DataFrame
         Columns fname, label and, optionally, usage. Rows with label "None" or blank, or usage Ignored, do not score.
 
-    Raises
-    ------
-    FsatError
-        If a column is missing, a clip that scores has no row, or a clip has two.
-
-    Examples
-    --------
     >>> truth = pd.DataFrame({"fname": ["a.wav", "b.wav"], "label": ["Cello", "Oboe"]})
     >>> submission = pd.DataFrame({"fname": ["a.wav", "b.wav"], "label": ["Flute Cello Oboe", "Oboe Cello Flute"]})
     >>> score_submission(submission, truth).map3()
     {'all': 0.75}
     """
     for name, table in (("submission", submission), ("truth", truth)):
-        missing_columns = [column for column in ("fname", "label") if column not in table]
-        if missing_columns:
+        if missing_columns := [column for column in ("fname", "label") if column not in table]:
             raise FsatError(f"{name}: no column {' and '.join(missing_columns)} (found: {', '.join(table.columns)}).")
-        twice = sorted(set(table.loc[table["fname"].duplicated(), "fname"]))
-        if twice:
+        if twice := sorted(set(table.loc[table["fname"].duplicated(), "fname"])):
             raise FsatError(f"{name}: {listed(twice, limit=10)} listed more than once. Keep one row for each clip.")
     usage = truth["usage"].str.lower() if "usage" in truth else pd.Series("", index=truth.index)
     is_scoring = ~truth["label"].isin(["", "None"]) & (usage != "ignored")
@@ -159,44 +123,30 @@ def score_submission(submission: pd.DataFrame, truth: pd.DataFrame, *, k: int = 
     if len(scoring) == 0:
         raise FsatError("truth: no row scores: every label is blank or None, or every usage is Ignored.")
     guesses = dict(zip(submission["fname"], submission["label"], strict=True))
-    missing = [fname for fname in scoring["fname"] if fname not in guesses]
-    if missing:
+    if missing := [fname for fname in scoring["fname"] if fname not in guesses]:
         raise FsatError(f"submission: {len(missing)} of {len(scoring)} clips have no row: {listed(missing, limit=10)}.")
     notes: list[str] = []
     labels = _spell(guesses, sorted(set(scoring["label"])), notes)
     lines = [[labels[word] for word in guesses[fname].split()] for fname in scoring["fname"]]
-    long = sum(len(line) > k for line in lines)
-    if long:
+    if long := sum(len(line) > k for line in lines):
         notes.append(f"{long} clips have more than {k} labels: those after the first {k} do not count")
-    precision = np.array(
-        [
-            1 / (line.index(label) + 1) if label in line[:k] else 0.0
-            for line, label in zip(lines, scoring["label"], strict=True)
-        ]
-    )
-    parts = {part: (usage[is_scoring] == part).to_numpy() for part in ("public", "private")}
-    return SubmissionScore(
-        {"all": precision, **{part: precision[mask] for part, mask in parts.items() if mask.any()}}, notes
-    )
+    pairs = zip(lines, scoring["label"], strict=True)
+    precision = np.array([1 / (line.index(label) + 1) if label in line[:k] else 0.0 for line, label in pairs])
+    parts = {part: precision[usage[is_scoring] == part] for part in ("public", "private")}
+    return SubmissionScore({"all": precision, **{part: found for part, found in parts.items() if len(found)}}, notes)
 
 
 def _spell(guesses: dict[str, str], labels: list[str], notes: list[str]) -> dict[str, str]:
     """Map every word of a submission to the label it means, or to itself if it means none."""
-    words = sorted({word for guess in guesses.values() for word in guess.split()})
-    by_folded: dict[str, list[str]] = {}
-    for label in labels:
-        by_folded.setdefault(label.casefold(), []).append(label)
-    meaning: dict[str, str] = {}
+    words = {word for guess in guesses.values() for word in guess.split()}
+    meaning = {word: word for word in words}
     unknown: list[str] = []
-    for word in words:
-        alike = by_folded.get(word.casefold(), [])
-        if word in labels:
-            meaning[word] = word
-        elif len(alike) == 1:
+    for word in sorted(words - set(labels)):
+        alike = [label for label in labels if label.casefold() == word.casefold()]
+        if len(alike) == 1:
             meaning[word] = alike[0]
             notes.append(f"{word} is taken for {alike[0]}")
         else:
-            meaning[word] = word
             unknown.append(word)
     if unknown:
         notes.append(f"{len(unknown)} labels that the truth does not have score nothing: {listed(unknown, limit=10)}")
@@ -220,8 +170,7 @@ def main(arguments: list[str]) -> None:
     print(f"{'':<8} {'MAP@3':>8} {'95 % interval':>17} {'accuracy':>9} {'clips':>6}")
     for part, values in score.precisions.items():
         low, high = bootstrap_interval(values)
-        hits = float((values == 1).mean())
-        name = part if part == "all" else part.capitalize()
+        name, hits = part if part == "all" else part.capitalize(), float((values == 1).mean())
         print(f"{name:<8} {mean(values):8.6f} {low:8.4f} {high:8.4f} {hits:9.4f} {len(values):6d}")
 
 

@@ -14,14 +14,10 @@ from fsat.scoring.ranking import top_k
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one model made of the clips of one split that score.
+    """What one model made of the clips of one split that score: a table, and probabilities, float64 (n, n_classes).
 
-    Attributes
-    ----------
-    clips : pd.DataFrame
-        A row a clip, by fname: fname, fold (-1 for test), actual, predicted, confidence and p_actual (probabilities of
-        the predicted and of the given label), ap3, correct, usage, verified (True, False or None where unknown).
-    probabilities : np.ndarray [shape=(n, n_classes), dtype=float64]
+    A row a clip, by fname: fname, fold (-1 for test), actual, predicted, confidence and p_actual (probabilities of the
+    predicted and of the given label), ap3, correct, usage, verified (True, False or None where unknown).
     """
 
     clips: pd.DataFrame
@@ -31,6 +27,9 @@ class Outcome:
 def outcome(predictions: pd.DataFrame, index: pd.DataFrame, *, split: str, model: str) -> Outcome:
     """Join predictions with what is known of the clips.
 
+    `FsatError` if a test clip that scores has no prediction, a clip has two, a prediction belongs to no clip of the
+    index, or no clip was held out.
+
     Parameters
     ----------
     predictions : pd.DataFrame
@@ -38,20 +37,13 @@ def outcome(predictions: pd.DataFrame, index: pd.DataFrame, *, split: str, model
     index : pd.DataFrame
         Columns split (train, test), fname, label, usage, verified. Test clips without a label, or with usage Ignored,
         do not score and are left out; so are training clips of folds that were not trained.
-
-    Raises
-    ------
-    FsatError
-        If a test clip that scores has no prediction, a clip has two, a prediction belongs to no clip of the index, or
-        no clip was held out.
     """
     labels = class_names(predictions)
     mine = predictions[(predictions["split"] == split) & (predictions["model"] == model)].sort_values("fname")
     known = index[index["split"] == ("train" if split == "heldout" else "test")].set_index("fname")
     _check(mine["fname"], known, split=split, model=model)
     facts = known.loc[mine["fname"]]
-    label, usage = _texts(facts["label"]), _texts(facts["usage"])
-    scores = _scores(facts)
+    label, usage, scores = _texts(facts["label"]), _texts(facts["usage"]), _scores(facts)
     probabilities = mine.iloc[:, 4:].to_numpy(np.float64)[scores]  # (n, n_classes)
     number = {name: column for column, name in enumerate(labels)}
     actual = np.array([number.get(name, -1) for name in label[scores]], dtype=np.int64)
@@ -76,8 +68,7 @@ def outcome(predictions: pd.DataFrame, index: pd.DataFrame, *, split: str, model
 
 def _scores(clips: pd.DataFrame) -> np.ndarray:
     """Whether each clip has a label that counts."""
-    scores: np.ndarray = (_texts(clips["label"]) != "") & (np.char.lower(_texts(clips["usage"])) != "ignored")
-    return scores
+    return (_texts(clips["label"]) != "") & (np.char.lower(_texts(clips["usage"])) != "ignored")
 
 
 def _texts(column: "pd.Series[Any]") -> np.ndarray:
@@ -86,18 +77,13 @@ def _texts(column: "pd.Series[Any]") -> np.ndarray:
 
 
 def _check(fnames: "pd.Series[Any]", known: pd.DataFrame, *, split: str, model: str) -> None:
-    twice = fnames[fnames.duplicated()]
-    if len(twice):
+    if len(twice := fnames[fnames.duplicated()]):
         raise FsatError(f"two predictions of clip {twice.iloc[0]} by {model} ({split}). Run `dvc repro`.")
-    strangers = set(fnames) - set(known.index)
-    if strangers:
+    if strangers := set(fnames) - set(known.index):
         raise FsatError(f"prediction of clip {min(strangers)}, which data/index.csv does not have. Run `dvc repro`.")
-    if split == "heldout":
-        if len(fnames) == 0:
-            raise FsatError(f"no predictions of held-out clips by {model}. Run `dvc repro`.")
-        return
-    missing = set(known.index[_scores(known)]) - set(fnames)
-    if missing:
+    if split == "heldout" and len(fnames) == 0:
+        raise FsatError(f"no predictions of held-out clips by {model}. Run `dvc repro`.")
+    if split == "test" and (missing := set(known.index[_scores(known)]) - set(fnames)):
         raise FsatError(f"no prediction of test clip {min(missing)} by {model}. Run `dvc repro`.")
 
 
@@ -123,27 +109,16 @@ def suspicious(clips: pd.DataFrame, *, limit: int) -> pd.DataFrame:
     Adds the column doubt, that difference. Only clips whose prediction differs from the label are listed.
     """
     wrong = clips[~clips["correct"].astype(bool)]
-    doubt = wrong["confidence"] - wrong["p_actual"]
     is_verified = wrong["verified"].map(lambda value: value is True).astype(bool)
-    table = wrong.assign(doubt=doubt, is_verified=is_verified)
+    table = wrong.assign(doubt=wrong["confidence"] - wrong["p_actual"], is_verified=is_verified)
     table = table.sort_values(["is_verified", "doubt", "fname"], ascending=[True, False, True])
     return table.drop(columns="is_verified").head(limit)
 
 
 def per_class(labels: Sequence[str], models: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row a label: how many clips, and each model's mean ap3 and accuracy; NaN without clips.
+    """A row a label, in their order: how many clips, and each model's mean ap3 and accuracy; NaN without clips.
 
-    Parameters
-    ----------
-    labels
-        Rows, in this order.
-    models : mapping of model to pd.DataFrame
-        `Outcome.clips`.
-
-    Returns
-    -------
-    pd.DataFrame
-        Index label; columns n, then `<model>_map3` and `<model>_accuracy` of each model.
+    From the `Outcome.clips` of each model: index label; columns n, then `<model>_map3` and `<model>_accuracy` of each.
     """
     return _by(models, "actual").reindex(pd.Index(labels, name="label")).fillna({"n": 0}).astype({"n": np.int64})
 
@@ -171,8 +146,7 @@ def confusion(labels: Sequence[str], clips: pd.DataFrame) -> np.ndarray:
 
 def differences(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any]:
     """Mean of first - second of the clips' average precisions, with a bootstrap interval over the pairs."""
-    pairs = first.set_index("fname")["ap3"] - second.set_index("fname")["ap3"]
-    values = pairs.to_numpy(np.float64)
+    values = (first.set_index("fname")["ap3"] - second.set_index("fname")["ap3"]).to_numpy(np.float64)
     return {"mean": float(values.mean()), "interval": metrics.bootstrap_interval(values)}
 
 

@@ -29,26 +29,9 @@ class Summary:
 def summarise(predictions: pd.DataFrame, index: pd.DataFrame, *, seed: int = 0) -> Summary:
     """Score every model on the held-out clips and, where labels exist, on the test clips.
 
-    Parameters
-    ----------
-    predictions : pd.DataFrame
-        Columns model (all of `names.NAMES`), split (heldout, test), fold (-1 for test), fname, then one column of
-        probabilities a label, in label order.
-    index : pd.DataFrame
-        Columns split (train, test), fname, label, usage, verified. Test clips without a label, or with usage Ignored,
-        do not score.
-    seed
-        Of the bootstrap.
-
-    Returns
-    -------
-    Summary
-        Tables per class and per fold have the networks and the submission, confusions the submission.
-
-    Raises
-    ------
-    FsatError
-        If predictions and index do not belong together; see `outcomes.outcome`.
+    Predictions hold all of `names.NAMES`; see `outcomes.outcome` for the columns, which clips score, and the errors.
+    The tables per class and per fold have the networks and the submission, confusions the submission. `seed` is that
+    of the bootstrap.
     """
     found = {
         split: {model: outcomes.outcome(predictions, index, split=split, model=model).clips for model in NAMES}
@@ -69,18 +52,9 @@ def summarise(predictions: pd.DataFrame, index: pd.DataFrame, *, seed: int = 0) 
 def scores(found: Mapping[str, Mapping[str, pd.DataFrame]], *, seed: int = 0) -> pd.DataFrame:
     """Content of `metrics/models.csv`: a row a model, split and part of the clips (all, public, private).
 
-    Parameters
-    ----------
-    found : mapping of split to mapping of model to pd.DataFrame
-        `outcomes.Outcome.clips`; those of the split "test" may be empty.
-    seed
-        Of the bootstrap.
-
-    Returns
-    -------
-    pd.DataFrame
-        model, split, part, map3, low and high (95 % bootstrap interval), accuracy, n (clips). A part without clips has
-        no row, and held-out clips have the part all.
+    `found` holds `outcomes.Outcome.clips` by split and model; those of the split "test" may be empty. `seed` is that of
+    the bootstrap. The columns are model, split, part, map3, low and high (95 % bootstrap interval), accuracy, n
+    (clips). A part without clips has no row, and held-out clips have the part all.
     """
     rows = []
     for split, by_model in found.items():
@@ -100,13 +74,9 @@ def scores(found: Mapping[str, Mapping[str, pd.DataFrame]], *, seed: int = 0) ->
 def headline(models: pd.DataFrame) -> dict[str, Any]:
     """Content of `metrics/map3.json`, from the result of `scores`.
 
-    Returns
-    -------
-    dict
-        MAP@3 as ``cv`` (of both networks and the submission) and ``test.{all,public,private}`` (of the submission;
-        empty where no test clip has a label); ``gain``, the submission's minus that of the regression on the same
-        clips, as ``cv`` and ``test``; ``accuracy`` and ``ci95`` of the submission, and ``n``, each as ``cv`` and
-        ``test``.
+    MAP@3 is ``cv`` (of both networks and the submission) and ``test.{all,public,private}`` (of the submission; empty
+    where no test clip has a label). ``gain`` is the submission's minus that of the regression on the same clips.
+    ``accuracy`` and ``ci95`` are those of the submission, ``n`` counts the clips; each has ``cv`` and ``test``.
     """
     table = models.set_index(["model", "split", "part"])
     cv, test = ("heldout", "all"), ("test", "all")

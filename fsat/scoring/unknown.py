@@ -14,9 +14,8 @@ from fsat.core.errors import FsatError
 if TYPE_CHECKING:
     import pandas as pd
 
-# Nearest training clips whose mean distance is the score, and training clips of each fold that are compared with.
-NEIGHBOURS = 1
-REFERENCES = 1000
+NEIGHBOURS = 1  # nearest training clips whose mean distance is the score
+REFERENCES = 1000  # training clips of each fold that are kept to compare with
 # Clips whose distances are in memory at a time.
 _BLOCK = 1024
 
@@ -24,19 +23,9 @@ _BLOCK = 1024
 def reference(embeddings: np.ndarray, labels: Sequence[str], *, limit: int = REFERENCES) -> np.ndarray:
     """Embeddings of training clips that others are compared with, of unit length.
 
-    Parameters
-    ----------
-    embeddings : np.ndarray [shape=(n, E)]
-        Of the clips a network learned from, at least one.
-    labels : sequence of str, length n
-    limit : int
-        How many are kept, the same number of each label (at least one). Of a label with more clips the one nearest to
-        its mean is kept, then again and again the one farthest from those kept.
-
-    Returns
-    -------
-    np.ndarray [shape=(k, E), dtype=float16]
-        In the order of the clips.
+    From the embeddings (n, E) of the clips a network learned from, at least one, `limit` are kept, the same number of
+    each label (at least one). Of a label with more clips the one nearest to its mean is kept, then again and again the
+    one farthest from those kept. Returns float16 (k, E), in the order of the clips.
     """
     unit = _unit(embeddings)
     names = np.asarray(labels)
@@ -62,17 +51,8 @@ def _spread(unit: np.ndarray, count: int) -> np.ndarray:
 def score(embeddings: np.ndarray, known: np.ndarray, *, neighbours: int = NEIGHBOURS) -> np.ndarray:
     """Mean cosine distance to the nearest training clips: 0 (the same direction) to 2.
 
-    Parameters
-    ----------
-    embeddings : np.ndarray [shape=(n, E)]
-    known : np.ndarray [shape=(k, E)]
-        Result of `reference`, for the same network.
-    neighbours : int
-        How many of them; all if there are fewer.
-
-    Returns
-    -------
-    np.ndarray [shape=(n,), dtype=float64]
+    Embeddings are (n, E), `known`, of `reference` for the same network, (k, E); all of `known` count if there are fewer
+    than `neighbours`.
 
     >>> score(np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([[1.0, 0.0]]), neighbours=1)
     array([0., 1.])
@@ -115,16 +95,9 @@ def kept_out_of_fold(scores: np.ndarray, folds: np.ndarray, keep: float) -> floa
 def combine(folds: "Mapping[int, pd.DataFrame]") -> "pd.DataFrame":
     """Scores of all folds as one table.
 
-    Parameters
-    ----------
-    folds : mapping of fold to table
-        model, split ("test" or "heldout"), fname, score.
-
-    Returns
-    -------
-    pd.DataFrame
-        model, split, fold, fname, score. Test clips: mean over the folds, fold -1. Held-out clips: the score by the
-        network of the fold that held them out.
+    The tables of the folds have the columns model, split ("test" or "heldout"), fname, score; the result has fold too.
+    Test clips have the mean over the folds, and fold -1; held-out clips the score by the network of the fold that held
+    them out.
     """
     import pandas as pd
 
@@ -132,41 +105,26 @@ def combine(folds: "Mapping[int, pd.DataFrame]") -> "pd.DataFrame":
     heldout = every[every["split"] == "heldout"]
     test = every[every["split"] == "test"].groupby(["model", "split", "fname"], as_index=False)["score"].mean()
     both = pd.concat([heldout, test.assign(fold=-1)], ignore_index=True)
-    return both.sort_values(["model", "split", "fname"])[["model", "split", "fold", "fname", "score"]].reset_index(
-        drop=True
-    )
+    table = both.sort_values(["model", "split", "fname"], ignore_index=True)
+    return table[["model", "split", "fold", "fname", "score"]]
 
 
 def summary(scores: "pd.DataFrame", *, keep: float) -> dict[str, Any]:
     """Thresholds, and the share of clips they keep, for `metrics/calibration.json`.
 
-    Parameters
-    ----------
-    scores : pd.DataFrame
-        Result of `combine`.
-    keep : float
-        Share of the held-out clips that the threshold of a network keeps.
-
-    Returns
-    -------
-    dict
-        ``threshold`` and ``kept`` by network. ``kept.cv``: of the held-out clips, each fold by the threshold of the
-        others; ``kept.test``: of the test clips, where there are any. A test clip may be none of the labels.
-
-    Raises
-    ------
-    FsatError
-        If a network has no held-out clips.
+    From the result of `combine` ``threshold`` and ``kept`` by network. ``kept.cv`` is the share of the held-out clips,
+    each fold by the threshold of the others; ``kept.test`` that of the test clips, where there are any. A test clip may
+    be none of the labels. `FsatError` if a network has no held-out clips.
     """
     thresholds: dict[str, float] = {}
     kept: dict[str, dict[str, float]] = {"cv": {}, "test": {}}
     for stage, table in scores.groupby("model"):
-        parts = {split: table[table["split"] == split] for split in ("heldout", "test")}
-        if parts["heldout"].empty:
+        heldout, test = (table[table["split"] == split] for split in ("heldout", "test"))
+        if heldout.empty:
             raise FsatError(f"no scores of held-out clips by {stage}. Run `dvc repro`.")
-        values = parts["heldout"]["score"].to_numpy(np.float64)
+        values = heldout["score"].to_numpy(np.float64)
         thresholds[str(stage)] = threshold(values, keep)
-        kept["cv"][str(stage)] = round(kept_out_of_fold(values, parts["heldout"]["fold"].to_numpy(), keep), 6)
-        if len(parts["test"]):
-            kept["test"][str(stage)] = round(float((parts["test"]["score"] <= thresholds[str(stage)]).mean()), 6)
+        kept["cv"][str(stage)] = round(kept_out_of_fold(values, heldout["fold"].to_numpy(), keep), 6)
+        if len(test):
+            kept["test"][str(stage)] = round(float((test["score"] <= thresholds[str(stage)]).mean()), 6)
     return {"threshold": thresholds, "kept": {part: stages for part, stages in kept.items() if stages}}

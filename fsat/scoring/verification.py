@@ -20,33 +20,22 @@ from fsat.scoring.names import SUBMISSION
 # A class with fewer verified clips has its threshold from all clips of its label.
 MIN_VERIFIED = 5
 VERIFY, RELABEL, DROP, KEEP = "verify", "relabel", "drop", "keep"
-# The rule, by q: the held-out probability of a label over the threshold of its class. Of the given label: from where it
-# is verified, below where it is doubted; of another one: from where a doubted clip gets it.
-AGREE, DOUBT, REPLACE = 1.0, 0.3, 1.0
+# The rule, by q: the held-out probability of a label over the threshold of its class.
+AGREE = 1.0  # q of the given label from which it is verified
+DOUBT = 0.3  # q of the given label below which it is doubted
+REPLACE = 1.0  # q of another label from which a doubted clip gets it
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the held-out predictions of one model say about labels.
+    """What the held-out predictions of one model say about labels."""
 
-    Attributes
-    ----------
-    fnames, given : list of str, length n
-        Clips that were held out, by name, and their labels in the dataset.
-    is_verified : np.ndarray [shape=(n,), dtype=bool]
-        Whether a label counts as known: of the dataset's own flag, or of somebody's correction.
-    probabilities : np.ndarray [shape=(n, C), dtype=float64]
-    classes : list of str, length C
-    thresholds : np.ndarray [shape=(C,), dtype=float64]
-        Mean probability of each class on clips of its label; NaN for a class without a clip.
-    """
-
-    fnames: list[str]
-    given: list[str]
-    is_verified: np.ndarray
-    probabilities: np.ndarray
+    fnames: list[str]  # of the n clips that were held out
+    given: list[str]  # their labels in the dataset
+    is_verified: np.ndarray  # bool (n,): the label is known, by the dataset's own flag or somebody's correction
+    probabilities: np.ndarray  # float64 (n, C)
     classes: list[str]
-    thresholds: np.ndarray
+    thresholds: np.ndarray  # float64 (C,): mean probability of a class on clips of its label; NaN without a clip
 
 
 def gather(
@@ -58,21 +47,13 @@ def gather(
 ) -> Evidence:
     """Join held-out predictions with labels, and find the threshold of each class.
 
-    Parameters
-    ----------
-    predictions, index : pd.DataFrame
-        `data/predictions.parquet`, `data/index.csv`.
-    known : mapping of fname to label or None
-        Clips about which somebody has decided: their label, or None for a clip that was dropped.
-
-    Raises
-    ------
-    FsatError
-        If predictions and index do not belong together.
+    `predictions` and `index` are `data/predictions.parquet` and `data/index.csv`. `known` holds the clips about which
+    somebody has decided: their label, or None for a clip that was dropped.
+    `FsatError` if predictions and index do not belong together.
     """
     found = outcomes.outcome(predictions, index, split="heldout", model=model)
     classes, clips = outcomes.class_names(predictions), found.clips
-    decided = dict(known or {})
+    decided = known or {}
     fnames, given = clips["fname"].tolist(), clips["actual"].tolist()
     flagged = clips["verified"].map(lambda value: value is True).to_numpy(bool)
     is_verified = flagged | np.array([fname in decided for fname in fnames], dtype=bool)
@@ -93,34 +74,23 @@ def propose(evidence: Evidence, rest: str) -> pd.DataFrame:
 
     With q = p / threshold of each class: ``verify`` where q of the given label is at least `AGREE`; doubted where it is
     under `DOUBT`; of these ``relabel`` to the other label of the highest q where that is at least `REPLACE`, else
-    `rest` (drop or keep); ``keep``, undecided, in between.
-
-    Returns
-    -------
-    pd.DataFrame
-        By fname: fname, label (the dataset's), action, other (label of the highest q but for the given one), p_label,
-        p_other.
-
-    Raises
-    ------
-    FsatError
-        If a label is no class of the predictions.
+    `rest` (drop or keep); ``keep``, undecided, in between. Columns, by fname: fname, label (the dataset's), action,
+    other (label of the highest q but for the given one), p_label, p_other. `FsatError` if a label is no class of the
+    predictions.
     """
-    strangers = sorted({*evidence.given} - {*evidence.classes})
-    if strangers:
-        raise FsatError(f"label {strangers[0]} is in data/index.csv but not in the predictions. Run `dvc repro`.")
+    if strangers := {*evidence.given} - {*evidence.classes}:
+        raise FsatError(f"label {min(strangers)} is in data/index.csv but not in the predictions. Run `dvc repro`.")
     given = np.array([evidence.classes.index(label) for label in evidence.given], dtype=np.int64)
     rows = np.arange(len(given))
     q = np.nan_to_num(evidence.probabilities / evidence.thresholds)  # (n, C)
     own = q[rows, given]
-    others = q.copy()
-    others[rows, given] = -1.0
-    other = others.argmax(axis=1)
+    q[rows, given] = -1.0  # from here on of the other labels
+    other = q.argmax(axis=1)
     doubted = own < DOUBT
     action = np.full(len(given), KEEP, dtype=object)
     action[own >= AGREE] = VERIFY
     action[doubted] = rest
-    action[doubted & (others[rows, other] >= REPLACE)] = RELABEL
+    action[doubted & (q[rows, other] >= REPLACE)] = RELABEL
     table = pd.DataFrame(
         {
             "fname": evidence.fnames,
@@ -147,13 +117,9 @@ def noise(evidence: Evidence) -> pd.DataFrame:
     """Estimated share of wrong labels among the clips that are not verified, by the confident joint.
 
     A clip counts as label j where p(j) is at least the threshold of j, the largest of those where several are; clips
-    below all thresholds are left out. The estimate is the share counted as another label than the given one.
-
-    Returns
-    -------
-    pd.DataFrame
-        A row a class: label, verified, unverified (clips held out), counted, wrong, noise (wrong / counted; missing
-        where no clip was counted), mostly (the label most of the wrong ones are counted as, or "").
+    below all thresholds are left out. The estimate is the share counted as another label than the given one. A row a
+    class: label, verified, unverified (clips held out), counted, wrong, noise (wrong / counted; missing where no clip
+    was counted), mostly (the label most of the wrong ones are counted as, or "").
     """
     reached = np.where(evidence.probabilities >= evidence.thresholds, evidence.probabilities, -1.0)  # (n, C)
     said = np.where(reached.max(axis=1) >= 0, reached.argmax(axis=1), -1)
@@ -181,20 +147,9 @@ def noise(evidence: Evidence) -> pd.DataFrame:
 def scores(predictions: pd.DataFrame, index: pd.DataFrame, estimate: pd.DataFrame) -> dict[str, Any]:
     """Content of `metrics/labels.json`: the submission on verified and unverified held-out clips; the noise estimate.
 
-    All by the dataset's own labels and flags, whatever was corrected.
-
-    Parameters
-    ----------
-    predictions, index : pd.DataFrame
-        `data/predictions.parquet`, `data/index.csv`.
-    estimate : pd.DataFrame
-        Of `noise`.
-
-    Returns
-    -------
-    dict
-        ``verified`` and ``unverified``, each with map3 and n (a group without clips has no key), and ``noise``, the
-        estimated share of wrong labels among the unverified clips (no key where none was counted).
+    All by the dataset's own labels and flags, whatever was corrected; `estimate` is that of `noise`. ``verified`` and
+    ``unverified`` each have map3 and n (a group without clips has no key), and ``noise`` is the estimated share of
+    wrong labels among the unverified clips (no key where none was counted).
     """
     clips = outcomes.outcome(predictions, index, split="heldout", model=SUBMISSION).clips
     is_verified = clips["verified"].map(lambda value: value is True).to_numpy(bool)

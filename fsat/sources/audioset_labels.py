@@ -12,16 +12,8 @@ N_LABELS = 527
 def read(path: str | Path) -> list[str]:
     """Names of the labels, in the order of a network's outputs; they may hold commas and quotes.
 
-    Parameters
-    ----------
-    path : path
-        CSV with the columns index, mid, display_name: 527 rows, numbered from 0.
-
-    Raises
-    ------
-    FsatError
-        If the file is not that table: other columns, a row that is missing, twice or out of order, a name that is
-        empty, twice or of several lines.
+    `FsatError` if the file is not that table of 527 rows, numbered from 0: other columns, a row that is missing, twice
+    or out of order, a name that is empty, twice or of several lines.
     """
     try:
         with Path(path).open(encoding="utf-8", newline="") as stream:

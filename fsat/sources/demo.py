@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from fsat.core import files, seeds
-from fsat.core.errors import FsatError
 
 SAMPLE_RATE = 44_100
 LICENSE = "Creative Commons 0"
@@ -94,9 +93,7 @@ RECIPES: dict[str, Recipe] = {
     # Sustained noise
     "Bus": Recipe(pitch_hz=(40, 60), tilt_db=3, noise_hz=(40, 300)),
     "Burping_or_eructation": Recipe(pitch_hz=(60, 100), tilt_db=1, noise_hz=(200, 900), noise_db=-6),
-    "Fart": Recipe(
-        pitch_hz=(90, 160), tilt_db=1, noise_hz=(300, 2500), noise_db=-6, tremolo=0.9, tremolo_hz=(10, 16)
-    ),
+    "Fart": Recipe(pitch_hz=(90, 160), tilt_db=1, noise_hz=(300, 2500), noise_db=-6, tremolo=0.9, tremolo_hz=(10, 16)),
     "Applause": Recipe(noise_hz=(700, 4000), rate_hz=(25, 40), regular=False, decay_s=(0.05, 0.08)),
     "Tearing": Recipe(noise_hz=(2000, 10000), tremolo=0.6, tremolo_hz=(20, 30)),
     "Microwave_oven": Recipe(pitch_hz=(100, 120), tilt_db=9, noise_hz=(1000, 3000), noise_db=-10),
@@ -173,13 +170,7 @@ FAMILIES = (
 
 
 def sound(recipe: Recipe, rng: np.random.Generator, *, seconds: float) -> np.ndarray:
-    """One sound of a recipe.
-
-    Returns
-    -------
-    np.ndarray [shape=(round(seconds * 44100),), dtype=float64]
-        Root mean square 1 (unless it is shorter than a sample).
-    """
+    """One sound of a recipe: float64 (round(seconds * 44100),), root mean square 1 unless shorter than a sample."""
     n = round(seconds * SAMPLE_RATE)
     signal = np.zeros(n)
     pitch_hz = _draw(recipe.pitch_hz, rng) if recipe.pitch_hz else 0.0
@@ -280,16 +271,8 @@ def _normalise(signal: np.ndarray) -> np.ndarray:
 def record(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Simulate a recording: colour the sound, add background noise, set a level, put silence before and after it.
 
-    Parameters
-    ----------
-    signal : np.ndarray [shape=(n,)]
-        Root mean square 1.
-
-    Returns
-    -------
-    np.ndarray [shape=(m,), dtype=float64]
-        m > n, largest magnitude between 0.4 and 0.9. The silence is noise of one 16-bit step, more than 60 dB below
-        the sound, so that `trim` removes it.
+    The signal (n,) has a root mean square of 1; the result, float64 (m,) with m > n, has its largest magnitude between
+    0.4 and 0.9. The silence is noise of one 16-bit step, more than 60 dB below the sound, so that `trim` removes it.
     """
     n = len(signal)
     octaves_above_1_khz = np.log2(_frequencies_hz(n) / 1000)
@@ -304,26 +287,15 @@ def record(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([before, signal, after])
 
 
-def clip(label: str, rng: np.random.Generator, *, seconds: float | None = None) -> np.ndarray:
-    """One clip of a label; a share of `LOOKALIKE_SHARE` sounds like another label of the same family.
+def clip(label: str, rng: np.random.Generator) -> np.ndarray:
+    """One clip of a label, mono, 44.1 kHz, float64 (m,) in [-1, 1].
 
-    Parameters
-    ----------
-    seconds : float, optional
-        Length without the silence; drawn from `SECONDS` by default.
-
-    Returns
-    -------
-    np.ndarray [shape=(m,), dtype=float64]
-        Mono, 44.1 kHz, in [-1, 1].
+    A share of `LOOKALIKE_SHARE` sounds like another label of the same family.
     """
     if rng.uniform() < LOOKALIKE_SHARE:
-        label = str(rng.choice([other for other in _family(label) if other != label]))
-    return record(sound(RECIPES[label], rng, seconds=seconds or _draw(SECONDS, rng)), rng)
-
-
-def _family(label: str) -> tuple[str, ...]:
-    return next(family for family in FAMILIES if label in family)
+        [family] = [family for family in FAMILIES if label in family]
+        label = str(rng.choice([other for other in family if other != label]))
+    return record(sound(RECIPES[label], rng, seconds=_draw(SECONDS, rng)), rng)
 
 
 def write_dataset(folder: str | Path, *, clips_per_class: int, seed: int) -> None:
@@ -331,41 +303,33 @@ def write_dataset(folder: str | Path, *, clips_per_class: int, seed: int) -> Non
 
     Each label has `clips_per_class` training clips and a third as many test clips (rounded down; every second label
     has one more). The five test clips of `_awkward_clips` come on top.
-
-    Raises
-    ------
-    FsatError
-        If `clips_per_class` is not positive.
     """
-    if clips_per_class < 1:
-        raise FsatError(f"The 'sources.demo.clips_per_class' parameter must be an int >= 1. Got {clips_per_class}.")
     folder = Path(folder)
     for name in ("audio_train", "audio_test", "meta"):
         (folder / f"FSDKaggle2018.{name}").mkdir(parents=True, exist_ok=True)
 
     files.write_text(folder / files.SYNTHETIC_MARK, "Synthesised by fsat/sources/demo.py: no recordings.\n")
 
-    train, test = [], []
+    rows: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
     for position, label in enumerate(LABELS):
-        for number in range(clips_per_class):
-            row = _row("train", label, number, seed)
-            rng = seeds.generator(seed, "demo", "train", label, number)
-            row["manually_verified"] = int(rng.uniform() < 0.4)
-            _write_wav(folder / "FSDKaggle2018.audio_train" / row["fname"], clip(label, rng))
-            train.append(row)
-        for number in range(max(clips_per_class // 3 + position % 2, 1)):
-            row = _row("test", label, number, seed)
-            rng = seeds.generator(seed, "demo", "test", label, number)
-            row["usage"] = "Public" if rng.uniform() < 0.2 else "Private"
-            _write_wav(folder / "FSDKaggle2018.audio_test" / row["fname"], clip(label, rng))
-            test.append(row)
-    test += _awkward_clips(folder / "FSDKaggle2018.audio_test", seed=seed)
-
-    meta = folder / "FSDKaggle2018.meta"
-    columns = ["fname", "label", "manually_verified", "freesound_id", "license"]
-    _write_table(meta / "train_post_competition.csv", train, columns)
-    columns = ["fname", "label", "usage", "freesound_id", "license"]
-    _write_table(meta / "test_post_competition_scoring_clips.csv", test, columns)
+        counts = {"train": clips_per_class, "test": max(clips_per_class // 3 + position % 2, 1)}
+        for split, number in ((split, number) for split, count in counts.items() for number in range(count)):
+            row = _row(split, label, number, seed)
+            rng = seeds.generator(seed, "demo", split, label, number)
+            if split == "train":
+                row["manually_verified"] = int(rng.uniform() < 0.4)
+            else:
+                row["usage"] = "Public" if rng.uniform() < 0.2 else "Private"
+            _write_wav(folder / f"FSDKaggle2018.audio_{split}" / row["fname"], clip(label, rng))
+            rows[split].append(row)
+    rows["test"] += _awkward_clips(folder / "FSDKaggle2018.audio_test", seed=seed)
+    for split, name, column in (
+        ("train", "train_post_competition", "manually_verified"),
+        ("test", "test_post_competition_scoring_clips", "usage"),
+    ):
+        columns = ["fname", "label", column, "freesound_id", "license"]
+        table = pd.DataFrame(rows[split], columns=columns).sort_values("fname")
+        files.write_csv(folder / f"FSDKaggle2018.meta/{name}.csv", table)
 
 
 def _awkward_clips(folder: Path, *, seed: int) -> list[dict[str, Any]]:
@@ -390,9 +354,8 @@ def _awkward_clips(folder: Path, *, seed: int) -> list[dict[str, Any]]:
     _write_wav(path, clip("Trumpet", rng), bits=24)
     path, rng = add("stereo", "Cello", "Public")
     mono = clip("Cello", rng)
-    at_48_khz = np.interp(
-        np.arange(len(mono) * 48_000 // SAMPLE_RATE) * SAMPLE_RATE / 48_000, np.arange(len(mono)), mono
-    )
+    positions = np.arange(len(mono) * 48_000 // SAMPLE_RATE) * SAMPLE_RATE / 48_000
+    at_48_khz = np.interp(positions, np.arange(len(mono)), mono)
     _write_wav(path, np.stack([at_48_khz, 0.5 * at_48_khz], axis=1), sample_rate=48_000)
     return rows
 
@@ -400,13 +363,8 @@ def _awkward_clips(folder: Path, *, seed: int) -> list[dict[str, Any]]:
 def _row(split: str, label: str, number: int, seed: int) -> dict[str, Any]:
     """The columns both tables share; fname is 8 hexadecimal digits as in the original, freesound_id any number."""
     digits = f"{seeds.entropy(seed, 'fname', split, label, number):032x}"
-    return {
-        "fname": f"{digits[:8]}.wav", "label": label, "freesound_id": int(digits[8:15], 16), "license": LICENSE,
-    }  # fmt: skip
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
-    files.write_csv(path, pd.DataFrame(rows, columns=columns).sort_values("fname"))
+    freesound_id = int(digits[8:15], 16)
+    return {"fname": f"{digits[:8]}.wav", "label": label, "freesound_id": freesound_id, "license": LICENSE}
 
 
 def _write_wav(path: Path, signal: np.ndarray, *, sample_rate: int = SAMPLE_RATE, bits: int = 16) -> None:

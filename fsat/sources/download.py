@@ -61,16 +61,11 @@ def fetch_dataset(zips: Mapping[str, RemoteFile], out: str | Path, *, kept: str 
         Folder to write, with these folders below it. An existing one is replaced.
     kept : path
         Folder for partial and finished downloads. They stay there and are not downloaded again.
-    wait_s : float
-        Pause before the second attempt after a broken connection; doubled for each further attempt.
 
     Raises
     ------
     FsatError
-        If a file cannot be downloaded, has another checksum, or cannot be unpacked safely; or if another process is
-        downloading into `kept`.
-    OSError
-        If the disk is full. Nothing incomplete is left under a final name.
+        As `fetch` and `unpack` do; or if another process is downloading into `kept`.
     """
     kept = Path(kept)
     kept.mkdir(parents=True, exist_ok=True)
@@ -93,10 +88,8 @@ def fetch(remote: RemoteFile, kept: Path, *, attempts: int = 5, wait_s: float = 
     A file that is there with the right checksum is kept; with another checksum it is downloaded again. A partial
     download is ``<name>.part``. It is continued if the server supports HTTP Range, and started again otherwise.
 
-    Parameters
-    ----------
-    attempts : int
-        Give up after this many attempts in a row without new bytes.
+    It gives up after so many `attempts` in a row without new bytes; the pause before the second is `wait_s` seconds,
+    doubled for each further one.
 
     Raises
     ------
@@ -136,9 +129,8 @@ def checksum(path: Path, kind: str) -> str:
 def _check_address(url: str) -> None:
     """Allow HTTPS, and plain HTTP to this machine only."""
     address = urllib.parse.urlsplit(url)
-    if address.scheme == "https" or (address.scheme == "http" and address.hostname in _LOOPBACK):
-        return
-    raise FsatError(f"{url}: only https:// addresses are downloaded from (http:// from this machine alone).")
+    if address.scheme != "https" and not (address.scheme == "http" and address.hostname in _LOOPBACK):
+        raise FsatError(f"{url}: only https:// addresses are downloaded from (http:// from this machine alone).")
 
 
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
@@ -157,11 +149,10 @@ class _BrokenError(Exception):
 
 def _download(remote: RemoteFile, part: Path, *, attempts: int, wait_s: float) -> None:
     """Complete `part` over several connections; `attempts` in a row without new bytes end it with an `FsatError`."""
-    furthest = _size(part)
-    failures = 0
+    furthest, failures = _size(part), 0
     while True:
         try:
-            _continue(remote, part)
+            return _continue(remote, part)
         except _BrokenError as error:
             # A server without Range starts from the first byte each time: only bytes past the furthest are new.
             failures = 1 if _size(part) > furthest else failures + 1
@@ -174,8 +165,6 @@ def _download(remote: RemoteFile, part: Path, *, attempts: int, wait_s: float) -
             pause_s = wait_s * 2 ** (failures - 1)
             _say(f"{part.name}: {error}; trying again in {pause_s:.0f} s")
             time.sleep(pause_s)
-        else:
-            return
 
 
 def _size(path: Path) -> int:
@@ -224,10 +213,9 @@ def _continue(remote: RemoteFile, part: Path) -> None:
 def _end_of_range(error: urllib.error.HTTPError, part: Path, start: int) -> None:
     """Accept a partial file as complete if its length is the total that the server gives; delete it otherwise."""
     total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range") or "")
-    if total and int(total[1]) == start:
-        return
-    part.unlink()
-    raise _BrokenError("the partial file is longer than the server's; beginning anew")
+    if total is None or int(total[1]) != start:
+        part.unlink()
+        raise _BrokenError("the partial file is longer than the server's; beginning anew")
 
 
 def _check_space(part: Path, total: int | None) -> None:
@@ -271,12 +259,9 @@ def _say(text: str) -> None:
 def unpack(path: Path, folder: Path, *, top: str) -> None:
     """Unpack a zip whose members all lie in one folder named `top` into `folder`.
 
-    Raises
-    ------
-    FsatError
-        Before anything is written, if the file is no zip; if a member has a name outside `top` (absolute or with
-        ``..``), is a link, is encrypted or occurs twice; or if the disk has no room for the sizes in the zip's
-        directory, which no member can exceed. During unpacking, if a member is damaged.
+    `FsatError` before anything is written, if the file is no zip; if a member has a name outside `top` (absolute or
+    with ``..``), is a link, is encrypted or occurs twice; or if the disk has no room for the sizes in the zip's
+    directory, which no member can exceed. During unpacking, if a member is damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -298,20 +283,17 @@ def unpack(path: Path, folder: Path, *, top: str) -> None:
 
 def _checked_members(archive: zipfile.ZipFile, path: Path, top: str) -> list[zipfile.ZipInfo]:
     """The files of an archive, after checking that all are safe to write."""
-    members = []
-    seen = set()
+    members, seen = [], set()
     for member in archive.infolist():
-        name = member.filename
-        parts = PurePosixPath(name).parts
+        name, parts = member.filename, PurePosixPath(member.filename).parts
         if parts and parts[0] == "__MACOSX":  # what a Mac adds to a zip
             continue
-        mode = member.external_attr >> 16
-        problem = None
+        problem = ""
         if ".." in parts or name.startswith("/") or "\\" in name or "\0" in name or ":" in name:
             problem = "a name that leads out of the folder"
         elif not parts or parts[0] != top:
             problem = f"a name outside the folder {top}"
-        elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             problem = "a link or device"
         elif member.flag_bits & 0x1:
             problem = "encrypted"

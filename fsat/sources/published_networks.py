@@ -16,10 +16,7 @@ _HERE = "fsat/sources/published_networks.py"
 
 @dataclass(frozen=True)
 class Network:
-    """A checkpoint of EfficientAT.
-
-    `reported_map` is the mean average precision on AudioSet's evaluation clips that the authors report.
-    """
+    """A checkpoint of EfficientAT, and its authors' mean average precision on AudioSet's evaluation clips."""
 
     file: RemoteFile
     width: float
@@ -30,27 +27,17 @@ class Network:
 NETWORKS = {
     "mn04": Network(
         RemoteFile(
-            f"{PAGE}/releases/download/v0.0.1/mn04_as_mAP_432.pt",
+            f"{PAGE}/releases/download/v0.0.1/mn04_as_mAP_432.pt", f"{_HERE}, mn04", n_bytes=4_066_513,
             sha256="899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c",
-            n_bytes=4_066_513,
-            listed_in=f"{_HERE}, mn04",
-        ),
-        width=0.4,
-        reported_map=0.432,
-        license="MIT",
+        ), width=0.4, reported_map=0.432, license="MIT",
     ),
     "mn10": Network(
         RemoteFile(
-            f"{PAGE}/releases/download/v0.0.1/mn10_as_mAP_471.pt",
+            f"{PAGE}/releases/download/v0.0.1/mn10_as_mAP_471.pt", f"{_HERE}, mn10", n_bytes=19_708_753,
             sha256="0bd7dc2443af498c289a2e739f02ebb515d6aa3fd3ab9db539c86123ae368a4e",
-            n_bytes=19_708_753,
-            listed_in=f"{_HERE}, mn10",
-        ),
-        width=1.0,
-        reported_map=0.471,
-        license="MIT",
+        ), width=1.0, reported_map=0.471, license="MIT",
     ),
-}
+}  # fmt: skip
 
 # Names of a network's 527 outputs.
 AUDIOSET_LABELS = RemoteFile(

@@ -29,9 +29,11 @@ class _RefusedError(Exception):
 class _Unpickler(pickle.Unpickler):
     """Builds ordered dictionaries of NumPy arrays, and nothing else."""
 
-    def __init__(self, data: bytes, archive: zipfile.ZipFile, folder: str) -> None:
-        super().__init__(io.BytesIO(data))
-        self.archive, self.folder = archive, folder
+    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        if archive.getinfo(name).file_size > _LARGEST_PICKLE:
+            raise _RefusedError("its pickle is too large")
+        super().__init__(io.BytesIO(archive.read(name)))
+        self.archive, self.folder = archive, name.partition("/")[0]
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -69,25 +71,16 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.nd
     return storage[offset : offset + expected].reshape(size).copy()
 
 
-def _pickle(archive: zipfile.ZipFile, name: str) -> bytes:
-    if archive.getinfo(name).file_size > _LARGEST_PICKLE:
-        raise _RefusedError("its pickle is too large")
-    return archive.read(name)
-
-
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """Tensors by name, float32 or int64, as ``torch.save(network.state_dict(), path)`` wrote them.
 
-    Raises
-    ------
-    FsatError
-        If the file cannot be read, is damaged, or holds anything but a dictionary of plain tensors. Nothing in it is
-        executed.
+    `FsatError` if the file cannot be read, is damaged, or holds anything but a dictionary of plain tensors. Nothing in
+    it is executed.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             [name] = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
-            tensors = _Unpickler(_pickle(archive, name), archive, name.partition("/")[0]).load()
+            tensors = _Unpickler(archive, name).load()
     except OSError as error:
         raise FsatError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except _RefusedError as error:

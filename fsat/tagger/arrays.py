@@ -9,31 +9,30 @@ import numpy as np
 
 from fsat.core import files
 from fsat.core.errors import FsatError
-from fsat.features import mel, mel_bank, pca, spectral
+from fsat.features import mel_bank, pca, spectral
+from fsat.features.mel_bank import BandGroup
 from fsat.scoring.names import Stage
 from fsat.tagger.bundle import BASELINE, MEL_FILTERS, PROJECTION, SPECTRAL_FILTERS, Bundle, reference_name
 
-# Much more than the pipeline keeps; a file that claims more is not read.
-_LARGEST_BYTES = 1 << 30
-# Rounding of a unit vector's length in float16.
-_ROUNDING = 0.01
+_LARGEST_BYTES = 1 << 30  # much more than the pipeline keeps; a file that claims more is not read
+_ROUNDING = 0.01  # of a unit vector's length in float16
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Mel filters of a bundle: in groups for spectrograms, (n_bins, 128) for statistics; None where there are none."""
+    """Mel filters of a bundle: those of the spectrograms, and those of the statistics where these are needed."""
 
-    mel: list[mel.BandGroup]
-    spectral: np.ndarray | None
+    mel: list[BandGroup]
+    spectral: list[BandGroup] | None
 
 
 def load_filters(bundle: Bundle, *, statistics: bool) -> Filters:
     """The mel filters, with those of the statistics if asked for; `FsatError` if they do not fit the bundle."""
 
-    def bank(name: str) -> np.ndarray:
+    def bank(name: str) -> list[BandGroup]:
         return mel_bank.read(bundle.checked_path(name), bundle.manifest.filters[name])
 
-    return Filters(mel.grouped(bank(MEL_FILTERS)), bank(SPECTRAL_FILTERS) if statistics else None)
+    return Filters(bank(MEL_FILTERS), bank(SPECTRAL_FILTERS) if statistics else None)
 
 
 def load_baseline(bundle: Bundle, n_features: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,8 +40,7 @@ def load_baseline(bundle: Bundle, n_features: int) -> tuple[np.ndarray, np.ndarr
     path = bundle.checked_path(BASELINE)
     arrays = files.read_npz(path)
     n_labels = len(bundle.manifest.labels)
-    shapes = {"weights": (n_labels, n_features), "bias": (n_labels,)}
-    for name, shape in shapes.items():
+    for name, shape in {"weights": (n_labels, n_features), "bias": (n_labels,)}.items():
         if name not in arrays or arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
             raise FsatError(f"{path}: has no {name} of shape {shape}. Make the bundle anew: `dvc repro bundle`.")
     return arrays["weights"], arrays["bias"]
@@ -66,14 +64,10 @@ def load_projection(bundle: Bundle, stage: Stage) -> pca.Projection:
 def load_references(bundle: Bundle, stage: Stage, folds: Sequence[int]) -> dict[int, np.ndarray]:
     """Embeddings (k, E) of training clips by the network of each fold; none where the stage marks no clips.
 
-    Raises
-    ------
-    FsatError
-        If a file was changed, is damaged, or holds what are no embeddings of that network.
+    `FsatError` if a file was changed, is damaged, or holds what are no embeddings of that network.
     """
-    if stage not in bundle.manifest.marked_stages:
-        return {}
-    return {fold: _reference(bundle, stage, fold) for fold in folds}
+    is_marked = stage in bundle.manifest.marked_stages
+    return {fold: _reference(bundle, stage, fold) for fold in folds} if is_marked else {}
 
 
 def _reference(bundle: Bundle, stage: Stage, fold: int) -> np.ndarray:
@@ -88,10 +82,8 @@ def _reference(bundle: Bundle, stage: Stage, fold: int) -> np.ndarray:
         or len(known) == 0
         or not np.abs(np.linalg.norm(known.astype(np.float64), axis=1) - 1).max() <= _ROUNDING  # NaN fails it too
     ):
-        raise FsatError(
-            f"{bundle.folder / name}: has no embeddings of shape (k, {width}) and length 1. Make the bundle anew: "
-            "`dvc repro bundle`."
-        )
+        what = f"{bundle.folder / name}: has no embeddings of shape (k, {width}) and length 1"
+        raise FsatError(f"{what}. Make the bundle anew: `dvc repro bundle`.")
     return known
 
 

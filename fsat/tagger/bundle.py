@@ -20,7 +20,7 @@ are optional.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,16 +38,14 @@ MEL_FILTERS, SPECTRAL_FILTERS = "filters/mel.npz", "filters/spectral.npz"
 PROJECTION, BASELINE, TRUNK = "projection.npz", "baseline.npz", "trunk.onnx"
 NotNegative = Annotated[StrictInt, Field(ge=0)]
 Positive = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Distance = Annotated[float, Field(strict=True, ge=0, le=2, allow_inf_nan=False)]  # of two directions: 1 - cosine
 
 # What is in `bundle.json` ------------------------------------------------------------------------------------------
 
 
 class Preprocessing(params.Section):
-    """From a file to a network's inputs; the sections are those of `params.yaml`.
-
-    Without `trim` silence is kept; without `spectral` no statistics are computed.
-    """
+    """From a file to a network's inputs. Without `trim` silence is kept; without `spectral` there are no statistics."""
 
     audio: params.Audio
     trim: params.Trim | None = None
@@ -113,14 +111,11 @@ class Fusion(params.Section):
 
 
 class Dataset(params.Section):
-    """What the networks learned from.
-
-    `fingerprint` is the sha256 of `data/index.csv` (clips, labels, licences, lengths); None where that list is unknown.
-    """
+    """What the networks learned from."""
 
     name: str
     synthetic: bool
-    fingerprint: str | None
+    fingerprint: str | None  # sha256 of `data/index.csv`: clips, labels, licences, lengths
     facts: dict[str, Any]
 
 
@@ -131,13 +126,13 @@ class Published(params.Section):
     credit: str
     page: str
     license: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
 
 
 class FileFacts(params.Section):
     """Content of a file."""
 
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
     bytes: NotNegative
 
 
@@ -167,10 +162,9 @@ class Manifest(params.Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Manifest":
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError("names a label twice")
-        if len(set(self.folds)) != len(self.folds):
-            raise ValueError("names a fold twice")
+        for what, names in (("label", self.labels), ("fold", self.folds)):
+            if len(set(names)) != len(names):
+                raise ValueError(f"names a {what} twice")
         if self.passes is not None and self.passes.bounds[0] > self.passes.bounds[1]:
             raise ValueError("has its bounds the wrong way round")
         if self.reads_components and self.preprocessing.spectral is None:
@@ -179,14 +173,8 @@ class Manifest(params.Section):
             raise ValueError("fuses stage 2 with a regression on components that it does not read")
         if not set(self.marked_stages) <= set(self.networks):
             raise ValueError("has a threshold for unknown clips of a stage that it does not hold")
-        expected = file_names(
-            self.networks,
-            self.folds,
-            projection=self.reads_components,
-            fusion=self.fusion,
-            marked=self.marked_stages,
-        )
-        if set(self.files) != set(expected):
+        marked, projection = self.marked_stages, self.reads_components
+        if set(self.files) != {*file_names(self.networks, self.folds, projection, self.fusion, marked)}:
             raise ValueError("lists other files than its networks and folds need")
         return self
 
@@ -198,8 +186,7 @@ class Manifest(params.Section):
     @property
     def filters(self) -> dict[str, Purpose]:
         """The files of mel filters, and what each is for."""
-        p = self.preprocessing
-        found = {MEL_FILTERS: mel_bank.for_mel(p.mel)}
+        p, found = self.preprocessing, {MEL_FILTERS: mel_bank.for_mel(self.preprocessing.mel)}
         if self.reads_components and p.spectral is not None:
             found[SPECTRAL_FILTERS] = mel_bank.for_spectral(p.audio.sample_rate, p.spectral.n_fft)
         return found
@@ -226,12 +213,7 @@ def reference_name(stage: str, fold: int) -> str:
 
 
 def file_names(
-    stages: Mapping[Any, Any] | Sequence[str],
-    folds: Sequence[int],
-    *,
-    projection: bool,
-    fusion: Fusion | None = None,
-    marked: Sequence[str] = (),
+    stages: Iterable[str], folds: Sequence[int], projection: bool, fusion: Fusion | None, marked: Iterable[str]
 ) -> list[str]:
     """Names of the files that such a bundle holds besides `bundle.json` and the card."""
     optional = {
@@ -262,14 +244,9 @@ class Bundle:
         return self.folder / name
 
     def content(self, name: str) -> bytes:
-        """Bytes of one of the bundle's files, which are those that `bundle.json` names.
+        """Bytes of one of the bundle's files; `FsatError` if it is missing or is not what `bundle.json` says.
 
         What is checked is what is used: the file is read once.
-
-        Raises
-        ------
-        FsatError
-            If it is missing or was changed.
         """
         path, expected = self.folder / name, self.manifest.files[name]
         try:
@@ -290,31 +267,20 @@ class Bundle:
 def read(folder: str | Path) -> Bundle:
     """Read and check `bundle.json`; the other files are checked when they are asked for (`Bundle.content`).
 
-    Raises
-    ------
-    FsatError
-        If there is no bundle, it is of another version of the format, or it is not consistent in itself.
+    `FsatError` if there is no bundle, it is of another version of the format, or it is not consistent in itself.
     """
     path = Path(folder) / "bundle.json"
     if not path.is_file():
-        raise FsatError(
-            f"{folder}: no model bundle there (no bundle.json). `dvc repro bundle` makes data/bundle; "
-            "name another one with --model."
-        )
+        advice = "`dvc repro bundle` makes data/bundle; name another one with --model."
+        raise FsatError(f"{folder}: no model bundle there (no bundle.json). {advice}")
     values = files.read_json(path)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise FsatError(f"{path}: is no fsat model bundle (its format is not '{FORMAT}').")
-    if values.get("version") in (1, 2):
+    version = values.get("version")
+    if version != VERSION:
         stage = "sources/dvc.yaml:audioset-tagger" if values.get("published") else "bundle"
-        raise FsatError(
-            f"{path}: has version {values['version']} of the format, this fsat reads version {VERSION}. "
-            f"Make it anew: `dvc repro {stage}`."
-        )
-    if values.get("version") != VERSION:
-        raise FsatError(
-            f"{path}: has version {values.get('version')!r} of the format, this fsat reads version {VERSION}. "
-            "Install the fsat it was made with."
-        )
+        advice = f"Make it anew: `dvc repro {stage}`." if version in (1, 2) else "Install the fsat it was made with."
+        raise FsatError(f"{path}: has version {version!r} of the format, this fsat reads version {VERSION}. {advice}")
     try:
         manifest = Manifest.model_validate(values)
     except ValidationError as invalid:

@@ -11,23 +11,8 @@ from fsat.core import files, params
 from fsat.core.errors import FsatError
 from fsat.features import mel_bank
 from fsat.scoring.names import STAGES, Stage
-from fsat.tagger.bundle import (
-    BASELINE,
-    FORMAT,
-    MEL_FILTERS,
-    PROJECTION,
-    SPECTRAL_FILTERS,
-    TRUNK,
-    VERSION,
-    Bundle,
-    Fusion,
-    Published,
-    file_facts,
-    file_names,
-    network_name,
-    read,
-    reference_name,
-)
+from fsat.tagger import bundle as bundles
+from fsat.tagger.bundle import Bundle, Fusion, Network, Published
 from fsat.tagger.card import model_card
 
 
@@ -46,11 +31,8 @@ def write(
     preprocessing: Mapping[str, params.Section],
     passes: Mapping[str, int],
     calibration: Mapping[str, float],
-    unknown: Mapping[str, Any],
     references: str | Path,
-    select: str,
-    dataset: Mapping[str, Any],
-    scores: Mapping[str, Any],
+    **about: Any,
 ) -> Bundle:
     """Write a bundle of trained networks.
 
@@ -59,35 +41,28 @@ def write(
     out : path
         Folder; one that is there is replaced as a whole.
     models : path
-        Holds ``<stage>/fold<k>/`` as training writes them; what lengths and which networks is read from there.
+        Holds ``<stage>/fold<k>/`` as training writes them; the lengths of crops and the networks are read from there.
     convert : callable
         Writes the network of such a folder as an ONNX file and returns the length of its embedding
         (`networks.onnx_export.convert`); refuses one that was trained on other labels.
     convert_trunk : callable
         The same for the trunk with its initial weights; called where the regression reads more than the components.
-    filters : path
-        Folder of the stage `filters`.
-    projection : path
-        The npz of `pca.save`.
+    filters, projection : path
+        Folder of the stage `filters`; the npz of `pca.save`.
     baseline, baseline_weight
         The npz of `baseline.coefficients`, for features [embedding, components] or [components], and its weight in
         late fusion; without weight it is left out.
     labels : sequence of str
         In the order of the networks' outputs.
-    preprocessing : mapping
-        Fields of `Preprocessing`: sections audio, trim, mel and spectral of the parameters.
-    passes : mapping
-        seed, step, lengths and tries of `RandomPasses`.
+    preprocessing, passes : mapping
+        Fields of `Preprocessing`, and of `RandomPasses` but for the bounds.
     calibration : mapping of stage to float
         Temperatures.
-    unknown : mapping
-        Fields of `Unknown`, for both stages.
     references : path
         Holds ``fold<k>/reference.npz`` with an array a stage, of `unknown.reference`.
-    dataset : mapping
-        Fields of `Dataset`.
-    scores : mapping
-        ``models``, the rows of ``metrics/models.csv``; others are free.
+    **about
+        Other fields of `Manifest`: unknown, for both stages; select; dataset; scores, with ``models``, the rows of
+        ``metrics/models.csv``.
 
     Raises
     ------
@@ -105,51 +80,45 @@ def write(
     has_components = any(summary["network"]["n_components"] for summary in alike.values())
     with files.atomic_folder(out) as part:
         # Arrays and nothing else.
-        files.write_npz(part / MEL_FILTERS, **files.read_npz(Path(filters) / "mel.npz"))
+        files.write_npz(part / bundles.MEL_FILTERS, **files.read_npz(Path(filters) / "mel.npz"))
         if has_components:
-            files.write_npz(part / SPECTRAL_FILTERS, **files.read_npz(Path(filters) / "spectral.npz"))
-            files.write_npz(part / PROJECTION, **files.read_npz(projection))
+            files.write_npz(part / bundles.SPECTRAL_FILTERS, **files.read_npz(Path(filters) / "spectral.npz"))
+            files.write_npz(part / bundles.PROJECTION, **files.read_npz(projection))
         fusion = None
         if baseline_weight:
             coefficients = files.read_npz(baseline)
-            files.write_npz(part / BASELINE, **coefficients)
-            n_more = coefficients["weights"].shape[1] - alike["stage2"]["network"]["n_components"]
-            fusion = Fusion(
-                baseline_weight=baseline_weight, n_embedding=convert_trunk(part / TRUNK) if n_more > 0 else 0
-            )
-        n_embedding = {}
+            files.write_npz(part / bundles.BASELINE, **coefficients)
+            reads_trunk = coefficients["weights"].shape[1] > alike["stage2"]["network"]["n_components"]
+            n_embedding = convert_trunk(part / bundles.TRUNK) if reads_trunk else 0
+            fusion = Fusion(baseline_weight=baseline_weight, n_embedding=n_embedding)
+        lengths = {}
         for stage, fold in summaries:
             (part / stage).mkdir(exist_ok=True)
             known = files.read_npz(Path(references) / f"fold{fold}" / "reference.npz")[stage]
-            files.write_npz(part / reference_name(stage, fold), embeddings=known)
-            n_embedding[stage] = convert(Path(models) / stage / f"fold{fold}", part / network_name(stage, fold), labels)
+            files.write_npz(part / bundles.reference_name(stage, fold), embeddings=known)
+            network = part / bundles.network_name(stage, fold)
+            lengths[stage] = convert(Path(models) / stage / f"fold{fold}", network, labels)
         values = {
-            "format": FORMAT,
-            "version": VERSION,
             "labels": list(labels),
             "activation": "softmax",
             "preprocessing": {name: section.model_dump() for name, section in preprocessing.items()},
             "passes": {**passes, "bounds": alike["stage1"]["bounds"]},
             "folds": list(folds),
             "networks": {
-                stage: {
-                    "n_components": summary["network"]["n_components"],
-                    "n_embedding": n_embedding[stage],
-                    "parameters": summary["parameters"],
-                    "architecture": summary["network"],
-                }
+                stage: Network(
+                    n_components=summary["network"]["n_components"],
+                    n_embedding=lengths[stage],
+                    parameters=summary["parameters"],
+                    architecture=summary["network"],
+                ).model_dump()
                 for stage, summary in alike.items()
             },
             "fusion": None if fusion is None else fusion.model_dump(),
             "calibration": {"temperature": dict(calibration)},
-            "unknown": dict(unknown),
-            "select": select,
-            "dataset": dict(dataset),
-            "scores": dict(scores),
+            **about,
         }
-        names = file_names(STAGES, folds, projection=has_components, fusion=fusion, marked=STAGES)
-        written = _close(part, values, names)
-    return Bundle(Path(out), written.manifest)
+        names = bundles.file_names(STAGES, folds, has_components, fusion, marked=STAGES)
+        return _close(part, values, names, out)
 
 
 def write_published(
@@ -191,43 +160,35 @@ def write_published(
     scores : mapping
         What is known of them.
     """
-    name = network_name("stage1", 0)
+    name = bundles.network_name("stage1", 0)
+    described = Network(n_components=0, n_embedding=n_embedding, parameters=parameters, architecture=dict(architecture))
     with files.atomic_folder(out) as part:
         (part / name).parent.mkdir()
         (part / name).write_bytes(network)
-        mel_bank.write(part / MEL_FILTERS, bank, mel_bank.for_mel(mel))
+        mel_bank.write(part / bundles.MEL_FILTERS, bank, mel_bank.for_mel(mel))
         values = {
-            "format": FORMAT,
-            "version": VERSION,
             "labels": list(labels),
             "activation": "sigmoid",
             "preprocessing": {"audio": {"sample_rate": mel.sample_rate}, "mel": mel.model_dump()},
             "folds": [0],
-            "networks": {
-                "stage1": {
-                    "n_components": 0,
-                    "n_embedding": n_embedding,
-                    "parameters": parameters,
-                    "architecture": dict(architecture),
-                }
-            },
+            "networks": {"stage1": described.model_dump()},
             "dataset": {"name": trained_on, "synthetic": False, "fingerprint": None, "facts": {}},
             "published": [source.model_dump() for source in published],
             "scores": dict(scores),
         }
-        written = _close(part, values, [MEL_FILTERS, name])
-    return Bundle(Path(out), written.manifest)
+        return _close(part, values, [bundles.MEL_FILTERS, name], out)
 
 
-def _close(part: Path, values: Mapping[str, Any], names: Sequence[str]) -> Bundle:
-    """Write `bundle.json` and the card beside files that are complete."""
-    facts = {name: file_facts(part / name).model_dump() for name in names}
-    files.write_json(part / "bundle.json", {**values, "files": facts})
-    written = read(part)
-    for name, purpose in written.manifest.filters.items():
+def _close(part: Path, values: Mapping[str, Any], names: Sequence[str], out: str | Path) -> Bundle:
+    """Write `bundle.json` and the card beside files that are complete; they are to be moved to `out`."""
+    facts = {name: bundles.file_facts(part / name).model_dump() for name in names}
+    head = {"format": bundles.FORMAT, "version": bundles.VERSION}
+    files.write_json(part / "bundle.json", {**head, **values, "files": facts})
+    manifest = bundles.read(part).manifest
+    for name, purpose in manifest.filters.items():
         mel_bank.read(part / name, purpose)
-    files.write_text(part / "README.md", model_card(written.manifest))
-    return written
+    files.write_text(part / "README.md", model_card(manifest))
+    return Bundle(Path(out), manifest)
 
 
 def _common(summaries: Mapping[tuple[Stage, int], dict[str, Any]], stage: Stage) -> dict[str, Any]:

@@ -3,15 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fsat.scoring.names import REGRESSION, SUBMISSION
+from fsat.scoring.names import REGRESSION, SUBMISSION, Stage
 from fsat.tagger.bundle import Manifest
 
-_COLUMNS = {
-    "stage1": "stage 1: mel",
-    "stage2": "stage 2: mel + PCA",
-    SUBMISSION: "submission",
-    REGRESSION: "regression",
-}
+_COLUMNS = {"stage1": "stage 1: mel", "stage2": "stage 2: mel + PCA"}
+_COLUMNS |= {SUBMISSION: "submission", REGRESSION: "regression"}
 _PARTS = {
     ("test", "all"): "test clips ({})",
     ("test", "public"): "test clips, Public ({})",
@@ -53,7 +49,7 @@ def model_card(manifest: Manifest) -> str:
         *([_SYNTHETIC] if manifest.dataset.synthetic else []),
         *("## Use", _USE),
         *("## Data", _data_section(manifest)),
-        *("## Scores", _published_score(manifest) or _scores_section(manifest)),
+        *("## Scores", _published_score(manifest) if manifest.published else _scores_section(manifest)),
         *("## Intended use", _INTENDED.format(how_many=_HOW_MANY[manifest.activation])),
         *("## Limits", _LIMITS.format(sums=_sums(manifest))),
         *("## Labels", ", ".join(f"`{label}`" for label in manifest.labels)),
@@ -64,24 +60,21 @@ def model_card(manifest: Manifest) -> str:
 def _networks_section(manifest: Manifest) -> str:
     lines = []
     for stage, network in manifest.networks.items():
-        what = "log-mel spectrogram"
-        if network.n_components:
-            what += f" and {network.n_components} principal components of spectral statistics"
-        fused = ""
+        k, fused = network.n_components, ""
+        what = "log-mel spectrogram" + (f" and {k} principal components of spectral statistics" if k else "")
         if stage == "stage2" and manifest.fusion is not None:
             features = "embeddings and components" if manifest.fusion.n_embedding else "components"
             weight = manifest.fusion.baseline_weight
             fused = f" Fused with a logistic regression on {features}: its log p counts {weight:g} times the networks'."
         lines.append(f"- {stage.replace('stage', 'Stage ')}: {what}, {network.parameters:,} parameters.{fused}")
     p, n_folds = manifest.passes, len(manifest.folds)
-    if p is None:
-        lines.append("- A clip is seen once, whole, by each network.")
-    else:
-        lines.append(
-            f"- A clip's prediction is the geometric mean over all passes: {_plural(n_folds, 'fold')} x "
-            f"{_plural(p.lengths, 'length')} from {p.bounds[0]} to {p.bounds[1]} frames (equal ones count once) x "
-            f"{p.tries} random spans."
-        )
+    lines.append(
+        "- A clip is seen once, whole, by each network."
+        if p is None
+        else f"- A clip's prediction is the geometric mean over all passes: {_plural(n_folds, 'fold')} x "
+        f"{_plural(p.lengths, 'length')} from {p.bounds[0]} to {p.bounds[1]} frames (equal ones count once) x "
+        f"{p.tries} random spans."
+    )
     architecture = next(reversed(manifest.networks.values())).architecture
     backbone, width = architecture.get("backbone"), architecture.get("width")
     trunk = f", {backbone} of width {width:g}" if backbone and isinstance(width, float | int) else ""
@@ -89,40 +82,32 @@ def _networks_section(manifest: Manifest) -> str:
 
 
 def _sums(manifest: Manifest) -> str:
-    """What the probabilities of a clip are."""
-    uncalibrated = "" if manifest.calibration else " and are not calibrated"
-    if manifest.activation == "softmax":
+    """What the probabilities of a clip are, and how a clip with none of the sounds is told."""
+    calibration, unknown = manifest.calibration, manifest.unknown
+    uncalibrated = "" if calibration else " and are not calibrated"
+    if manifest.activation == "sigmoid":
         return (
-            f"A clip with none of these sounds gets some of the labels below as well.{_mark(manifest)} "
-            f"The probabilities of a clip sum to 1{uncalibrated}.{_calibration(manifest)}"
+            f"The probabilities of a clip are independent of each other{uncalibrated}: several labels may be near 1, "
+            "or none, and they do not sum to 1."
         )
-    return (
-        f"The probabilities of a clip are independent of each other{uncalibrated}: several labels may be near 1, or "
-        "none, and they do not sum to 1."
-    )
+    text = "A clip with none of these sounds gets some of the labels below as well."
+    if unknown is not None:
+        text += (
+            " It is marked as `unknown` if its embedding's cosine distance to the nearest training clip, mean over the "
+            f"folds, is above a threshold ({_by_stage(unknown.threshold)}) that keeps {unknown.keep:.0%} of the "
+            "held-out clips: so some clips of these labels are marked, and some other sounds are not."
+        )
+    text += f" The probabilities of a clip sum to 1{uncalibrated}."
+    if calibration is not None:
+        text += (
+            f" They are calibrated by a temperature ({_by_stage(calibration.temperature)}) that was fitted on held-out "
+            "clips, each seen by one fold's network; the mean of all folds may be less sure than it could be."
+        )
+    return text
 
 
-def _calibration(manifest: Manifest) -> str:
-    """How the probabilities were calibrated."""
-    if manifest.calibration is None:
-        return ""
-    temperatures = ", ".join(f"{value:g} in {stage}" for stage, value in manifest.calibration.temperature.items())
-    return (
-        f" They are calibrated by a temperature ({temperatures}) that was fitted on held-out clips, each seen "
-        "by one fold's network; the mean of all folds may be less sure than it could be."
-    )
-
-
-def _mark(manifest: Manifest) -> str:
-    """How a clip with none of the sounds is told, if it is."""
-    if manifest.unknown is None:
-        return ""
-    limits = ", ".join(f"{value:g} in {stage}" for stage, value in manifest.unknown.threshold.items())
-    return (
-        f" It is marked as `unknown` if its embedding's cosine distance to the nearest training clip, mean over the "
-        f"folds, is above a threshold ({limits}) that keeps {manifest.unknown.keep:.0%} of the held-out clips: so "
-        "some clips of these labels are marked, and some other sounds are not."
-    )
+def _by_stage(values: Mapping[Stage, float]) -> str:
+    return ", ".join(f"{value:g} in {stage}" for stage, value in values.items())
 
 
 def _plural(count: int, thing: str) -> str:
@@ -132,12 +117,9 @@ def _plural(count: int, thing: str) -> str:
 def _data_section(manifest: Manifest) -> str:
     dataset, lines = manifest.dataset, []
     if manifest.published:
-        lines += [
-            f"Trained on {dataset.name} by others. This folder was made of their files, whose licences hold for it:",
-            "",
-            "| what | by | licence | page | sha256 of the file |",
-            "|---|---|---|---|---|",
-        ]
+        about = "by others. This folder was made of their files, whose licences hold for it:"
+        heads = ("| what | by | licence | page | sha256 of the file |", "|---|---|---|---|---|")
+        lines += [f"Trained on {dataset.name} {about}", "", *heads]
         for source in manifest.published:
             cells = (source.what, source.credit, source.license, source.page)
             lines.append(f"| {' | '.join(map(_cell, cells))} | `{source.sha256}` |")
@@ -147,9 +129,8 @@ def _data_section(manifest: Manifest) -> str:
             lines.append(f"- {facts['clips']} {name} clips, {facts['hours']:.2f} hours")
     duplicates = dataset.facts.get("test_also_in_train", {}).get("clips", 0)
     if duplicates:
-        lines.append(
-            f"- {_plural(duplicates, 'test clip')} may be in the training set too (same name, source or bytes)"
-        )
+        what = _plural(duplicates, "test clip")
+        lines.append(f"- {what} may be in the training set too (same name, source or bytes)")
     if dataset.fingerprint is not None:
         lines.append(f"- Fingerprint (sha256 of the list of clips): `{dataset.fingerprint}`")
     licenses = dataset.facts.get("licenses", {}).get("train", {})
@@ -161,9 +142,7 @@ def _data_section(manifest: Manifest) -> str:
 
 
 def _published_score(manifest: Manifest) -> str:
-    """What the authors of a published network say of it; empty for a network of the pipeline."""
-    if not manifest.published:
-        return ""
+    """What the authors of a published network say of it."""
     reported = manifest.scores.get("reported")
     text = f"Its authors report a {reported}. " if isinstance(reported, str) else ""
     return f"{text}Not scored by the pipeline."
@@ -204,10 +183,8 @@ def _losses(found: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> list[str
         for model, name in (("stage1", "Stage 1"), (SUBMISSION, "The submission")):
             row = found.get((split, "all", model))
             if row and target and row["map3"] <= target["map3"]:
-                sentences.append(
-                    f"**{name} does not beat the regression on the {clips}**: {row['map3']:.4f} against "
-                    f"{target['map3']:.4f}."
-                )
+                figures = f"{row['map3']:.4f} against {target['map3']:.4f}"
+                sentences.append(f"**{name} does not beat the regression on the {clips}**: {figures}.")
     return sentences
 
 

@@ -53,10 +53,7 @@ def file_events(windows: Iterable[Tagged], threshold: float) -> list[Event]:
 def events_of(results: Iterable[Tagged | Failed], threshold: float) -> Iterator[Event | Failed]:
     """Events of the windows of many files, file after file, and the files that failed.
 
-    Raises
-    ------
-    FsatError
-        If the threshold is not between 0 and 1.
+    `FsatError` if the threshold is not between 0 and 1.
     """
     if not 0 < threshold <= 1:
         raise FsatError(f"--threshold must be above 0 and at most 1. Got {threshold}.")
@@ -64,9 +61,9 @@ def events_of(results: Iterable[Tagged | Failed], threshold: float) -> Iterator[
 
 
 def _events(results: Iterable[Tagged | Failed], threshold: float) -> Iterator[Event | Failed]:
-    for _, found in groupby(results, key=_Numbered()):
+    for _, group in groupby(results, key=_Numbered()):
         failures: list[Failed] = []
-        yield from file_events(_without(found, failures), threshold)
+        yield from file_events(_without(group, failures), threshold)
         yield from failures
 
 
@@ -85,7 +82,7 @@ class _Numbered:
 
 
 def _without(results: Iterable[Tagged | Failed], failures: list[Failed]) -> Iterator[Tagged]:
-    """The windows among the results; failures go to a list."""
+    """The windows among the results, which are never all in memory; failures go to a list."""
     for result in results:
         if isinstance(result, Failed):
             failures.append(result)

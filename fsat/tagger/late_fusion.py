@@ -13,18 +13,8 @@ from fsat.tagger.bundle import TRUNK, Bundle, Fusion
 class LateFusion:
     """The bundle's logistic regression, opened for inference.
 
-    Parameters
-    ----------
-    bundle : Bundle
-    settings : Fusion
-        That of the bundle's manifest.
-    threads : int or None
-        Threads of ONNX Runtime; None: one a core.
-
-    Raises
-    ------
-    FsatError
-        If the bundle's files are damaged or do not fit together.
+    `settings` are those of the bundle's manifest, `threads` as of `Tagger`. `FsatError` if the bundle's files are
+    damaged or do not fit together.
     """
 
     def __init__(self, bundle: Bundle, settings: Fusion, *, threads: int | None) -> None:

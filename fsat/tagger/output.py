@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from fsat.tagger.events import Event
     from fsat.tagger.tagger import Tagged
 
-# One recording is what these formats are about.
-LABEL_FORMATS = ("audacity", "raven")
+LABEL_FORMATS = ("audacity", "raven")  # of one recording
 RAVEN_HEADS = (
     *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
     *("Label", "Probability"),
@@ -24,20 +23,15 @@ MARK_HEADS = ("unknown", "unknown_score")
 
 
 class Printer:
-    """Prints results: CSV and Audacity's labels line by line as they come, the other formats at the end.
+    """Prints results: CSV and labels for editors line by line as they come, the other formats at the end.
 
     Parameters
     ----------
-    stream : text stream
     form : {"table", "csv", "json", "audacity", "raven"}
     top : int
         Labels a file or window.
-    with_times : bool
-        Whether results are windows or events.
-    events : bool
-        Whether results are `Event`.
-    marks : bool
-        Whether results say if a sound is none of the labels.
+    with_times, events, marks : bool
+        Whether results are windows or events, are `Event`, say if a sound is none of the labels.
     highest_hz : float
         Upper end of the networks' mel bands, the height of a selection in Raven.
     header : bool
@@ -75,7 +69,11 @@ class Printer:
         times = [round(result.start_s, 3), round(result.end_s, 3)] if self.with_times else []
         tags = [(label, round(probability, 6)) for label, probability in result.top(self.top)]
         keys = [printable(result.path), *times]
-        mark = _mark(result) if self.marks else {}
+        mark: dict[str, Any] = {}
+        if self.marks:
+            tagged = cast("Tagged", result)
+            score = None if tagged.unknown_score is None else round(tagged.unknown_score, 6)
+            mark = dict(zip(MARK_HEADS, (tagged.unknown, score), strict=True))
         if self.form == "csv":
             marked = [json.dumps(value) for value in mark.values()]  # true and false, not Python's True and False
             self.lines.writerow([*keys, *(value for pair in tags for value in pair), *marked])
@@ -93,14 +91,17 @@ class Printer:
             print(f"{start_s:.6f}", f"{end_s:.6f}", f"{name} {probability:.2f}", sep="\t", file=self.stream)
             return
         self.n_selections += 1
-        times = (f"{start_s:.6f}", f"{end_s:.6f}", "0.0", f"{self.highest_hz:.1f}")
-        row = (self.n_selections, "Spectrogram 1", 1, *times, name, probability)
-        print(*row, sep="\t", file=self.stream)
+        place = (f"{start_s:.6f}", f"{end_s:.6f}", "0.0", f"{self.highest_hz:.1f}")
+        print(self.n_selections, "Spectrogram 1", 1, *place, name, probability, sep="\t", file=self.stream)
 
     def end(self) -> None:
         """Print what was kept."""
         if self.form == "json":
-            objects = [self._object(keys, tags) | mark for keys, tags, mark in self.rows]
+            objects = []
+            for keys, tags, mark in self.rows:
+                described = [{"label": label, "probability": probability} for label, probability in tags]
+                found = dict(zip(("path", "start_s", "end_s"), keys, strict=False))
+                objects.append(found | (described[0] if self.events else {"tags": described}) | mark)
             print(json.dumps(objects, indent=2, ensure_ascii=False), file=self.stream)
         elif self.form == "table":
             times = ["start", "end"] if self.with_times else []
@@ -119,18 +120,6 @@ class Printer:
             if self.note:
                 print(self.note, file=self.stream)
 
-    def _object(self, keys: list[Any], tags: list[tuple[str, float]]) -> dict[str, Any]:
-        found = dict(zip(("path", "start_s", "end_s"), keys, strict=False))
-        described = [{"label": label, "probability": probability} for label, probability in tags]
-        return found | (described[0] if self.events else {"tags": described})
-
-
-def _mark(result: "Tagged | Event") -> dict[str, Any]:
-    """Whether a sound is none of the labels, and the score that says so."""
-    tagged = cast("Tagged", result)
-    score = tagged.unknown_score
-    return {"unknown": tagged.unknown, "unknown_score": None if score is None else round(score, 6)}
-
 
 def csv_heads(*, top: int, with_times: bool, events: bool, marks: bool = False) -> list[str]:
     """Names of the columns of a CSV."""
@@ -144,12 +133,8 @@ def resume(path: Path, heads: Sequence[str]) -> Counter[str]:
     """Cut a half-written CSV after its last whole file, and say how often each file is in it.
 
     The rows of the last file are cut as well where a file may have several, since more may have been to come; so is
-    a row that does not end. A file that is not there or empty counts as one without rows.
-
-    Raises
-    ------
-    FsatError
-        If the file cannot be read or has other columns.
+    a row that does not end. A file that is not there or empty counts as one without rows. `FsatError` if the file
+    cannot be read or has other columns.
     """
     try:
         text = path.read_bytes().decode("utf-8") if path.exists() else ""
@@ -163,10 +148,8 @@ def resume(path: Path, heads: Sequence[str]) -> Counter[str]:
     records = (io.StringIO(text[start:end], newline="") for start, end in zip(starts, ends, strict=True))
     rows = [next(csv.reader(record)) for record in records]
     if rows[0] != list(heads):
-        raise FsatError(
-            f"--resume: {path} has other columns ({', '.join(rows[0][:4])} ...) than these options give. "
-            "Use the options it was made with, or another --output."
-        )
+        what = f"{path} has other columns ({', '.join(rows[0][:4])} ...) than these options give"
+        raise FsatError(f"--resume: {what}. Use the options it was made with, or another --output.")
     several = "start_s" in heads
     # (name, where its rows begin) of each file; a file that is named twice in a row begins where time goes back.
     found: list[tuple[str, int]] = []
@@ -202,10 +185,7 @@ def _record_ends(text: str) -> list[int]:
 def write_embeddings(path: Path, tagged: Sequence["Tagged"]) -> None:
     """One row a file or window: path, start_s, end_s, e0000 ... (Parquet); name, start_s, end_s, embedding (npz).
 
-    Raises
-    ------
-    FsatError
-        If nothing was tagged, or Parquet cannot be written here.
+    `FsatError` if nothing was tagged, or Parquet cannot be written here.
     """
     import numpy as np
 
@@ -227,8 +207,8 @@ def write_embeddings(path: Path, tagged: Sequence["Tagged"]) -> None:
         import pandas as pd
         import pyarrow  # noqa: F401  # what pandas writes Parquet with
     except ImportError as error:
-        message = f"--embeddings: {path} needs {error.name}: `pip install 'fsat[pipeline]'`, or write .npz."
-        raise FsatError(message) from error
+        how = "`pip install 'fsat[pipeline]'`, or write .npz."
+        raise FsatError(f"--embeddings: {path} needs {error.name}: {how}") from error
     features = {f"e{number:04d}": column for number, column in enumerate(values.T)}
     files.write_parquet(path, pd.DataFrame(keys | features))
 
@@ -263,5 +243,4 @@ def print_table(
     for row in rows:
         # Text, because a file name may hold what rich takes for markup.
         table.add_row(*(Text(one_line(cell)) for cell in row))
-    width = None if stream.isatty() else 10_000
-    Console(file=stream, width=width).print(table)
+    Console(file=stream, width=None if stream.isatty() else 10_000).print(table)

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,32 +18,24 @@ from fsat.tagger.bundle import TRUNK, Bundle, network_name
 
 # What ONNX Runtime raises for a file that is damaged or asks for what it does not have.
 _REFUSED = (
-    errors.Fail,
-    errors.InvalidArgument,
-    errors.InvalidGraph,
-    errors.InvalidProtobuf,
-    errors.NoSuchFile,
-    errors.NotFound,
-    errors.NotImplemented,
-    errors.RuntimeException,
+    *(errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf),
+    *(errors.NoSuchFile, errors.NotFound, errors.NotImplemented, errors.RuntimeException),
 )
-# Rounding of a softmax may pass 1 by a little.
-_ROUNDING = 1e-3
+_ROUNDING = 1e-3  # by which a softmax may pass 1
+Shapes = dict[str, list[int | None]]  # of tensors, by name; a free dimension is None
 
 
 def open_network(bundle: Bundle, stage: Stage, fold: int, *, threads: int | None) -> onnxruntime.InferenceSession:
     """Open one network; `FsatError` if its file was changed, is damaged or does not fit bundle.json."""
     network = bundle.manifest.networks[stage]
-    inputs = {"pca": [None, network.n_components]} if network.n_components else {}
-    outputs = {"probabilities": [None, len(bundle.manifest.labels)], "embedding": [None, network.n_embedding]}
+    inputs: Shapes = {"pca": [None, network.n_components]} if network.n_components else {}
+    outputs: Shapes = {"probabilities": [None, len(bundle.manifest.labels)], "embedding": [None, network.n_embedding]}
     session = _open(bundle, network_name(stage, fold), inputs, outputs, threads)
     # A network that others made may say nothing of its labels.
-    labels = session.get_modelmeta().custom_metadata_map.get("labels")
-    if labels is not None and labels != json.dumps(bundle.manifest.labels):
-        raise FsatError(
-            f"{bundle.folder / network_name(stage, fold)}: was trained on other labels than bundle.json lists. "
-            "Make the bundle anew: `dvc repro bundle`."
-        )
+    expected = json.dumps(bundle.manifest.labels)
+    if session.get_modelmeta().custom_metadata_map.get("labels", expected) != expected:
+        what = f"{bundle.folder / network_name(stage, fold)}: was trained on other labels than bundle.json lists"
+        raise FsatError(f"{what}. Make the bundle anew: `dvc repro bundle`.")
     return session
 
 
@@ -54,42 +45,32 @@ def open_trunk(bundle: Bundle, n_embedding: int, *, threads: int | None) -> onnx
 
 
 def _open(
-    bundle: Bundle,
-    name: str,
-    more_inputs: dict[str, list[int | None]],
-    outputs: dict[str, list[int | None]],
-    threads: int | None,
+    bundle: Bundle, name: str, more_inputs: Shapes, outputs: Shapes, threads: int | None
 ) -> onnxruntime.InferenceSession:
-    content = bundle.content(name)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 4  # what is wrong is raised; nothing is printed as well
-    # Each length T would leave a block of its own in the arena.
-    options.enable_cpu_mem_arena = False
+    options.enable_cpu_mem_arena = False  # where each length T would leave a block of its own
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(bundle.content(name), options, providers=["CPUExecutionProvider"])
     except _REFUSED as error:
         reason = " ".join(str(error).split())[:200]
         raise FsatError(f"{bundle.folder / name}: is no network that ONNX Runtime opens ({reason}).") from error
     inputs = {"mel": [None, bundle.manifest.preprocessing.mel.n_mels, None, 1]} | more_inputs
-    for what, found, expected in (
-        ("input", _shapes(session.get_inputs()), inputs),
-        ("output", _shapes(session.get_outputs()), outputs),
+    for what, tensors, expected in (
+        ("inputs", session.get_inputs(), inputs),
+        ("outputs", session.get_outputs(), outputs),
     ):
-        if found != expected:
-            raise FsatError(
-                f"{bundle.folder / name}: does not fit bundle.json: its {what}s are {found}, expected {expected}."
-            )
+        if (found := {tensor.name: _shape(tensor) for tensor in tensors}) != expected:
+            text = f"does not fit bundle.json: its {what} are {found}, expected {expected}."
+            raise FsatError(f"{bundle.folder / name}: {text}")
     return session
 
 
-def _shapes(tensors: Sequence[Any]) -> dict[str, list[int | None]]:
-    """Name -> shape; a free dimension is None, and so is every one of a tensor that is not float32."""
-    shapes = {}
-    for tensor in tensors:
-        is_float = tensor.type == "tensor(float)"
-        shapes[tensor.name] = [size if is_float and isinstance(size, int) else None for size in tensor.shape]
-    return shapes
+def _shape(tensor: Any) -> list[int | None]:
+    """A free dimension is None, and so is every one of a tensor that is not float32."""
+    is_float = tensor.type == "tensor(float)"
+    return [size if is_float and isinstance(size, int) else None for size in tensor.shape]
 
 
 def predictor(session: onnxruntime.InferenceSession, *, embeddings: bool, name: str) -> Predictor:
@@ -102,8 +83,7 @@ def predictor(session: onnxruntime.InferenceSession, *, embeddings: bool, name: 
 
     def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
         found = session.run(outputs, {key: inputs[key] for key in wanted})
-        # One comparison: NaN fails it too.
-        if not (found[0].min() >= 0 and found[0].max() <= 1 + _ROUNDING):
+        if not (found[0].min() >= 0 and found[0].max() <= 1 + _ROUNDING):  # NaN fails it too
             raise FsatError(f"{name}: gives outputs that are no probabilities. Make the bundle anew.")
         return np.concatenate(found, axis=1)
 

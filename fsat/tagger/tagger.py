@@ -38,36 +38,25 @@ from fsat.tagger.windows import Failed, Features, file_features, stream_features
 # Bins of spectrogram (bands x frames) and clips in a batch. Larger ones take more memory for the activations of a
 # network's first layers, and leave the processor's cache: they are slower.
 BATCH_BINS, MAX_BATCH = 1 << 17, 16
-# Windows whose features are in memory at a time.
-CHUNK_WINDOWS = 16
-# Files whose features are in memory at a time.
-CHUNK_FILES = 128
-# With fewer files, starting other processes would take longer than the work.
-_FEW_FILES = 16
-# A shorter window holds less than a few frames of a spectrogram.
-MIN_SEGMENT_S = 0.05
-# Name of samples that come without a file; the random spans hang on it.
-ARRAY = "array"
+CHUNK_WINDOWS, CHUNK_FILES = 16, 128  # whose features are in memory at a time
+_FEW_FILES = 16  # with fewer files, starting other processes would take longer than the work
+MIN_SEGMENT_S = 0.05  # a shorter window holds less than a few frames of a spectrogram
+ARRAY = "array"  # name of samples that come without a file; the random spans hang on it
 
 
 @dataclass(frozen=True)
 class Tagged:
-    """What the networks say about a sound, or about a window of it.
+    """What the networks say about a sound, or about a window of it from `start_s` to `end_s`.
 
     Attributes
     ----------
-    path : str
-    start_s, end_s : float
-        The window, in seconds of the file.
     labels : sequence of str, length C
-        The bundle's labels.
     probabilities : np.ndarray [shape=(C,), dtype=float64]
         In the order of the labels; the sum is 1 where the bundle's activation is softmax.
     embedding : np.ndarray [shape=(E,), dtype=float32] or None
         The trunk's features after pooling (1280 for MobileNetV2 at width 1.0), mean over all passes and folds.
     unknown_score : float or None
-        How unlike the training clips the sound is, 0 to 2; see `scoring.unknown.score`. None where the bundle does not
-        hold what that needs.
+        How unlike the training clips the sound is, 0 to 2 (`scoring.unknown.score`). None if the bundle cannot tell.
     unknown : bool or None
         Whether the score is above the bundle's threshold: probably none of the labels.
     """
@@ -94,8 +83,7 @@ class Tagger:
     bundle : path or Bundle
         A bundle's folder, such as ``data/bundle``.
     stage : {"stage2", "stage1"} or None
-        The mel + PCA networks, or the mel networks, which need no statistics and so are faster; None is the last
-        stage that the bundle holds.
+        The mel + PCA networks, or the mel networks, faster without statistics; None: the last of the bundle.
     lengths, tries, n_folds : int or None
         Lengths a fold, passes a length, and how many of the bundle's folds; None is what the pipeline did. Less is
         faster and less accurate.
@@ -134,18 +122,19 @@ class Tagger:
         self.stage: Stage = stage or manifest.best_stage
         if self.stage not in manifest.networks:
             raise FsatError(f"--stage must be {' or '.join(manifest.networks)} in this bundle. Got {self.stage}.")
-        if n_folds is not None and not 1 <= n_folds <= len(manifest.folds):
-            raise FsatError(
-                f"--folds must be between 1 and {len(manifest.folds)}, the folds of this bundle. Got {n_folds}."
-            )
+        most = len(manifest.folds)
+        if n_folds is not None and not 1 <= n_folds <= most:
+            raise FsatError(f"--folds must be between 1 and {most}, the folds of this bundle. Got {n_folds}.")
         self.passes = self._passes(lengths, tries)
-        has_components = manifest.networks[self.stage].n_components > 0
-        self.filters = arrays.load_filters(opened, statistics=has_components)
-        self._projection = arrays.load_projection(opened, self.stage) if has_components else None
+        network = manifest.networks[self.stage]
+        self.filters = arrays.load_filters(opened, statistics=network.n_components > 0)
+        self._projection = arrays.load_projection(opened, self.stage) if network.n_components else None
         fusion = manifest.fusion if self.stage == "stage2" else None
         self._late_fusion = None if fusion is None else LateFusion(opened, fusion, threads=threads)
         self._unknown = manifest.unknown if self.stage in manifest.marked_stages else None
         self._references = arrays.load_references(opened, self.stage, manifest.folds[:n_folds])
+        temperatures = {} if manifest.calibration is None else manifest.calibration.temperature
+        self._temperature = temperatures.get(self.stage, 1.0)
         self._gives_embeddings = embeddings
         embeddings = embeddings or self.marks_unknown
         self._predictors: dict[int, Predictor] = {}
@@ -153,8 +142,7 @@ class Tagger:
             session = sessions.open_network(opened, self.stage, fold, threads=threads)
             name = str(opened.folder / bundles.network_name(self.stage, fold))
             self._predictors[fold] = sessions.predictor(session, embeddings=embeddings, name=name)
-        n_embedding = manifest.networks[self.stage].n_embedding
-        self._n_outputs = len(manifest.labels) + (n_embedding if embeddings else 0)
+        self._n_outputs = len(manifest.labels) + (network.n_embedding if embeddings else 0)
         self._workers = threading.Lock()  # joblib's pool of processes is one for the whole process
 
     def _passes(self, lengths: int | None, tries: int | None) -> Passes | None:
@@ -167,9 +155,8 @@ class Tagger:
                 raise FsatError(f"{name} cannot be chosen: this bundle's networks see a clip once, whole.")
         if usual is None:
             return None
-        return Passes(
-            batches.fixed_lengths(usual.bounds, lengths or usual.lengths, step=usual.step), tries or usual.tries
-        )
+        fixed = batches.fixed_lengths(usual.bounds, lengths or usual.lengths, step=usual.step)
+        return Passes(fixed, tries or usual.tries)
 
     @property
     def n_passes(self) -> int:
@@ -182,32 +169,23 @@ class Tagger:
         return self._unknown is not None
 
     def __call__(self, sound: str | Path | np.ndarray, sample_rate: int | None = None) -> Tagged:
-        """Tag one sound as a whole.
+        """Tag one sound as a whole: a file, or samples (n,) or (n, channels) as floats between about -1 and 1.
 
-        Parameters
-        ----------
-        sound : path, or np.ndarray [shape=(n,) or (n, channels)]
-            A file, or samples as floats between about -1 and 1.
-        sample_rate : int
-            Rate of the samples in Hz; only with an array.
+        `sample_rate` is that of samples, in Hz.
 
         Raises
         ------
-        AudioError
-            If the file cannot be read.
         FsatError
-            If the array is no sound.
+            If the array is no sound; `AudioError` if the file cannot be read.
         """
         if isinstance(sound, np.ndarray):
-            features = self._array_features(sound, sample_rate)
-        else:
-            if sample_rate is not None:
-                raise FsatError(f"{sound}: a file has a sample rate of its own; give one with an array only.")
-            found = self._features([os.fspath(sound)], "")[0]
-            if isinstance(found, Failed):
-                raise audio.AudioError(found.path, found.reason)
-            features = found
-        return self.tag_features([features])[0]
+            return self.tag_features([self._array_features(sound, sample_rate)])[0]
+        if sample_rate is not None:
+            raise FsatError(f"{sound}: a file has a sample rate of its own; give one with an array only.")
+        [tagged] = self.tag_files([sound])
+        if isinstance(tagged, Failed):
+            raise audio.AudioError(tagged.path, tagged.reason)
+        return tagged
 
     def tag_files(
         self,
@@ -225,7 +203,6 @@ class Tagger:
 
         Parameters
         ----------
-        paths : iterable of path
         segment_s : float or None
             Tag windows of this many seconds instead of whole files.
         hop_s : float or None
@@ -233,19 +210,16 @@ class Tagger:
         progress : bool
             Show bars on stderr.
         """
+        names = (os.fspath(path) for path in paths)
         if segment_s is not None:
-            hop_s = _checked_hop(segment_s, hop_s)
-            return self._tag_windows((os.fspath(path) for path in paths), segment_s, hop_s)
+            return self._tag_windows(names, segment_s, _checked_hop(segment_s, hop_s))
         if hop_s is not None:
             raise FsatError("--hop needs --segments.")
-        return self._tag_whole((os.fspath(path) for path in paths), progress=progress)
+        return self._tag_whole(names, progress=progress)
 
     def _tag_windows(self, paths: Iterable[str], segment_s: float, hop_s: float) -> Iterator[Tagged | Failed]:
-        options = {"preprocessing": self.manifest.preprocessing, "filters": self.filters}
-        found = chain.from_iterable(
-            stream_features(path, segment_s=segment_s, hop_s=hop_s, **options)  # type: ignore[arg-type]
-            for path in paths
-        )
+        work = partial(stream_features, preprocessing=self.manifest.preprocessing, filters=self.filters)
+        found = chain.from_iterable(work(path, segment_s=segment_s, hop_s=hop_s) for path in paths)
         while chunk := list(islice(found, CHUNK_WINDOWS)):
             yield from self._in_order(chunk, name="")
 
@@ -257,10 +231,9 @@ class Tagger:
             found = self._features(chunk, f"reading {files}")
             yield from self._in_order(found, name=f"tagging {files}" if progress else "")
 
-    def _in_order(self, found: Sequence[Features | Failed], *, name: str) -> Iterator[Tagged | Failed]:
-        clips = [clip for clip in found if not isinstance(clip, Failed)]
-        tagged = iter(self.tag_features(clips, name=name))
-        return iter([clip if isinstance(clip, Failed) else next(tagged) for clip in found])
+    def _in_order(self, found: Sequence[Features | Failed], *, name: str) -> list[Tagged | Failed]:
+        tagged = iter(self.tag_features([clip for clip in found if not isinstance(clip, Failed)], name=name))
+        return [clip if isinstance(clip, Failed) else next(tagged) for clip in found]
 
     def _features(self, paths: list[str], name: str) -> list[Features | Failed]:
         work = partial(file_features, preprocessing=self.manifest.preprocessing, filters=self.filters)
@@ -270,10 +243,9 @@ class Tagger:
             return list(parallel.map_clips(work, paths, desc=name))
 
     def _array_features(self, x: np.ndarray, sample_rate: int | None) -> Features:
-        if sample_rate is None or not audio.MIN_RATE <= sample_rate <= audio.MAX_RATE:
-            raise FsatError(
-                f"sample_rate must be {audio.MIN_RATE} to {audio.MAX_RATE} Hz with an array. Got {sample_rate}."
-            )
+        lowest, highest = audio.MIN_RATE, audio.MAX_RATE
+        if sample_rate is None or not lowest <= sample_rate <= highest:
+            raise FsatError(f"sample_rate must be {lowest} to {highest} Hz with an array. Got {sample_rate}.")
         if x.ndim not in (1, 2) or x.size == 0 or not np.issubdtype(x.dtype, np.floating):
             raise FsatError(f"an array must hold floats (n,) or (n, channels), n >= 1. Got {x.dtype} {x.shape}.")
         mono = (x if x.ndim == 1 else x.mean(axis=1)).astype(np.float32)
@@ -289,10 +261,13 @@ class Tagger:
             return []
         clips = self._clips(features)
         outputs = {fold: self._outputs(predict, clips, fold, name) for fold, predict in self._predictors.items()}
-        probabilities = self._combined([output.log_probabilities for output in outputs.values()])
+        logs = [output.log_probabilities for output in outputs.values()]
+        is_softmax = self.manifest.activation == "softmax"
+        probabilities = ensemble.geometric_mean(logs) if is_softmax else np.exp(np.minimum(np.mean(logs, axis=0), 0))
         if self._late_fusion is not None:
             probabilities = self._late_fusion.fuse(probabilities, clips)
-        probabilities = self._calibrated(probabilities)
+        scale = calibration.scale if is_softmax else calibration.scale_independent
+        probabilities = scale(probabilities, self._temperature)
         mean = np.mean([output.embeddings for output in outputs.values()], axis=0).astype(np.float32)
         embeddings = mean if self._gives_embeddings else [None] * len(clips)
         marks = self._marks(outputs)
@@ -318,31 +293,12 @@ class Tagger:
         n_labels, usual = len(self.manifest.labels), self.manifest.passes
         name = name and f"{name}, fold {fold}"
         if usual is None or self.passes is None:
-            found = whole_clips.outputs(predict, clips.store, clips.components, n_outputs=self._n_outputs, name=name)
-            return Outputs(log_probabilities(found[:, :n_labels]), found[:, n_labels:])
-        return mean_outputs(
-            {self.stage: predict},
-            clips,
-            self.passes,
-            n_labels=n_labels,
-            batch_size=min(MAX_BATCH, max(1, BATCH_BINS // (max(self.passes.lengths) * clips.store.frames.shape[1]))),
-            key=(usual.seed, "predict", fold, "test"),
-            name=name,
-        )[self.stage]
-
-    def _combined(self, logs: Sequence[np.ndarray]) -> np.ndarray:
-        """Probabilities (n, C) of all folds' mean log p."""
-        if self.manifest.activation == "softmax":
-            return ensemble.geometric_mean(logs)
-        return np.exp(np.minimum(np.mean(logs, axis=0), 0))
-
-    def _calibrated(self, probabilities: np.ndarray) -> np.ndarray:
-        """Probabilities (n, C) at the temperature that the bundle has for the stage."""
-        temperatures = {} if self.manifest.calibration is None else self.manifest.calibration.temperature
-        temperature = temperatures.get(self.stage, 1.0)
-        if self.manifest.activation == "softmax":
-            return calibration.scale(probabilities, temperature)
-        return calibration.scale_independent(probabilities, temperature)
+            rows = whole_clips.outputs(predict, clips.store, clips.components, n_outputs=self._n_outputs, name=name)
+            return Outputs(log_probabilities(rows[:, :n_labels]), rows[:, n_labels:])
+        size = min(MAX_BATCH, max(1, BATCH_BINS // (max(self.passes.lengths) * clips.store.frames.shape[1])))
+        key, one = (usual.seed, "predict", fold, "test"), {str(self.stage): predict}
+        found = mean_outputs(one, clips, self.passes, n_labels=n_labels, batch_size=size, key=key, name=name)
+        return found[self.stage]
 
     def _clips(self, features: Sequence[Features]) -> Clips:
         lengths = np.array([len(clip.frames) for clip in features], dtype=np.int64)
@@ -359,11 +315,9 @@ class Tagger:
 
 
 def _checked_hop(segment_s: float, hop_s: float | None) -> float:
-    if not MIN_SEGMENT_S <= segment_s <= audio.MAX_SECONDS:
-        limits = f"between {MIN_SEGMENT_S} and {audio.MAX_SECONDS} seconds"
-        raise FsatError(f"--segments must be {limits}. Got {segment_s}.")
-    if hop_s is None:
-        return segment_s
-    if not MIN_SEGMENT_S <= hop_s <= segment_s:
-        raise FsatError(f"--hop must be between {MIN_SEGMENT_S} and {segment_s}, the length of a window. Got {hop_s}.")
-    return hop_s
+    low, high = MIN_SEGMENT_S, audio.MAX_SECONDS
+    if not low <= segment_s <= high:
+        raise FsatError(f"--segments must be between {low} and {high} seconds. Got {segment_s}.")
+    if hop_s is not None and not low <= hop_s <= segment_s:
+        raise FsatError(f"--hop must be between {low} and {segment_s}, the length of a window. Got {hop_s}.")
+    return segment_s if hop_s is None else hop_s

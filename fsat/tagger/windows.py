@@ -81,20 +81,14 @@ def window_features(
     path: str, x: np.ndarray, start: int, *, preprocessing: Preprocessing, filters: Filters
 ) -> Features:
     """Features of samples that begin at sample `start` of a file; statistics where `filters` has those for them."""
-    p = preprocessing
+    p, rate = preprocessing, preprocessing.audio.sample_rate
     with one_blas_thread():
         first, last = (0, len(x)) if p.trim is None else trim.trim_interval(x, top_db=p.trim.top_db)
         sound = x[first:last]
-        frames = mel.log_mel(sound, sample_rate=p.audio.sample_rate, settings=p.mel, bank=filters.mel)
+        frames = mel.log_mel(sound, sample_rate=rate, settings=p.mel, bank=filters.mel)
         numbers = None
         if filters.spectral is not None and p.spectral is not None:
             numbers = spectral.spectral_statistics(
-                sound,
-                sample_rate=p.audio.sample_rate,
-                n_fft=p.spectral.n_fft,
-                hop_length=p.spectral.hop_length,
-                n_mfcc=p.spectral.n_mfcc,
-                bank=filters.spectral,
+                sound, sample_rate=rate, bank=filters.spectral, **p.spectral.model_dump()
             )
-    rate = p.audio.sample_rate
     return Features(path, start / rate, (start + len(x)) / rate, frames, numbers)

@@ -182,7 +182,7 @@ BAD = [
     (one_infinity, "NaN or infinite"),
     (huge_samples, "samples beyond"),
     (absurd_rate, "sample rate 1 Hz"),
-    (endless, "s long by its header"),
+    (endless, "s long by its header, allowed is 3600; `fsat tag --segments` takes any"),
     (folder, "a folder"),
     (missing, "no such file"),
     (pipe, "not a regular file"),

@@ -270,7 +270,7 @@ def test_unicode_names(kaggle: Callable[..., Path], form: str) -> None:
         ([*TRAIN, "e.wav"], ["another number of fields than the header", "line 6: 1 fields, header 2"]),
         ([*TRAIN[:4], "d.wav,"], ["audio_train/d.wav: label is blank"]),
         ([*TRAIN[:4], "d.wav,None"], ["audio_train/d.wav: label is None"]),
-        ([*TRAIN[:4], "d.wav,stage"], ["label is a word that the pipeline's tables use"]),
+        ([*TRAIN[:4], "d.wav,model"], ["label is a word that the pipeline's tables use"]),
         (["fname,label", "a.wav,Cello", "b.wav,Cello"], ["one label only", "Cello"]),
         ([*TRAIN, "../../x.wav,Oboe"], ["leads outside the dataset folder", "line 6: ../../x.wav"]),
         ([*TRAIN, "/etc/passwd,Oboe"], ["leads outside", "line 6: /etc/passwd"]),

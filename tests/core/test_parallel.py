@@ -17,13 +17,13 @@ from fsat import presets
 from fsat.clips import audio
 from fsat.core import parallel
 from fsat.core.errors import FsatError
-from fsat.features import mel
+from fsat.features import mel, mel_bank
 
 ROOT = Path(__file__).parents[2]
 MEL: dict[str, Any] = {
     "sample_rate": 44100,
     "settings": presets.read("fsdkaggle2018", ROOT / "presets").mel,
-    "bank": mel.grouped(np.random.default_rng(0).random((883, 64), np.float32)),
+    "bank": mel_bank.grouped(np.random.default_rng(0).random((883, 64), np.float32)),
 }
 
 

@@ -48,7 +48,7 @@ def test_filters_for_another_purpose_are_refused(tmp_path: Path) -> None:
     purpose, path = Purpose("librosa", 22050, 64, 4), tmp_path / "mel.npz"
     bank = bank_for(purpose)
     mel_bank.write(path, bank, purpose)
-    np.testing.assert_array_equal(mel_bank.read(path, purpose), bank)
+    np.testing.assert_array_equal(mel_bank.dense(mel_bank.read(path, purpose), bank.shape), bank)
     for change in ({"style": "kaldi"}, {"sample_rate": 44100}, {"n_fft": 65}, {"n_mels": 5}):
         with pytest.raises(FsatError, match=r"mel\.npz: holds mel filters for \{.*\}, not for \{.*\}. Run `dvc repro`"):
             mel_bank.read(path, purpose._replace(**change))

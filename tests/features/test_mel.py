@@ -27,11 +27,11 @@ def recipe(**changes: object) -> params.Mel:
 
 
 def log_mel(x: np.ndarray, p: params.Mel = RECIPE, *, sample_rate: int = RATE) -> np.ndarray:
-    return mel.log_mel(x, sample_rate=sample_rate, settings=p, bank=mel.grouped(bank_for(mel_bank.for_mel(p))))
+    return mel.log_mel(x, sample_rate=sample_rate, settings=p, bank=mel_bank.grouped(bank_for(mel_bank.for_mel(p))))
 
 
 mel_clip = partial(
-    mel.mel_clip, sample_rate=RATE, settings=RECIPE, bank=mel.grouped(bank_for(mel_bank.for_mel(RECIPE)))
+    mel.mel_clip, sample_rate=RATE, settings=RECIPE, bank=mel_bank.grouped(bank_for(mel_bank.for_mel(RECIPE)))
 )
 
 

@@ -22,7 +22,7 @@ from shared_data import SHARED, needs
 from stages.filters import bank_for
 
 RECIPE: dict[str, Any] = {"sample_rate": 44100, "n_fft": 2048, "hop_length": 512, "n_mfcc": 40}
-RECIPE["bank"] = bank_for(mel_bank.for_spectral(44100, 2048))
+RECIPE["bank"] = mel_bank.grouped(bank_for(mel_bank.for_spectral(44100, 2048)))
 ROOT = Path(__file__).parents[2]
 NAMES = spectral.feature_names(n_mfcc=40)
 
@@ -141,7 +141,8 @@ def test_what_cannot_be_computed_is_refused() -> None:
 @pytest.mark.parametrize("changed", [{"n_fft": 1024}, {"hop_length": 300}, {"n_fft": 2001}, {"sample_rate": 96000}])
 def test_other_parameters(changed: dict[str, int]) -> None:
     settings = RECIPE | changed
-    settings["bank"] = bank_for(mel_bank.for_spectral(settings["sample_rate"], settings["n_fft"]))
+    purpose = mel_bank.for_spectral(settings["sample_rate"], settings["n_fft"])
+    settings["bank"] = mel_bank.grouped(bank_for(purpose))
     other = pd.Series(spectral.spectral_statistics(melody(), **settings), index=NAMES)
     assert np.isfinite(other).all()
     if "sample_rate" not in changed:
@@ -300,13 +301,13 @@ MEMORY = """
 import sys
 import numpy as np
 from fsat.core import params
-from fsat.features import mel, spectral, trim
+from fsat.features import mel, mel_bank, spectral, trim
 path, seconds = sys.argv[1], int(sys.argv[2])
 trim.trim_clip(path, sample_rate=44100, top_db=60)
 clip = (path, 0, seconds * 44100)
-bank = mel.grouped(np.ones((883, 64), np.float32))
+bank = mel_bank.grouped(np.ones((883, 64), np.float32))
 mel.mel_clip(clip, sample_rate=44100, settings=params.read().mel, bank=bank)
-bank = np.ones((1025, 128), np.float32)
+bank = mel_bank.grouped(np.ones((1025, 128), np.float32))
 spectral.clip_statistics(clip, sample_rate=44100, n_fft=2048, hop_length=512, n_mfcc=40, bank=bank)
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
@@ -329,12 +330,12 @@ LIBRARIES = """
 import sys
 import numpy as np
 from fsat.core import params
-from fsat.features import mel, spectral, trim
+from fsat.features import mel, mel_bank, spectral, trim
 x = np.random.default_rng(0).normal(0, 0.1, 44100).astype(np.float32)
 trim.trim_interval(x, top_db=60)
-bank = mel.grouped(np.ones((883, 64), np.float32))
+bank = mel_bank.grouped(np.ones((883, 64), np.float32))
 mel.log_mel(x, sample_rate=44100, settings=params.read().mel, bank=bank)
-bank = np.ones((1025, 128), np.float32)
+bank = mel_bank.grouped(np.ones((1025, 128), np.float32))
 spectral.spectral_statistics(x, sample_rate=44100, n_fft=2048, hop_length=512, n_mfcc=40, bank=bank)
 print([name for name in ("librosa", "numba", "sklearn", "pandas", "matplotlib") if name in sys.modules])
 """

@@ -114,7 +114,7 @@ def test_clips_are_embedded_by_weights_noted_as_pre_trained(project: Path, capsy
     ("pretrained_on", "changed", "said"),
     [
         ("", {}, "is not noted as pre-trained"),
-        ("ImageNet", {"backbone": "MobileNetV2", "width": 0.35}, "MobileNetV2 reads images"),
+        ("ImageNet", {"backbone": "MobileNetV2", "width": 0.35}, "MobileNetV2 needs RGB input"),
     ],
 )
 def test_other_weights_give_tables_without_embeddings(

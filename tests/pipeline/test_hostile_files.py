@@ -36,7 +36,7 @@ READ_BY = {
     "data/predictions/fold0/reference.npz": ("bundle",),
     "metrics/calibration.json": ("bundle",),
     "metrics/reliability.csv": ("report",),
-    "metrics/map3.json": ("report",),
+    "metrics/models.csv": ("report",),
     "metrics/pca.json": ("report",),
     "metrics/pca_variance.csv": ("report",),
     "metrics/data.json": ("bundle",),

@@ -17,8 +17,8 @@ AFTER_TRAINING = ["predict@0", "predict@1", "ensemble", "evaluate", "calibrate"]
 
 def test_every_output_is_there(finished_project: Path) -> None:
     scores = json.loads((finished_project / "metrics" / "map3.json").read_text())
-    assert set(scores["cv"]) == {"stage1", "stage2"}
-    assert set(scores["test"]) == {"all", "public", "private", "stage1"}
+    assert set(scores["cv"]) == {"stage1", "stage2", "submission"}
+    assert set(scores["test"]) == {"all", "public", "private"}
     assert 0 < scores["test"]["all"] <= 1
     submission = pd.read_csv(finished_project / "data" / "submission.csv")
     assert submission.columns.tolist() == ["fname", "label"]
@@ -89,7 +89,7 @@ def test_a_correction_trains_anew_and_computes_no_feature(copy: Path) -> None:
     assert table.loc[first["fname"], ["label", "corrected"]].tolist() == [first["label"], second["label"]]
     assert table.loc[second["fname"], ["weight", "dropped"]].tolist() == [0, 1]
     predictions = pd.read_parquet(copy / "data" / "predictions.parquet")
-    heldout = predictions[(predictions["split"] == "heldout") & (predictions["stage"] == "stage2")]
+    heldout = predictions[(predictions["split"] == "heldout") & (predictions["model"] == "stage2")]
     assert sorted(heldout["fname"]) == sorted(train["fname"])
     assert json.loads((copy / "metrics" / "map3.json").read_text())["n"] == scores["n"]
 
