@@ -157,15 +157,16 @@ def fill(network: keras.Model, tensors: Mapping[str, np.ndarray], *, width: floa
     """
     to_fill = [layer for layer in [*network.layers, *network.get_layer("trunk").layers] if layer.weights]
     to_fill = [layer for layer in to_fill if layer.name != "trunk"]
-    expected = {name for layer in to_fill for name in _tensor_names(layer)}
+    names = {layer.name: [f"{layer.name}.{name}" for name in _tensor_names(layer)] for layer in to_fill}
+    expected = {name for of_layer in names.values() for name in of_layer}
     given = {name for name in tensors if not name.endswith(".num_batches_tracked")}
     if lacking := expected - given:
         raise FsatError(f"the checkpoint lacks {len(lacking)} tensors of EfficientAT, first {min(lacking)}.")
     if unknown := given - expected:
         raise FsatError(f"the checkpoint has {len(unknown)} tensors that EfficientAT does not, first {min(unknown)}.")
     for layer in to_fill:
-        values = [_keras_layout(layer, tensors[name]) for name in _tensor_names(layer)]
-        for name, value, weight in zip(_tensor_names(layer), values, layer.weights, strict=True):
+        values = [_keras_layout(layer, tensors[name]) for name in names[layer.name]]
+        for name, value, weight in zip(names[layer.name], values, layer.weights, strict=True):
             if value.shape != tuple(weight.shape):
                 shape = tensors[name].shape
                 raise FsatError(f"the checkpoint's {name} has the shape {shape}, which does not fit the width {width}.")
@@ -174,12 +175,11 @@ def fill(network: keras.Model, tensors: Mapping[str, np.ndarray], *, width: floa
         layer.set_weights(values)
 
 
-def _tensor_names(layer: keras.layers.Layer) -> list[str]:
+def _tensor_names(layer: keras.layers.Layer) -> tuple[str, ...]:
     """PyTorch's names of a layer's weights, in Keras' order."""
-    names = ["weight"] if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D) else ["weight", "bias"]
     if isinstance(layer, layers.BatchNormalization):
-        names += ["running_mean", "running_var"]
-    return [f"{layer.name}.{name}" for name in names]
+        return ("weight", "bias", "running_mean", "running_var")
+    return ("weight", "bias") if isinstance(layer, layers.Dense) else ("weight",)
 
 
 def _keras_layout(layer: keras.layers.Layer, tensor: np.ndarray) -> np.ndarray:
