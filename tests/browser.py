@@ -1,7 +1,6 @@
 """A page in headless Chromium, driven over the DevTools protocol: enough of it to click, type and look."""
 
 import asyncio
-import base64
 import json
 import shutil
 import subprocess
@@ -61,6 +60,7 @@ class Page:
         """Open a file or an address and wait until it is loaded."""
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.call(f"{domain}.enable")
+        self._loaded.clear()
         await self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         await asyncio.wait_for(self._loaded.wait(), _PATIENCE_S)
 
@@ -96,22 +96,11 @@ class Page:
             extra = {"text": text} if text and kind == "keyDown" else {}
             await self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **extra)
 
-    async def view(self, *, width: int, height: int, dark: bool = False, mobile: bool = False) -> None:
-        """Set the size of the window and the colour scheme of the system."""
+    async def view(self, *, width: int, height: int, mobile: bool) -> None:
+        """Set the size of the window."""
         await self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile
         )
-        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        await self.call("Emulation.setEmulatedMedia", features=features)
-
-    async def picture(self, path: Path, *, whole: bool = False) -> None:
-        """Save a screenshot of what is in view, or of the whole page."""
-        clip = {}
-        if whole:
-            size = (await self.call("Page.getLayoutMetrics"))["cssContentSize"]
-            clip = {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
-        shot = await self.call("Page.captureScreenshot", captureBeyondViewport=whole, **clip)
-        path.write_bytes(base64.b64decode(shot["data"]))
 
 
 @asynccontextmanager

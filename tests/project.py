@@ -17,7 +17,7 @@ FEATURES = {"index", "trim", "filters", "mel", "spectral", "pca", "folds"}
 
 # All stages and phases, two folds, a few steps.
 TINY = {
-    "sources.demo.clips_per_class": 4,
+    "sources.demo.clips_per_class": 2,
     "mel.n_mels": 32,
     "pca.n_components": 8,
     "folds.n_splits": 2,

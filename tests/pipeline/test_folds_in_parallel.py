@@ -4,15 +4,14 @@ import shutil
 from pathlib import Path
 
 import project
-from scripts import folds
 
 
 def test_two_workers_leave_the_lock_of_the_serial_run(finished_project: Path, tmp_path: Path) -> None:
     folder = project.clone(tmp_path)
-    # The features come from the run cache, all that is trained or predicted is not in it.
+    # All but the trainings of stage 1 comes from the run cache, as long as these give the same bytes.
     shutil.copytree(finished_project / ".dvc" / "cache", folder / ".dvc" / "cache", symlinks=True)
     for record in (folder / ".dvc" / "cache" / "runs").glob("*/*/*"):
-        if any(f"stages.{stage} " in record.read_text() for stage in folds.MATRIX):
+        if "stages.stage1 " in record.read_text():
             shutil.rmtree(record.parent)
     project.call(folder, "python", "-m", "scripts.folds", "--workers", "2")
     assert "epoch    1" in (folder / "logs" / "stage1-fold1.log").read_text()

@@ -1,6 +1,6 @@
 """SIGKILL at random moments of full runs: `dvc repro` goes on, and ends with the lock of an undisturbed run.
 
-Five kills by default; `FSAT_KILLS=20 pytest tests/pipeline/test_kill.py` for more, `FSAT_KILL_SEED` for other moments.
+Three kills by default; `FSAT_KILLS=20 pytest tests/pipeline/test_kill.py` for more, `FSAT_KILL_SEED` for other moments.
 """
 
 import os
@@ -16,7 +16,7 @@ import numpy as np
 import project
 from fsat import doctor
 
-KILLS = int(os.environ.get("FSAT_KILLS", "5"))
+KILLS = int(os.environ.get("FSAT_KILLS", "3"))
 SEED = int(os.environ.get("FSAT_KILL_SEED", "1"))
 
 
