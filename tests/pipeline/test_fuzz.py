@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from fsat import presets
 from fsat.clips import audio
 from fsat.clips.index import scan
 from fsat.core import files, params
