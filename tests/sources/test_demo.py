@@ -12,10 +12,8 @@ from fsat.core import files
 from fsat.features import trim
 from fsat.sources import demo
 from shared_data import SHARED, needs
-from stages.filters import bank_for
 
 ROOT = Path(__file__).parents[2]
-BANK = mel_bank.grouped(bank_for(mel_bank.for_spectral(44_100, 2048)))
 TABLES = {"train": "train_post_competition.csv", "test": "test_post_competition_scoring_clips.csv"}
 
 
