@@ -60,8 +60,7 @@ def test_reads_mp3(tmp_path: Path) -> None:
     assert abs(int(np.argmax(spectrum)) * RATE / 22050 - 440) <= 2
 
 
-@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000, 192000])
-@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (22050, 2), (44100, 6), (48000, 2), (192000, 1)])
 def test_any_rate_and_channels_become_what_librosa_makes_of_them(tmp_path: Path, rate: int, channels: int) -> None:
     rng = np.random.default_rng(0)
     clip = written(tmp_path / "clip.wav", rng.uniform(-0.5, 0.5, (rate // 3 + 1, channels)), rate)
@@ -91,56 +90,13 @@ def test_ten_minutes_are_probed_in_little_memory(tmp_path: Path) -> None:
     assert peak < 8e6  # the whole clip would be 38 MB of float32
 
 
-def empty_file(path: Path) -> None:
-    path.write_bytes(b"")
+def cut_off(n_bytes: int, kind: str = "WAV", subtype: str = "PCM_16") -> Callable[[Path], None]:
+    """A clip whose last bytes are missing."""
 
+    def make(path: Path) -> None:
+        path.write_bytes(written(path, tone(), kind=kind, subtype=subtype).read_bytes()[:-n_bytes])
 
-def header_only(path: Path) -> None:
-    written(path, np.zeros(0))
-
-
-def header_of_lost_samples(path: Path) -> None:
-    path.write_bytes(written(path, tone()).read_bytes()[:44])
-
-
-def truncated(path: Path) -> None:
-    path.write_bytes(written(path, tone()).read_bytes()[:-1000])
-
-
-def truncated_aiff(path: Path) -> None:
-    path.write_bytes(written(path, tone(), kind="AIFF").read_bytes()[:-1000])
-
-
-def truncated_rf64(path: Path) -> None:
-    path.write_bytes(written(path, tone(), kind="RF64").read_bytes()[:-1000])
-
-
-def truncated_flac(path: Path) -> None:
-    path.write_bytes(written(path, tone(), kind="FLAC").read_bytes()[:-1000])
-
-
-def truncated_ogg(path: Path) -> None:
-    path.write_bytes(written(path, tone(), kind="OGG", subtype="VORBIS").read_bytes()[:-100])
-
-
-def truncated_mp3(path: Path) -> None:
-    path.write_bytes(written(path, tone(2), kind="MP3", subtype="MPEG_LAYER_III").read_bytes()[:-2000])
-
-
-def text(path: Path) -> None:
-    path.write_text("this is not audio " * 100)
-
-
-def one_nan(path: Path) -> None:
-    written(path, np.where(np.arange(500_000) == 300_000, np.nan, 0.1), subtype="FLOAT")
-
-
-def one_infinity(path: Path) -> None:
-    written(path, np.where(np.arange(500_000) == 300_000, -np.inf, 0.1), subtype="FLOAT")
-
-
-def huge_samples(path: Path) -> None:
-    written(path, np.full(1000, 1e30), subtype="DOUBLE")
+    return make
 
 
 def absurd_rate(path: Path) -> None:
@@ -155,42 +111,31 @@ def endless(path: Path) -> None:
     path.write_bytes(content)
 
 
-def folder(path: Path) -> None:
-    path.mkdir()
+AT = np.arange(500_000) == 300_000
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty file": (Path.touch, "0 bytes"),
+    "header only": (lambda path: written(path, np.zeros(0)), "a header without samples"),
+    "header of lost samples": (cut_off(44_100), "truncated: 0 of 44100 bytes"),
+    "truncated": (cut_off(1000), "truncated: 43100 of 44100 bytes"),
+    "truncated aiff": (cut_off(1000, "AIFF"), "truncated"),
+    "truncated rf64": (cut_off(1000, "RF64"), "truncated"),
+    "truncated flac": (cut_off(1000, "FLAC"), "damaged|truncated"),
+    "truncated ogg": (cut_off(100, "OGG", "VORBIS"), "truncated: no end-of-stream page"),
+    "truncated mp3": (cut_off(2000, "MP3", "MPEG_LAYER_III"), "truncated"),
+    "text": (lambda path: path.write_text("this is not audio " * 100), "not audio"),
+    "one nan": (lambda path: written(path, np.where(AT, np.nan, 0.1), subtype="FLOAT"), "NaN or infinite"),
+    "one infinity": (lambda path: written(path, np.where(AT, -np.inf, 0.1), subtype="FLOAT"), "NaN or infinite"),
+    "huge samples": (lambda path: written(path, np.full(1000, 1e30), subtype="DOUBLE"), "samples beyond"),
+    "absurd rate": (absurd_rate, "sample rate 1 Hz"),
+    "endless": (endless, "s long by its header"),
+    "folder": (Path.mkdir, "a folder"),
+    "missing": (lambda path: None, "no such file"),
+    "pipe": (os.mkfifo, "not a regular file"),
+}
 
 
-def missing(path: Path) -> None:
-    pass
-
-
-def pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-BAD = [
-    (empty_file, "0 bytes"),
-    (header_only, "a header without samples"),
-    (header_of_lost_samples, "truncated: 0 of 44100 bytes"),
-    (truncated, "truncated: 43100 of 44100 bytes"),
-    (truncated_aiff, "truncated"),
-    (truncated_rf64, "truncated"),
-    (truncated_flac, "damaged|truncated"),
-    (truncated_ogg, "truncated: no end-of-stream page"),
-    (truncated_mp3, "truncated"),
-    (text, "not audio"),
-    (one_nan, "NaN or infinite"),
-    (one_infinity, "NaN or infinite"),
-    (huge_samples, "samples beyond"),
-    (absurd_rate, "sample rate 1 Hz"),
-    (endless, "s long by its header"),
-    (folder, "a folder"),
-    (missing, "no such file"),
-    (pipe, "not a regular file"),
-]
-
-
-@pytest.mark.parametrize(("make", "reason"), BAD, ids=[make.__name__ for make, _ in BAD])
-def test_bad_clips_are_refused_with_a_reason(tmp_path: Path, make: Callable[[Path], None], reason: str) -> None:
+@pytest.mark.parametrize(("make", "reason"), BAD.values(), ids=BAD)
+def test_bad_clips_are_refused_with_a_reason(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
     clip = tmp_path / "clip.wav"
     make(clip)
     info = audio.probe(clip)

@@ -27,14 +27,14 @@ def noise(n_frames: int, n_mels: int = 64) -> np.ndarray:
     return np.random.default_rng(n_frames).normal(-2, 2, (n_frames, n_mels)).astype(np.float32)
 
 
-@pytest.mark.parametrize("n_frames", [1, 2, 31, 32, 33, 2999, 3000, 3001, 6001, 100_000])
-def test_parts_are_all_frames_in_order_and_neither_short_nor_long(n_frames: int) -> None:
-    found = whole_clips.parts(n_frames)
-    sizes = [len(part) for part in found]
-    assert min(sizes) >= 32 and max(sizes) <= whole_clips.LONGEST_PART and max(sizes) - min(sizes) <= 1
-    assert set(np.concatenate(found)) == set(range(n_frames))
-    if n_frames >= 32:
-        np.testing.assert_array_equal(np.concatenate(found), np.arange(n_frames))
+def test_parts_are_all_frames_in_order_and_neither_short_nor_long() -> None:
+    for n_frames in (1, 2, 31, 32, 33, 2999, 3000, 3001, 6001, 100_000):
+        found = whole_clips.parts(n_frames)
+        sizes = [len(part) for part in found]
+        assert min(sizes) >= 32 and max(sizes) <= whole_clips.LONGEST_PART and max(sizes) - min(sizes) <= 1
+        assert set(np.concatenate(found)) == set(range(n_frames))
+        if n_frames >= 32:
+            np.testing.assert_array_equal(np.concatenate(found), np.arange(n_frames))
 
 
 @needs("reference/efficientat_mn04_as.npz")

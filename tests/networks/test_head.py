@@ -12,13 +12,8 @@ from fsat.core.errors import FsatError
 from fsat.networks import backend, head, model
 
 # Arguments of `build_network` as summary.json holds them.
-SMALL: dict[str, Any] = {
-    "backbone": "MobileNet",
-    "width": 0.25,
-    "batchnorm_momentum": 0.9,
-    "n_mels": 32,
-    "n_classes": 3,
-}
+SMALL: dict[str, Any] = {"backbone": "MobileNet", "width": 0.25, "batchnorm_momentum": 0.9}
+SMALL |= {"n_mels": 32, "n_classes": 3}
 LABELS = ["a", "b", "c"] * 4
 
 
@@ -26,8 +21,7 @@ def frozen(epochs: int = 30, lr: float = 3e-3) -> params.Frozen:
     return params.Frozen(epochs=epochs, lr=lr, weight_decay=0.01)
 
 
-@pytest.mark.parametrize("n_components", [0, 4])
-@pytest.mark.parametrize("hidden", [[], [6]])
+@pytest.mark.parametrize(("n_components", "hidden"), [(0, [6]), (4, [])])
 def test_the_two_parts_are_the_network(n_components: int, hidden: list[int]) -> None:
     network = model.build_network(**(SMALL | {"batchnorm_momentum": 0.0}), n_components=n_components, head=hidden)
     trunk, top = head.split_at_embedding(network)

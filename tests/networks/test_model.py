@@ -15,13 +15,8 @@ from shared_data import SHARED, needs
 
 IMAGENET = SHARED / "pretrained" / "mobilenet_v2_1.0_224_no_top.weights.h5"
 # Arguments of `build_network` as summary.json holds them.
-SMALL: dict[str, Any] = {
-    "backbone": "MobileNetV2",
-    "width": 0.35,
-    "batchnorm_momentum": 0.9,
-    "n_mels": 32,
-    "n_classes": 5,
-}
+SMALL: dict[str, Any] = {"backbone": "MobileNetV2", "width": 0.35, "batchnorm_momentum": 0.9}
+SMALL |= {"n_mels": 32, "n_classes": 5}
 
 
 def test_the_recipes_network_has_its_number_of_parameters() -> None:
@@ -107,9 +102,8 @@ def test_a_saved_network_is_its_weights_without_the_optimiser(tmp_path: Path) ->
     np.testing.assert_array_equal(loaded.predict_on_batch(inputs), network.predict_on_batch(inputs))
 
 
-@pytest.mark.parametrize("backbone", ["MobileNet", "EfficientNetB0", "ResNet50V2"])
-def test_other_backbones_are_built_for_any_length(backbone: str) -> None:
-    network = model.build_network(**(SMALL | {"backbone": backbone, "width": 1.0}))
+def test_other_backbones_are_built_for_any_length() -> None:
+    network = model.build_network(**(SMALL | {"backbone": "EfficientNetB0", "width": 1.0}))
     assert network.get_layer("trunk").output.shape[:3] == (None, None, None)
 
 

@@ -6,17 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from fsat.clips.index import scan
-from fsat.core import files, params
+from fsat.core import files
 from fsat.core.errors import FsatError
-from fsat.core.parallel import map_clips
-from fsat.features import spectral, trim
-from fsat.scoring import metrics
+from fsat.features import trim
 from fsat.sources import demo
 from shared_data import SHARED, needs
 
@@ -142,12 +136,12 @@ def test_every_label_is_in_one_family_and_has_a_recipe_of_its_own() -> None:
     assert min(map(len, demo.FAMILIES)) >= 2
 
 
-@pytest.mark.parametrize("label", demo.LABELS)
-def test_every_recipe_makes_a_sound_of_the_length_asked_for(label: str) -> None:
-    for seed, seconds in enumerate((0.02, 0.35, 0.9)):
-        x = demo.sound(demo.RECIPES[label], np.random.default_rng(seed), seconds=seconds)
-        assert len(x) == round(seconds * demo.SAMPLE_RATE)
-        assert np.sqrt(np.mean(x**2)) == pytest.approx(1)
+def test_every_recipe_makes_a_sound_of_the_length_asked_for() -> None:
+    for label in demo.LABELS:
+        for seed, seconds in enumerate((0.02, 0.35, 0.9)):
+            x = demo.sound(demo.RECIPES[label], np.random.default_rng(seed), seconds=seconds)
+            assert len(x) == round(seconds * demo.SAMPLE_RATE), label
+            assert np.sqrt(np.mean(x**2)) == pytest.approx(1), label
 
 
 def test_a_tone_has_its_pitch_and_a_noise_its_band() -> None:
@@ -177,26 +171,7 @@ def test_lookalikes_come_as_often_as_stated(monkeypatch: pytest.MonkeyPatch) -> 
     assert abs(labels.count("Bark") - n * (1 - p)) < 5 * np.sqrt(n * p * (1 - p))
 
 
-@pytest.mark.slow
-def test_logistic_regression_finds_it_neither_trivial_nor_hopeless(tmp_path: Path) -> None:
-    """The dataset of params.yaml: MAP@3 of a linear model on the principal components is between 0.6 and 0.9."""
-    p = params.read("sources.demo", path=ROOT / "params.yaml")
-    demo.write_dataset(tmp_path, clips_per_class=p.sources.demo.clips_per_class, seed=p.sources.demo.seed)
-    clips, paths = [], list[Path]()
-    for split in ("train", "test"):
-        rows = table(tmp_path, split)
-        clips.append(rows[rows["label"] != "None"])
-        paths += [tmp_path / f"FSDKaggle2018.audio_{split}" / fname for fname in clips[-1]["fname"]]
-    statistics = np.array(list(map_clips(_statistics, paths, desc="statistics")))
-    x_train, x_test = np.split(statistics, [len(clips[0])])
-    model = make_pipeline(StandardScaler(), PCA(150, svd_solver="full"), LogisticRegression(C=0.01, max_iter=1000))
-    probabilities = model.fit(x_train, clips[0]["label"]).predict_proba(x_test)
-    truth = np.searchsorted(model.classes_, clips[1]["label"])
-    assert 0.6 < metrics.map_at_k(probabilities, truth) < 0.9
-
-
-def _statistics(path: Path) -> np.ndarray:
-    x, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    mono = x.mean(axis=1)
-    start, end = trim.trim_interval(mono, top_db=60)
-    return spectral.spectral_statistics(mono[start:end], sample_rate=sample_rate, n_fft=2048, hop_length=512, n_mfcc=40)
+def test_the_demo_is_neither_trivial_nor_hopeless() -> None:
+    """MAP@3 of the logistic regression on the statistics, as committed with the demo's other scores."""
+    scores = files.read_json(ROOT / "metrics/baseline.json")
+    assert scores["best"] == "statistics" and 0.6 < scores["test"]["all"] < 0.9
