@@ -1,5 +1,6 @@
 """The 1133 statistics: against reference figures, against plain library calls, against formulas, on awkward signals."""
 
+import os
 import subprocess
 import sys
 import warnings
@@ -22,6 +23,8 @@ from shared_data import SHARED, needs
 
 RECIPE: dict[str, Any] = {"sample_rate": 44100, "n_fft": 2048, "hop_length": 512, "n_mfcc": 40}
 ROOT = Path(__file__).parents[2]
+# All clips and the longest length: `FSAT_FULL=1 pytest tests/features`.
+FULL = bool(os.environ.get("FSAT_FULL"))
 NAMES = spectral.feature_names(n_mfcc=40)
 
 
@@ -46,20 +49,22 @@ def melody(seconds: float = 1.3) -> np.ndarray:
 @needs("reference/spectral.parquet")
 @needs("fsdkaggle2018_slice")
 def test_real_clips_equal_the_reference() -> None:
-    """At most one cell in 1000 may be outside the tolerance; those that are appear as a warning, by name.
+    """Every fifth clip; at most one cell in 1000 may be outside the tolerance, and appears as a warning, by name.
 
     The reference computes moments in float32: of rows with a single loud frame its skew is right to 3 parts in 1000.
     """
     reference = pd.read_parquet(SHARED / "reference/spectral.parquet")
     assert list(reference.columns) == NAMES
     assert reference.shape == (250, 1133)
+    spread = reference.std(ddof=0).to_numpy()
+    reference = reference if FULL else reference[::5]
     paths = {path.name: path for path in (SHARED / "fsdkaggle2018_slice").glob("*/*.wav")}
     trimmed = pd.read_csv(SHARED / "reference/trim.csv").set_index("fname").loc[reference.index]
     clips = [(paths[fname], start, end) for fname, start, end in trimmed[["start", "end"]].itertuples()]
     ours = np.array(list(map_clips(partial(spectral.clip_statistics, **RECIPE), clips, desc="reference")))
     expected = reference.to_numpy()
     is_skew = np.array([name.startswith("logmel_") and name.endswith("_skew") for name in NAMES])
-    allowed = np.where(is_skew, 3e-3, 1e-4) * np.maximum(np.abs(expected), expected.std(axis=0))
+    allowed = np.where(is_skew, 3e-3, 1e-4) * np.maximum(np.abs(expected), spread)
     outside = [
         f"{reference.index[row]} {NAMES[column]}: {ours[row, column]:.6g}, reference {expected[row, column]:.6g}"
         for row, column in np.argwhere(~(np.abs(ours - expected) <= allowed))
@@ -94,8 +99,10 @@ SIGNALS = {
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("kind", SIGNALS)
-@pytest.mark.parametrize("n", [0, 1, 2, 3, 100, 511, 1024, 1999, 2000, 2001, 2100, 2101, 4101, 20_000])
+@pytest.mark.parametrize(
+    ("kind", "n"),
+    [*((kind, n) for kind in SIGNALS for n in (3, 4101)), *(("noise", n) for n in (0, 1, 511, 2000, 2001, 2101))],
+)
 def test_every_number_is_finite(kind: str, n: int) -> None:
     statistics = spectral.spectral_statistics(SIGNALS[kind](n).astype(np.float32), **RECIPE)
     assert statistics.shape == (1133,)
@@ -114,19 +121,15 @@ def test_silence_has_no_shape() -> None:
     assert not s.loc["envelope_00":"envelope_09"].any()
 
 
-def test_constant_has_no_deviation() -> None:
+def test_what_is_constant_has_no_deviation() -> None:
     s = named(np.full(50_000, 0.3, dtype=np.float32))
     assert (s.filter(regex="^(wave|abs)_.*_std$") == 0).all()
     assert not s.filter(regex="^diff").any()
-
-
-@pytest.mark.parametrize("value", [0.0, 0.1, 0.3, -0.7])
-def test_a_constant_part_of_a_signal_has_no_deviation(value: float) -> None:
-    x = np.random.default_rng(0).normal(0, 0.1, 30_000).astype(np.float32)
-    x[20_000:] = value
-    s = pd.Series(waveform.waveform_statistics(x), index=waveform.feature_names()[-72:])
-    assert s["wave_3.2_std"] == s["abs_3.2_std"] == 0
-    assert s["wave_3.1_std"] > 0.09
+    for value in (0.0, 0.1, 0.3, -0.7):
+        x = np.random.default_rng(0).normal(0, 0.1, 30_000).astype(np.float32)
+        x[20_000:] = value  # the last of three parts
+        s = pd.Series(waveform.waveform_statistics(x), index=waveform.feature_names()[-72:])
+        assert s["wave_3.2_std"] == s["abs_3.2_std"] == 0 and s["wave_3.1_std"] > 0.09
 
 
 def test_what_cannot_be_computed_is_refused() -> None:
@@ -136,22 +139,20 @@ def test_what_cannot_be_computed_is_refused() -> None:
         spectral.spectral_statistics(melody(), **RECIPE | {"n_fft": 128})
 
 
-@pytest.mark.parametrize("changed", [{"n_fft": 1024}, {"hop_length": 300}, {"n_fft": 2001}, {"sample_rate": 96000}])
-def test_other_parameters(changed: dict[str, int]) -> None:
-    other = pd.Series(spectral.spectral_statistics(melody(), **RECIPE | changed), index=NAMES)
-    assert np.isfinite(other).all()
-    if "sample_rate" not in changed:
-        # The same sound: features that do not count bins or frames come out nearly alike.
-        same = [f"{feature}_000_mean" for feature in ("centroid", "bandwidth", "zcr")]
-        np.testing.assert_allclose(other[same], named(melody())[same], rtol=0.2)
-
-
-def test_number_of_mfcc_is_a_parameter() -> None:
+def test_other_parameters() -> None:
+    usual = named(melody())
+    for changed in ({"n_fft": 1024}, {"hop_length": 300}, {"n_fft": 2001}, {"sample_rate": 96000}):
+        other = pd.Series(spectral.spectral_statistics(melody(), **RECIPE | changed), index=NAMES)
+        assert np.isfinite(other).all()
+        if "sample_rate" not in changed:
+            # The same sound: features that do not count bins or frames come out nearly alike.
+            same = [f"{feature}_000_mean" for feature in ("centroid", "bandwidth", "zcr")]
+            np.testing.assert_allclose(other[same], usual[same], rtol=0.2)
     names = spectral.feature_names(n_mfcc=13)
     few = spectral.spectral_statistics(melody(), **RECIPE | {"n_mfcc": 13})
     assert len(names) == len(few) == 933 + 5 * 13
     shared = [name for name in NAMES if name in names]
-    np.testing.assert_array_equal(pd.Series(few, index=names)[shared], named(melody())[shared])
+    np.testing.assert_array_equal(pd.Series(few, index=names)[shared], usual[shared])
 
 
 def test_a_clip_is_cut(tmp_path: Path) -> None:
@@ -173,11 +174,11 @@ def test_statistics_over_time() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("n_frames", [2, 3, 87, 400])
+@pytest.mark.parametrize("n_frames", [2, 87])
 def test_constant_rows_have_no_deviation_and_no_skew(n_frames: int, dtype: type) -> None:
     """Whatever the rounding of their mean, and whatever the rows beside them do."""
     values = np.random.default_rng(0).uniform(-100, 40, 500)
-    frames = np.tile(values, (n_frames, 1)).astype(dtype)  # (n_frames, n_rows)
+    frames: np.ndarray = np.tile(values, (n_frames, 1)).astype(dtype)  # (n_frames, n_rows)
     frames[0, ::7] += 1
     std, skew = spectral._row_statistics(frames).reshape(5, -1)[1:3]
     constant = np.arange(500) % 7 != 0
@@ -186,8 +187,7 @@ def test_constant_rows_have_no_deviation_and_no_skew(n_frames: int, dtype: type)
     assert n_frames == 2 or (skew[~constant] > 0.5).all()
 
 
-@pytest.mark.parametrize("level", [-72.3, 0.0, 1e-3, 33.3])
-@pytest.mark.parametrize("n_frames", [90, 862])
+@pytest.mark.parametrize(("level", "n_frames"), [(-72.3, 90), (0.0, 862), (33.3, 862)])
 def test_skew_of_one_deviating_frame(n_frames: int, level: float) -> None:
     """(n - 2) / sqrt(n - 1), however small the deviation is beside the level."""
     frames = np.full((n_frames, 1), level, dtype=np.float32)
@@ -209,13 +209,13 @@ def test_a_tone_has_its_pitch(hz: float, pitch_class: int) -> None:
     np.testing.assert_allclose(fifths / np.linalg.norm(fifths), [np.sin(angle), np.cos(angle)], atol=0.1)
 
 
-@pytest.mark.parametrize("cents", [-40, -10, 0, 20, 45])
-def test_tuning_is_found(cents: int) -> None:
-    hz = 440 * 2 ** (cents / 1200)
-    x = np.sin(2 * np.pi * hz * np.arange(44100) / 44100).astype(np.float32)
-    magnitude = np.abs(stft.stft(x, 2048, 512))
-    found = harmonic.tuning([magnitude], sample_rate=44100, n_fft=2048, bins_per_octave=12)
-    assert found == pytest.approx(cents / 100, abs=0.05)
+def test_tuning_is_found() -> None:
+    for cents in (-40, 0, 20, 45):
+        hz = 440 * 2 ** (cents / 1200)
+        x = np.sin(2 * np.pi * hz * np.arange(44100) / 44100).astype(np.float32)
+        magnitude = np.abs(stft.stft(x, 2048, 512))
+        found = harmonic.tuning([magnitude], sample_rate=44100, n_fft=2048, bins_per_octave=12)
+        assert found == pytest.approx(cents / 100, abs=0.05)
 
 
 def test_running_median_is_that_of_each_row() -> None:
@@ -303,17 +303,24 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
 
 
+def peak_bytes(path: Path, seconds: int) -> int:
+    """Largest memory of a whole process, imports included, that computes the features of a long clip."""
+    with soundfile.SoundFile(path, "w", 44100, 1, "PCM_16") as sound:
+        for _ in range(seconds):
+            sound.write(melody(1.0))
+    command = [sys.executable, "-c", MEMORY, str(path), str(seconds)]
+    return 1024 * int(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc, which Linux has")
 def test_a_clip_of_the_longest_length_without_a_note_needs_600_mb(tmp_path: Path) -> None:
-    """A whole process, imports included: the figure that `index` quotes for longer clips."""
-    seconds = index.LONG_CLIP_S
-    with soundfile.SoundFile(tmp_path / "long.wav", "w", 44100, 1, "PCM_16") as sound:
-        for _ in range(seconds):
-            sound.write(melody(1.0))
-    command = [sys.executable, "-c", MEMORY, str(tmp_path / "long.wav"), str(seconds)]
-    kib = int(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
-    assert kib * 1024 <= index.LONG_CLIP_BYTES
+    """The figure that `index` quotes for longer clips; from two shorter ones, or measured with FSAT_FULL=1."""
+    path, longest = tmp_path / "long.wav", index.LONG_CLIP_S
+    if FULL:
+        assert peak_bytes(path, longest) <= index.LONG_CLIP_BYTES
+    short, longer = peak_bytes(path, 60), peak_bytes(path, 180)
+    assert short + (longer - short) * (longest - 60) / 120 <= index.LONG_CLIP_BYTES
 
 
 LIBRARIES = """
@@ -369,20 +376,14 @@ def test_relaxation_at_the_end_of_a_clip_that_never_relaxes() -> None:
     assert np.expm1(s[9]) == pytest.approx(3001)  # windows of 2000 in 5000 samples
 
 
-@pytest.mark.parametrize(("n", "n_blocks"), [(2101, 1), (4100, 1), (4101, 2), (10_000, 4)])
+@pytest.mark.parametrize(("n", "n_blocks"), [(1, 0), (500, 0), (2100, 0), (2101, 1), (4100, 1), (4101, 2)])
 def test_blocks_of_the_mean_spectrum(n: int, n_blocks: int) -> None:
+    """A short signal is one block, as far as it goes."""
     x = np.random.default_rng(n).normal(size=n).astype(np.float32)
     blocks = [x[edge : edge + 2000] for edge in range(100, n, 2000) if edge + 2000 < n]
     assert len(blocks) == n_blocks
-    expected = np.log1p(np.mean([np.abs(np.fft.fft(block))[:1000] for block in blocks], axis=0))
-    np.testing.assert_allclose(waveform.mean_spectrum(x), expected, rtol=1e-4)
-
-
-@pytest.mark.parametrize("n", [1, 500, 2100])
-def test_a_short_signal_is_one_block(n: int) -> None:
-    x = np.random.default_rng(n).normal(size=n).astype(np.float32)
-    expected = np.log1p(np.abs(np.fft.fft(x[:2000], 2000))[:1000])
-    np.testing.assert_allclose(waveform.mean_spectrum(x), expected, rtol=1e-4, atol=1e-6)
+    spectra = [np.abs(np.fft.fft(block, 2000))[:1000] for block in blocks or [x[:2000]]]
+    np.testing.assert_allclose(waveform.mean_spectrum(x), np.log1p(np.mean(spectra, axis=0)), rtol=1e-4, atol=1e-6)
 
 
 def test_shape_of_a_parabola() -> None:
@@ -415,7 +416,7 @@ def test_lobe_without_an_end() -> None:
     assert not waveform.spectrum_statistics(rising)[36:39].any()
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7, 1000, 44101])
+@pytest.mark.parametrize("n", [1, 2, 5, 44101])
 def test_waveform_parts(n: int) -> None:
     x = np.random.default_rng(n).normal(3, 1, n).astype(np.float32)
     expected = [

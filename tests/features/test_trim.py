@@ -21,9 +21,8 @@ def burst(n: int, start: int, end: int, *, quiet: float = 0.0) -> np.ndarray:
     return x
 
 
-@pytest.mark.parametrize("n", [1, 511, 512, 513, 2047, 2048, 2049, 5000, 44100])
-@pytest.mark.parametrize("quiet", [0.0, 1e-4, 1e-2])
-@pytest.mark.parametrize("top_db", [20, 60])
+@pytest.mark.parametrize("n", [1, 511, 512, 513, 2048, 2049, 5000])
+@pytest.mark.parametrize(("quiet", "top_db"), [(0.0, 60), (1e-4, 60), (1e-2, 20)])
 def test_equals_librosa(n: int, quiet: float, top_db: float) -> None:
     for start, end in ((0, n), (n // 3, n // 2 + 1), (n // 2, n)):
         x = burst(n, start, end, quiet=quiet)
@@ -31,10 +30,10 @@ def test_equals_librosa(n: int, quiet: float, top_db: float) -> None:
         assert trim.trim_interval(x, top_db=top_db) == tuple(expected)
 
 
-@pytest.mark.parametrize("n", [0, 1, 100, 3000])
-@pytest.mark.parametrize("value", [0.0, 1e-6, 0.5])
-def test_silent_and_constant_signals_stay_whole(n: int, value: float) -> None:
-    assert trim.trim_interval(np.full(n, value, dtype=np.float32), top_db=60) == (0, n)
+def test_silent_and_constant_signals_stay_whole() -> None:
+    for n in (0, 1, 100, 3000):
+        for value in (0.0, 1e-6, 0.5):
+            assert trim.trim_interval(np.full(n, value, dtype=np.float32), top_db=60) == (0, n)
 
 
 def test_keeps_the_loud_part() -> None:
