@@ -1,4 +1,4 @@
-"""fsat: a reproducible audio-tagging pipeline. See docs/ARCHITECTURE.md for the rooms of the house."""
+"""fsat: a reproducible audio-tagging pipeline. See docs/ARCHITECTURE.md for the package layout."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -65,7 +65,7 @@ def examine(root: Path, *, start_tensorflow: bool = True) -> Iterator[Check]:
     yield check
     cache, links = dvc(root)
     yield cache
-    yield from cut_off(root)
+    yield from truncated_dvc_files(root)
     if settings is not None:
         path, weights = settings
         yield dataset(root, path)
@@ -204,7 +204,7 @@ def dvc(root: Path) -> tuple[Check, bool]:
     return cache_type(version, configured, supported[1] if supported else "", is_root=is_root)
 
 
-def cut_off(root: Path) -> Iterator[Check]:
+def truncated_dvc_files(root: Path) -> Iterator[Check]:
     """A line for each file that DVC was killed in the middle of writing, and refuses to read from then on.
 
     DVC writes these in place, unlike outputs and the cache. Nothing is lost with them: the first says which processes

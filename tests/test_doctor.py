@@ -128,12 +128,12 @@ def test_files_that_dvc_was_killed_in_the_middle_of_writing(tmp_path: Path) -> N
     rwlock.parent.mkdir(parents=True)
     rwlock.write_text("{}")
     lock.write_text("schema: '2.0'\nstages:\n  index:\n    cmd: python\n")
-    assert not list(doctor.cut_off(tmp_path))
+    assert not list(doctor.truncated_dvc_files(tmp_path))
     rwlock.write_text('{"read": {')
     lock.write_text("schema: '2.0'\nstages:\n  index:\n    cmd: pyth")
-    checks = list(doctor.cut_off(tmp_path))
+    checks = list(doctor.truncated_dvc_files(tmp_path))
     assert [check.status for check in checks] == ["missing", "missing"]
     assert "`rm .dvc/tmp/rwlock`" in checks[0].text and "`rm dvc.lock`" in checks[1].text
     rwlock.write_text("")
     lock.write_text("")
-    assert len(list(doctor.cut_off(tmp_path))) == 2
+    assert len(list(doctor.truncated_dvc_files(tmp_path))) == 2

@@ -1,4 +1,4 @@
-"""Who may import whom: the table of wings in docs/ARCHITECTURE.md is the rule, and the code follows it exactly."""
+"""Who may import whom: the table of packages in docs/ARCHITECTURE.md is the rule, and the code follows it exactly."""
 
 import re
 import subprocess
@@ -11,42 +11,42 @@ from scripts import graph
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(path for path in (ROOT / "fsat").rglob("*.py") if path.name != "__init__.py")
-WINGS = sorted(path.name for path in (ROOT / "fsat").iterdir() if (path / "__init__.py").is_file())
-# Modules of the package itself, which may import every wing.
+PACKAGES = sorted(path.name for path in (ROOT / "fsat").iterdir() if (path / "__init__.py").is_file())
+# Modules of the package itself, which may import every package.
 COMMANDS = {"cli", "doctor", "presets", "verify"}
 KERAS = {"keras", "tensorflow", "jax"}
 
 
 def rule() -> dict[str, set[str]]:
-    """Wing -> wings it imports, from the table of docs/ARCHITECTURE.md."""
+    """Package -> packages it imports, from the table of docs/ARCHITECTURE.md."""
     page = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)/` \| [^|]+ \| [^|]+ \| ([^|]+) \|$", page, flags=re.MULTILINE)
-    return {wing: set(re.findall(r"`(\w+)`", others)) for wing, others in rows}
+    return {package: set(re.findall(r"`(\w+)`", others)) for package, others in rows}
 
 
-def imported_wings(wing: str) -> set[str]:
-    names = {name for path in MODULES if path.parent.name == wing for name in graph.imported_modules(path)}
-    return {name.split(".")[1] for name in names if name.startswith("fsat.")} - {wing}
+def imported_packages(package: str) -> set[str]:
+    names = {name for path in MODULES if path.parent.name == package for name in graph.imported_modules(path)}
+    return {name.split(".")[1] for name in names if name.startswith("fsat.")} - {package}
 
 
-def test_every_wing_has_a_row_and_every_row_a_wing() -> None:
-    assert sorted(rule()) == WINGS
+def test_every_package_has_a_row_and_every_row_a_package() -> None:
+    assert sorted(rule()) == PACKAGES
 
 
-@pytest.mark.parametrize("wing", WINGS)
-def test_a_wing_imports_exactly_what_it_may(wing: str) -> None:
-    assert imported_wings(wing) == rule()[wing]
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_exactly_what_it_may(package: str) -> None:
+    assert imported_packages(package) == rule()[package]
 
 
-def test_wings_form_no_circle() -> None:
+def test_packages_form_no_circle() -> None:
     order: list[str] = []
-    while waiting := [wing for wing in WINGS if wing not in order]:
-        ready = [wing for wing in waiting if rule()[wing] <= set(order)]
+    while waiting := [package for package in PACKAGES if package not in order]:
+        ready = [package for package in waiting if rule()[package] <= set(order)]
         assert ready, f"a circle among {waiting}"
         order += ready
 
 
-def test_every_module_is_in_a_wing() -> None:
+def test_every_module_is_in_a_package() -> None:
     assert {path.stem for path in MODULES if path.parent == ROOT / "fsat"} == COMMANDS
 
 
@@ -60,9 +60,9 @@ def test_networks_alone_imports_keras() -> None:
     assert {name for name in found if not name.startswith("fsat/networks/")} == set()
 
 
-@pytest.mark.parametrize("wing", WINGS)
-def test_a_wing_says_what_it_is_and_exports_nothing(wing: str) -> None:
-    text = (ROOT / "fsat" / wing / "__init__.py").read_text(encoding="utf-8")
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_says_what_it_is_and_exports_nothing(package: str) -> None:
+    text = (ROOT / "fsat" / package / "__init__.py").read_text(encoding="utf-8")
     assert re.fullmatch(r'"""[A-Z].+\."""\n|"""[A-Z].+\.\n"""\n', text, flags=re.DOTALL)
 
 

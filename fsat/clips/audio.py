@@ -91,6 +91,11 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
 def stream(path: str | Path, sample_rate: int) -> Iterator[np.ndarray]:
     """Yield the samples of `load` block by block; there is no limit on the length, and memory does not grow with it.
 
+    Parameters
+    ----------
+    path, sample_rate
+        See `load`.
+
     Yields
     ------
     np.ndarray [shape=(m,), dtype=float32]

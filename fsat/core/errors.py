@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 
 class FsatError(Exception):
-    """A problem its reader can mend.
+    """An error that the user can fix; shown without a traceback.
 
-    The message names the file or key, what is wrong with it and what to do next; it is shown without a traceback.
+    The message names the file or key, what is wrong with it and what to do next.
     """
 
 

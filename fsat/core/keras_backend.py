@@ -10,10 +10,19 @@ VARIABLE = "KERAS_BACKEND"
 
 
 def use(name: str) -> None:
-    """Make Keras run on the backend of `train.backend`; call this before anything imports Keras.
+    """Make Keras run on a backend; call this before anything imports Keras.
 
-    TensorFlow's notes below the level of errors are switched off too, unless the environment says otherwise.
-    `FsatError` if the environment asks for another backend, or Keras runs on another one already.
+    TensorFlow logs errors only, unless the environment sets TF_CPP_MIN_LOG_LEVEL.
+
+    Parameters
+    ----------
+    name : str
+        Parameter `train.backend`: "tensorflow" or "jax".
+
+    Raises
+    ------
+    FsatError
+        If the environment asks for another backend, or Keras runs on another one already.
     """
     asked = os.environ.get(VARIABLE, name)
     if asked != name:

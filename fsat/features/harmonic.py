@@ -28,7 +28,19 @@ _SUM_FRAMES = 64  # frames that are added to the overlapping sum at a time
 
 
 def tonnetz(transform: Stft, *, sample_rate: int) -> np.ndarray:
-    """Tonal centroids (Harte, Sandler & Gasser 2006) of the harmonic part of n samples: float64 (1 + n // 512, 6)."""
+    """Tonal centroids (Harte, Sandler & Gasser 2006) of the harmonic part of a signal of at least one sample.
+
+    Parameters
+    ----------
+    transform : Stft
+        Short-time Fourier transform of the signal.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    np.ndarray [shape=(1 + n // 512, 6), dtype=float64]
+    """
     factor = _decimation(sample_rate)
     y = _decimated(harmonic_part(transform, first_unused_bin=transform.n_fft // 2 // factor), factor, len(transform.x))
     chroma = _chroma_cqt(y, sample_rate / factor, CQT_HOP // factor)
@@ -39,8 +51,12 @@ def tuning(magnitudes: Iterable[np.ndarray], *, sample_rate: float, n_fft: int, 
     """Most frequent deviation of the partials from the tempered scale, in bins, -0.5 to 0.49; 0 where there are none.
 
     Partials are local maxima over 0.1 of their frame's maximum, at least as strong as the median one, with parabolic
-    interpolation (`librosa.estimate_tuning`). `magnitudes` are the spectrogram in blocks of frames, float32
-    (n_block, 1 + n_fft // 2).
+    interpolation (`librosa.estimate_tuning`).
+
+    Parameters
+    ----------
+    magnitudes : iterable of np.ndarray [shape=(n_block, 1 + n_fft // 2), dtype=float32]
+        The spectrogram in blocks of frames.
     """
     found = [_partials(magnitude, sample_rate, n_fft) for magnitude in magnitudes]
     pitch_hz, strength = (np.concatenate(values) for values in zip(*found, strict=True))

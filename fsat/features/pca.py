@@ -40,9 +40,25 @@ class Projection:
 def fit(statistics: "pd.DataFrame", *, n_components: int) -> tuple[Projection, np.ndarray]:
     """Fit ``make_pipeline(StandardScaler(), PCA(k))``; k is `n_components`, or the rank of the data if that is less.
 
-    `statistics` (n, d) has one row a training clip: a rank of at most n - 1, and a lower one if some clips are equal.
-    Returns the projection, and the share of the variance that each component explains, float64 (k,). `FsatError` if a
-    value is not finite, or the clips do not differ at all.
+    n clips have a rank of at most n - 1, and a lower one if some are equal.
+
+    Parameters
+    ----------
+    statistics : pd.DataFrame [shape=(n, d)]
+        Numbers only, one row a training clip.
+    n_components
+        Components wanted, at least 1.
+
+    Returns
+    -------
+    projection : Projection
+    explained : np.ndarray [shape=(k,), dtype=float64]
+        Share of the variance that each component explains.
+
+    Raises
+    ------
+    FsatError
+        If a value is not finite, or the clips do not differ at all.
     """
     # scikit-learn takes about a second to import.
     from sklearn.decomposition import PCA
@@ -69,8 +85,19 @@ def fit(statistics: "pd.DataFrame", *, n_components: int) -> tuple[Projection, n
 def project(statistics: "pd.DataFrame", projection: Projection) -> np.ndarray:
     """Principal components of any clips, whether the projection was fitted on them or not.
 
-    `statistics` (n, d) has the columns of the projection, in any order; others are ignored. Returns float32 (n, k).
-    `FsatError` if a column is missing or a value is not finite.
+    Parameters
+    ----------
+    statistics : pd.DataFrame [shape=(n, d)]
+        Has the columns of the projection, in any order; others are ignored.
+
+    Returns
+    -------
+    np.ndarray [shape=(n, k), dtype=float32]
+
+    Raises
+    ------
+    FsatError
+        If a column is missing or a value is not finite.
     """
     missing = [name for name in projection.columns if name not in statistics.columns]
     if missing:

@@ -18,8 +18,16 @@ def trim_clip(path: str | Path, *, sample_rate: int, top_db: float) -> tuple[int
 def trim_interval(x: np.ndarray, *, top_db: float) -> tuple[int, int]:
     """Return the first sample and the end (exclusive) of what is within `top_db` of the loudest frame.
 
-    Frames of `x`, float32 (n,), whose power is at least `top_db` below that of the loudest frame are silence. Silence
-    at both ends lies outside the interval; a silent or empty signal stays whole.
+    Parameters
+    ----------
+    x : np.ndarray [shape=(n,), dtype=float32]
+    top_db : float > 0
+        Frames whose power is at least this far below that of the loudest frame are silence.
+
+    Returns
+    -------
+    (start, end)
+        Leading and trailing silence lies outside. A silent or empty signal stays whole.
     """
     power = np.maximum(_frame_power(x), AMIN)
     loud = np.flatnonzero(10 * np.log10(power) - 10 * np.log10(power.max()) > -top_db)

@@ -39,8 +39,15 @@ def statistics(x: np.ndarray) -> np.ndarray:
 def envelope_statistics(x: np.ndarray) -> np.ndarray:
     """How long and how often a signal is loud, when it begins and ends, how often it crosses zero.
 
-    (n,) -> (12,): run lengths above 0.05 and above 0.25 of the envelope's maximum, four each; log(1 + position) of
-    attack and relaxation; log(1 + zero crossings) and zero crossings / n. Two neighbours one of which is 0 cross zero.
+    Parameters
+    ----------
+    x : np.ndarray [shape=(n,), dtype=float32]
+
+    Returns
+    -------
+    np.ndarray [shape=(12,)]
+        Run lengths above 0.05 and above 0.25 of the envelope's maximum, four each; log(1 + position) of attack and
+        relaxation; log(1 + zero crossings) and zero crossings / n. Two neighbours one of which is 0 cross zero.
     """
     peak = max(envelope.max() for envelope in _envelope(x))
     n = max(1, len(x) - WINDOW + 1)

@@ -81,9 +81,16 @@ def make_examples(
     components: "pd.DataFrame | None" = None,
     weights: np.ndarray | None = None,
 ) -> Examples:
-    """The named clips with their labels and their weights in the loss, above 0; see `make_clips`.
+    """The named clips with their labels; see `make_clips`.
 
-    `classes` are the labels in the order of the network's outputs.
+    Parameters
+    ----------
+    labels : sequence of str, length n
+        Label of each clip.
+    classes : sequence of str, length C
+        The order of the network's outputs.
+    weights : np.ndarray [shape=(n,)] or None
+        Weight of each clip in the loss, above 0.
     """
     column = {label: number for number, label in enumerate(classes)}
     targets = np.zeros((len(fnames), len(classes)), dtype=np.float32)
@@ -99,8 +106,12 @@ def split_fold(
     """Training clips and held-out clips of one fold, and the labels in the order of the outputs.
 
     The first learn from corrected labels, without the clips of weight 0. The second are all clips that the fold holds
-    out, with the dataset's own labels: what a correction changes is never what it is scored on. `folds` is
-    `data/folds.csv`: fname, label, corrected, weight, fold.
+    out, with the dataset's own labels: what a correction changes is never what it is scored on.
+
+    Parameters
+    ----------
+    folds : pd.DataFrame
+        `data/folds.csv`: fname, label, corrected, weight, fold.
     """
     classes = output_labels(folds)
     examples = partial(make_examples, store, classes=classes, components=components)

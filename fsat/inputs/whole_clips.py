@@ -34,11 +34,21 @@ def outputs(
 ) -> np.ndarray:
     """Output of a network for every clip of a store, each independent of all others.
 
-    Returns float32 (n, n_outputs): for a clip of several `parts` the mean of theirs, weighted by their lengths: close
-    to that of the whole, but each part's channels are scaled by its own content.
+    Parameters
+    ----------
+    predict : callable
+        Of the inputs "mel" (1, M, T, 1), scaled to about [0, 1], and "pca" (1, P) where there are components: gives
+        (1, `n_outputs`).
+    components : np.ndarray [shape=(n, P), dtype=float32] or None
+        Principal components of each clip.
+    name : str
+        Shown by the progress bar; none if it is empty.
 
-    `predict` takes the inputs "mel" (1, M, T, 1), scaled to about [0, 1], and "pca" (1, P) where there are components,
-    float32 (n, P). The progress bar shows `name`; there is none if it is empty.
+    Returns
+    -------
+    np.ndarray [shape=(n, n_outputs), dtype=float32]
+        For a clip of several `parts` the mean of theirs, weighted by their lengths: close to that of the whole, but
+        each part's channels are scaled by its own content.
     """
     rows = np.empty((len(store.fnames), n_outputs), dtype=np.float32)
     for row in tqdm(range(len(rows)), desc=name, unit="clip", mininterval=5, disable=not name):

@@ -32,9 +32,15 @@ def prepare(seed: int, *key: int | str, precision: str = "float32", deterministi
 def adam(rates: Mapping[int, float] | None = None) -> keras.optimizers.Adam:
     """Adam; on TensorFlow with its kernel for the whole update of a variable.
 
+    Parameters
+    ----------
+    rates : mapping of id of a variable to float, optional
+        Its learning rate as a multiple of the optimiser's; 1 for variables that are not named.
+
+    Notes
+    -----
     Keras spells an update out in some thirty operations a variable, half of all that a training step has: they are
-    traced before the first step and, on a GPU, launched one by one in each. `rates` maps the id of a variable to its
-    learning rate as a multiple of the optimiser's; 1 for variables that are not named.
+    traced before the first step and, on a GPU, launched one by one in each.
     """
     factors = dict(rates or {})
 

@@ -60,7 +60,15 @@ _STEM = 16
 def build_trunk(width: float) -> keras.Model:
     """The network up to its last convolution: (B, M, T, 1) -> (B, m, t, C), named "trunk"; any M and T from 32 on.
 
-    `width` multiplies all channel counts: 0.4 (mn04, C = 384) to 4 (mn40, C = 3840), else `FsatError`.
+    Parameters
+    ----------
+    width : float
+        Multiplier of all channel counts, 0.4 (mn04, C = 384) to 4 (mn40, C = 3840).
+
+    Raises
+    ------
+    FsatError
+        If the width is out of range.
     """
     if not MIN_WIDTH <= width <= MAX_WIDTH:
         raise FsatError(f"model.width: EfficientAT has widths from {MIN_WIDTH} to {MAX_WIDTH}. Got {width}.")
@@ -151,9 +159,19 @@ def _divisible(value: float, by: int = 8) -> int:
 
 
 def fill(network: keras.Model, tensors: Mapping[str, np.ndarray], *, width: float) -> None:
-    """Give a network of `build_tagger` the tensors of a published checkpoint, by name, in PyTorch's layout.
+    """Give a network of `build_tagger` the weights of a published checkpoint.
 
-    `FsatError` if a tensor is missing, not known, or of another shape; the message names `width`.
+    Parameters
+    ----------
+    tensors : mapping of name to np.ndarray
+        The checkpoint's, in PyTorch's layout.
+    width : float
+        For the message.
+
+    Raises
+    ------
+    FsatError
+        If a tensor is missing, not known, or of another shape.
     """
     to_fill = [layer for layer in [*network.layers, *network.get_layer("trunk").layers] if layer.weights]
     to_fill = [layer for layer in to_fill if layer.name != "trunk"]

@@ -59,8 +59,19 @@ def fit(
     """Train the head on the embeddings of all clips and lengths; returns the mean loss of the last epoch.
 
     AdamW with a rate that falls from ``phase.lr`` to 0 along a cosine. Each epoch depends on `seed`, `key` and its
-    number alone. `embeddings` are float32 (L, n, E), of `features`; `clip_weights`, float32 (n,), weigh the clips in
-    the loss. `FsatError` if the loss is no longer a number.
+    number alone.
+
+    Parameters
+    ----------
+    embeddings : np.ndarray [shape=(L, n, E), dtype=float32]
+        See `features`.
+    clip_weights : np.ndarray [shape=(n,), dtype=float32]
+        Weight of each clip in the loss.
+
+    Raises
+    ------
+    FsatError
+        If the loss is no longer a number.
     """
     n_lengths, n_clips = embeddings.shape[:2]
     rows = embeddings.reshape(n_lengths * n_clips, -1)

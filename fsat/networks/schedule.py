@@ -46,7 +46,7 @@ class Phase:
 
 @dataclass
 class FrozenPhase(Phase):
-    """Phase 0: the head alone, on features computed once; it counts as one epoch. See `head.fit`."""
+    """Phase 0: the head alone, on features computed once (`head.fit`). One row of the history."""
 
     parameters: Frozen
     name: str = "frozen"

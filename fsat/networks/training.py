@@ -52,12 +52,26 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
     With `train.trained_share` under 1 it holds that share of them, and the rest of those it had after phase 0: a
     network between the two fits clips like those it learned from less closely, and others better (Wortsman et al.,
     Robust fine-tuning of zero-shot models, 2022). The validations of the history are of the trained weights alone.
-    The model comes with its initial weights and is compiled here (Adam, categorical cross-entropy). The training is
-    kept in the file `state` after each epoch, and resumed from it if it is there; see `checkpoint.fingerprint`.
 
-    Returns a table of one row an epoch: epoch (from 1), phase, learning_rate (of its last batch), loss, val_loss,
-    val_map3, val_accuracy (empty where the epoch was not validated). It holds no times. `FsatError` if the loss is no
-    longer a number.
+    Parameters
+    ----------
+    model : keras.Model
+        With its initial weights; compiled here (Adam, categorical cross-entropy).
+    training, heldout : Examples
+        Clips to learn from, and to validate on.
+    state : Path
+        File the training is kept in after each epoch, and resumed from if it is there; see `checkpoint.fingerprint`.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row an epoch: epoch (from 1), phase, learning_rate (of its last batch), loss, val_loss, val_map3,
+        val_accuracy (empty where the epoch was not validated). It holds no times.
+
+    Raises
+    ------
+    FsatError
+        If the loss is no longer a number.
     """
     trunk_rates = {id(variable): recipe.trunk_rate for variable in trunk_variables(model)}
     model.compile(optimizer=backend.adam(trunk_rates), loss=keras.losses.CategoricalCrossentropy())
@@ -231,9 +245,17 @@ def train_fold(
 ) -> None:
     """Train one network on one fold and write its folder: `model.weights.h5`, `history.csv`, `summary.json`.
 
-    `network` holds the arguments of `build_network` that do not follow from the clips, `labels` are in the order of
-    its outputs, and `init_weights` gives the fresh network its initial weights. The result depends on the files
-    `inputs` besides the code: see `checkpoint.fingerprint`.
+    Parameters
+    ----------
+    network : mapping
+        Arguments of `build_network` that do not follow from the clips: backbone, width, batchnorm_momentum,
+        freeze_batchnorm, head.
+    init_weights : function
+        Gives the fresh network its initial weights.
+    labels : sequence of str
+        In the order of the network's outputs.
+    inputs : paths
+        Files the result depends on besides the code: see `checkpoint.fingerprint`.
     """
     name = f"{recipe.stage}-fold{recipe.fold}"
     # Kept in the summary, so that predicting with the weights needs no parameter file.

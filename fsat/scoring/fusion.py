@@ -22,9 +22,20 @@ def choose_weights(
 ) -> dict[int, float]:
     """Weight of the regression in late fusion for each fold, chosen on the held-out clips of the other folds (nested).
 
-    As in any stacking, the models of those other folds did learn from the clip. `labels` are those of held-out clips,
-    by fname; clips without are left out. The weights are 0 to `MAX_WEIGHT`, rounded to 4 decimals; that of fold -1
-    (test clips) is chosen on all held-out clips. With a single fold there is nothing to choose its own weight by: 0.
+    As in any stacking, the models of those other folds did learn from the clip.
+
+    Parameters
+    ----------
+    predictions, regression : pd.DataFrame
+        As of `submission`.
+    labels : mapping of fname to label
+        Of held-out clips; those without are left out.
+
+    Returns
+    -------
+    dict of fold to float
+        0 to `MAX_WEIGHT`, rounded to 4 decimals; fold -1 (test clips) is chosen on all held-out clips. With a single
+        fold there is nothing to choose its own weight by: 0.
     """
     heldout = predictions[(predictions["model"] == "stage2") & (predictions["split"] == "heldout")]
     ids = heldout["fold"].unique()

@@ -21,9 +21,18 @@ from fsat.scoring.ranking import top_k
 def average_precision_at_k(scores: np.ndarray, labels: np.ndarray, k: int = 3) -> np.ndarray:
     """Average precision at k of each clip; with one true label that is 1 / its rank, or 0 below rank k.
 
-    `scores` are (n, n_classes), `labels` the indices of the true classes, (n,); -1, a label that no class has, is never
-    found. Returns float64 (n,).
+    Parameters
+    ----------
+    scores : np.ndarray [shape=(n, n_classes)]
+    labels : np.ndarray [shape=(n,), dtype=int]
+        Index of the true class; -1, a label that no class has, is never found.
 
+    Returns
+    -------
+    np.ndarray [shape=(n,), dtype=float64]
+
+    Examples
+    --------
     The true class is first, second, third, fourth; the last row is a tie, which the lower index wins:
 
     >>> scores = np.array([[0.4, 0.3, 0.2, 0.1]] * 4 + [[0.25, 0.25, 0.25, 0.25]])
@@ -59,6 +68,14 @@ def bootstrap_interval(
     """Percentile bootstrap interval of the mean of per-clip values.
 
     Clips are drawn with replacement; labels are not balanced, so that rare ones vary as they would in another test set.
+
+    Parameters
+    ----------
+    values : np.ndarray [shape=(n,)]
+        For MAP@3 the average precision of each clip.
+
+    Examples
+    --------
     >>> low, high = bootstrap_interval(np.array([1.0, 0.0] * 50))
     >>> 0.38 < low < 0.43, 0.57 < high < 0.62
     (True, True)

@@ -29,9 +29,26 @@ class Summary:
 def summarise(predictions: pd.DataFrame, index: pd.DataFrame, *, seed: int = 0) -> Summary:
     """Score every model on the held-out clips and, where labels exist, on the test clips.
 
-    Predictions hold all of `names.NAMES`; see `outcomes.outcome` for the columns, which clips score, and the errors.
-    The tables per class and per fold have the networks and the submission, confusions the submission. `seed` is that
-    of the bootstrap.
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+        Columns model (all of `names.NAMES`), split (heldout, test), fold (-1 for test), fname, then one column of
+        probabilities a label, in label order.
+    index : pd.DataFrame
+        Columns split (train, test), fname, label, usage, verified. Test clips without a label, or with usage Ignored,
+        do not score.
+    seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    Summary
+        Tables per class and per fold have the networks and the submission, confusions the submission.
+
+    Raises
+    ------
+    FsatError
+        If predictions and index do not belong together; see `outcomes.outcome`.
     """
     found = {
         split: {model: outcomes.outcome(predictions, index, split=split, model=model).clips for model in NAMES}

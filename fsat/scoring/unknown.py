@@ -23,9 +23,19 @@ _BLOCK = 1024
 def reference(embeddings: np.ndarray, labels: Sequence[str], *, limit: int = REFERENCES) -> np.ndarray:
     """Embeddings of training clips that others are compared with, of unit length.
 
-    From the embeddings (n, E) of the clips a network learned from, at least one, `limit` are kept, the same number of
-    each label (at least one). Of a label with more clips the one nearest to its mean is kept, then again and again the
-    one farthest from those kept. Returns float16 (k, E), in the order of the clips.
+    Parameters
+    ----------
+    embeddings : np.ndarray [shape=(n, E)]
+        Of the clips a network learned from, at least one.
+    labels : sequence of str, length n
+    limit : int
+        How many are kept, the same number of each label (at least one). Of a label with more clips the one nearest to
+        its mean is kept, then again and again the one farthest from those kept.
+
+    Returns
+    -------
+    np.ndarray [shape=(k, E), dtype=float16]
+        In the order of the clips.
     """
     unit = _unit(embeddings)
     names = np.asarray(labels)
@@ -51,8 +61,17 @@ def _spread(unit: np.ndarray, count: int) -> np.ndarray:
 def score(embeddings: np.ndarray, known: np.ndarray, *, neighbours: int = NEIGHBOURS) -> np.ndarray:
     """Mean cosine distance to the nearest training clips: 0 (the same direction) to 2.
 
-    Embeddings are (n, E), `known`, of `reference` for the same network, (k, E); all of `known` count if there are fewer
-    than `neighbours`.
+    Parameters
+    ----------
+    embeddings : np.ndarray [shape=(n, E)]
+    known : np.ndarray [shape=(k, E)]
+        Result of `reference`, for the same network.
+    neighbours : int
+        How many of them; all if there are fewer.
+
+    Returns
+    -------
+    np.ndarray [shape=(n,), dtype=float64]
 
     >>> score(np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([[1.0, 0.0]]), neighbours=1)
     array([0., 1.])

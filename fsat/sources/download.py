@@ -88,8 +88,10 @@ def fetch(remote: RemoteFile, kept: Path, *, attempts: int = 5, wait_s: float = 
     A file that is there with the right checksum is kept; with another checksum it is downloaded again. A partial
     download is ``<name>.part``. It is continued if the server supports HTTP Range, and started again otherwise.
 
-    It gives up after so many `attempts` in a row without new bytes; the pause before the second is `wait_s` seconds,
-    doubled for each further one.
+    Parameters
+    ----------
+    attempts : int
+        Give up after this many attempts in a row without new bytes.
 
     Raises
     ------

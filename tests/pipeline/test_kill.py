@@ -44,7 +44,7 @@ def killed_after(folder: Path, seconds: float) -> bool:
 
 def do_what_the_doctor_says(folder: Path) -> None:
     """Run the command of each line about a file that DVC was killed in the middle of writing."""
-    for check in doctor.cut_off(folder):
+    for check in doctor.truncated_dvc_files(folder):
         *_, command = re.findall("`([^`]+)`", check.text)
         project.call(folder, *command.split())
 
@@ -70,14 +70,15 @@ def test_a_run_killed_again_and_again_ends_with_the_same_lock(finished_project: 
 def test_a_file_that_dvc_was_killed_in_the_middle_of_writing(finished_project: Path, tmp_path: Path) -> None:
     """DVC itself refuses it; the doctor says what to do, and no stage runs anew after it."""
     folder = Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
-    assert not list(doctor.cut_off(folder))
+    assert not list(doctor.truncated_dvc_files(folder))
     (folder / ".dvc" / "tmp" / "rwlock").write_text("", encoding="utf-8")
     refused = project.call(folder, "dvc", "repro", check=False)
     assert refused.returncode != 0 and "Unable to read RWLock-file" in refused.stderr
     for name in project.LOCKS:
         content = (folder / name).read_text(encoding="utf-8")
         (folder / name).write_text(content[: content.rindex("cmd") + 2], encoding="utf-8")
-    assert [check.text.split()[0] for check in doctor.cut_off(folder)] == [".dvc/tmp/rwlock", *project.LOCKS]
+    named = [check.text.split()[0] for check in doctor.truncated_dvc_files(folder)]
+    assert named == [".dvc/tmp/rwlock", *project.LOCKS]
     (folder / ".dvc" / "tmp" / "rwlock").unlink()
     refused = project.call(folder, "dvc", "repro", check=False)
     assert refused.returncode != 0 and "dvc.lock" in refused.stderr
