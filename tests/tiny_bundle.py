@@ -151,7 +151,7 @@ def project() -> Path:
     return _made()[0]
 
 
-def edit(folder: Path, change: Callable[[Any], object] = bool, *, renewed: Iterable[str] = ()) -> None:
+def edit(folder: Path, change: Callable[[Any], object] = lambda values: None, *, renewed: Iterable[str] = ()) -> None:
     """Apply a function to the content of bundle.json, which then names some files as they are."""
     values = json.loads((folder / "bundle.json").read_text())
     change(values)
