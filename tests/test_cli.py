@@ -250,7 +250,7 @@ def test_resume_of_another_table_is_refused_and_leaves_it(run: Run, tmp_path: Pa
 
 @pytest.mark.slow
 def test_an_endless_pipe_of_names_is_tagged_as_it_comes(project: Path) -> None:
-    options = ["--stage", "stage1", "--tries", "1", "--segments", "0.5", "--model", project / "data" / "bundle"]
+    options = ["--stage", "stage1", "--tries", "1", "--segments", "0.5", "--model", str(project / "data" / "bundle")]
     pipe = subprocess.Popen(
         [sys.executable, "-m", "fsat.cli", "tag", "-", *options],
         stdin=subprocess.PIPE,
@@ -276,7 +276,8 @@ def test_tags_outside_the_repository_with_the_package_alone(project: Path, tmp_p
     (tmp_path / "work").mkdir()
     soundfile.write(tmp_path / "work" / "clip.ogg", tone(900, 0.4), 44_100)
     (tmp_path / "work" / "text.wav").write_text("no sound")
-    arguments = ["tag", "clip.ogg", "text.wav", "--model", project / "data" / "bundle", "--folds", "1", "--tries", "1"]
+    model = str(project / "data" / "bundle")
+    arguments = ["tag", "clip.ogg", "text.wav", "--model", model, "--folds", "1", "--tries", "1"]
     done = subprocess.run(
         # -P: the working folder is not searched; the copy comes before an editable install.
         [sys.executable, "-P", "-m", "fsat.cli", *arguments],

@@ -159,6 +159,20 @@ def edit(folder: Path, change: Callable[[Any], object] = lambda values: None, *,
     (folder / "bundle.json").write_text(json.dumps(values))
 
 
+def put(key: str, value: object) -> Callable[[Any], None]:
+    """A change of bundle.json: a dotted key gets a value; of "-" it is taken out."""
+
+    def change(values: dict[str, Any]) -> None:
+        *sections, last = key.split(".")
+        for section in sections:
+            values = values[section]
+        values[last] = value
+        if value == "-":
+            del values[last]
+
+    return change
+
+
 def copied(project: Path, folder: Path, **content: bytes) -> Path:
     """A copy of the run's bundle with other networks (`stage1_fold0`), whose checksums are those of bundle.json."""
     shutil.copytree(project / "data" / "bundle", folder)

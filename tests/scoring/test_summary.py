@@ -93,7 +93,7 @@ def test_summary_tables(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
     assert pairs == ["Cello Cello", "Tuba Cello", "Flute Flute", "Oboe Cello"]
     per_class = found.per_class.set_index("label")
     assert per_class["cv_support"].to_dict() == {"Cello": 1, "Flute": 1, "Oboe": 1, "usage": 0}
-    assert per_class.loc["Cello", ["cv_stage1_map3", "cv_stage2_map3"]].tolist() == [round(1 / 3, 6), 0.5]
+    assert list(per_class.loc["Cello", ["cv_stage1_map3", "cv_stage2_map3"]]) == [round(1 / 3, 6), 0.5]
     assert per_class.loc["Oboe", "test_submission_accuracy"] == 0.0
     assert np.isnan(per_class["cv_stage1_map3"]["usage"])
     assert found.per_fold[["fold", "n", "submission_map3"]].to_numpy().tolist() == [[0, 2, 0.75], [1, 1, 1.0]]

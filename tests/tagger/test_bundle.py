@@ -1,12 +1,12 @@
 """What a bundle holds, that its bytes are stable, and that a damaged or hostile one is refused."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny_bundle import copied, edit, project
+from tiny_bundle import copied, edit, project, put
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
@@ -107,20 +107,6 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
 @pytest.fixture
 def written(inputs: dict[str, Any], tmp_path: Path) -> Path:
     return bundler.write(tmp_path / "bundle", **inputs).folder
-
-
-def put(key: str, value: object) -> Callable[[dict[str, Any]], None]:
-    """A change of bundle.json: a dotted key gets a value; of "-" it is taken out."""
-
-    def change(values: dict[str, Any]) -> None:
-        *sections, last = key.split(".")
-        for section in sections:
-            values = values[section]
-        values[last] = value
-        if value == "-":
-            del values[last]
-
-    return change
 
 
 def in_another_folder(values: dict[str, Any]) -> None:
