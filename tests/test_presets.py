@@ -35,6 +35,14 @@ def values_of(text: str) -> dict[str, Any]:
     return flat(yaml.safe_load(text))
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder but for the presets; the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "presets").symlink_to(FOLDER)
+    return tmp_path
+
+
 # What they hold ------------------------------------------------------------------------------------------------------
 
 
@@ -57,21 +65,19 @@ def test_a_preset_holds_only_what_differs_each_with_a_reason(name: str) -> None:
     text = (FOLDER / f"{name}.yaml").read_text()
     base = values_of(complete("demo"))
     assert [key for key, value in values_of(text).items() if base[key] == value] == []
-    without = [line for line in text.splitlines() if re.fullmatch(r" +\w+: [^#]+", line)]
-    assert without == []
+    assert [line for line in text.splitlines() if re.fullmatch(r" +\w+: [^#]+", line)] == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_dvc_changes_one_line_for_one_parameter(name: str, tmp_path: Path) -> None:
+def test_dvc_changes_one_line_for_one_parameter(tmp_path: Path) -> None:
     """`dvc exp run -S` reads and writes the whole file, which must leave all other lines as they are."""
-    before, path = complete(name, "dataset.exclude_licenses=[CC0, '0123']"), tmp_path / "params.yaml"
-    path.write_text(before)
-    apply_overrides(path, ["mixup.alpha=0.4"])
-    after = path.read_text()
-    changed = [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if len(set(pair)) > 1]
-    assert [new.split("#")[0].strip() for _, new in changed] == ["alpha: 0.4"]
-    apply_overrides(path, ["mixup.alpha=" + str(values_of(before)["mixup.alpha"])])
-    assert path.read_text() == before
+    for name in NAMES:
+        before, path = complete(name, "dataset.exclude_licenses=[CC0, '0123']"), tmp_path / "params.yaml"
+        path.write_text(before)
+        apply_overrides(path, ["mixup.alpha=0.4"])
+        pairs = zip(before.splitlines(), path.read_text().splitlines(), strict=True)
+        assert [new.split("#")[0].strip() for old, new in pairs if old != new] == ["alpha: 0.4"]
+        apply_overrides(path, [f"mixup.alpha={values_of(before)['mixup.alpha']}"])
+        assert path.read_text() == before
 
 
 def test_the_recipe_has_every_number_of_its_page() -> None:
@@ -124,13 +130,10 @@ def test_given_values_stand_in_the_file_with_the_meaning_but_not_the_reason_of_t
     found = values_of(text)
     assert (found["dataset.path"], found["folds.ids"], found["model.head"]) == ("my sounds", [0, 1, 2], [64])
     assert "  alpha: 0.001                # of Beta(alpha, alpha) in stage 1; 0: no mixup\n" in text
-    assert text.splitlines()[1] == (
-        "#   fsat preset audioset 'dataset.path=my sounds' 'folds.ids=[0,1,2]' 'model.head=[64]' mixup.alpha=1e-3"
-    )
-    assert (
-        values_of(complete("demo", "train.plateau={min_delta: 0.1, stop_patience: 2}"))["train.plateau.min_delta"]
-        == 0.1
-    )
+    line = "#   fsat preset audioset 'dataset.path=my sounds' 'folds.ids=[0,1,2]' 'model.head=[64]' mixup.alpha=1e-3"
+    assert text.splitlines()[1] == line
+    found = values_of(complete("demo", "train.plateau={min_delta: 0.1, stop_patience: 2}"))
+    assert found["train.plateau.min_delta"] == 0.1
 
 
 @pytest.mark.parametrize(
@@ -148,25 +151,14 @@ def test_given_values_stand_in_the_file_with_the_meaning_but_not_the_reason_of_t
     ],
 )
 def test_what_the_schema_refuses_is_refused_before_anything_is_written(
-    name: str, values: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, values: list[str], message: str, folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "presets").symlink_to(FOLDER)
-    with pytest.raises(FsatError) as caught:
+    with pytest.raises(FsatError, match=re.escape(message)):
         presets.write(name, values)
-    assert message in str(caught.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["presets"]
+    assert [path.name for path in folder.iterdir()] == ["presets"]
 
 
 # What is overwritten -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "presets").symlink_to(FOLDER)
-    presets.write("demo")
-    return tmp_path
 
 
 def test_what_a_preset_wrote_is_no_edit_and_anything_else_is(folder: Path) -> None:
@@ -188,7 +180,7 @@ def test_what_a_preset_wrote_is_no_edit_and_anything_else_is(folder: Path) -> No
 
 def test_what_git_holds_can_be_overwritten(folder: Path) -> None:
     path = folder / "params.yaml"
-    path.write_text(path.read_text().replace("alpha: 0.2", "alpha: 0.4"))
+    path.write_text(complete("demo").replace("alpha: 0.2", "alpha: 0.4"))
     project.call(folder, "git", "init", "--quiet")
     project.call(folder, "git", "add", "params.yaml")
     with pytest.raises(FsatError, match="not committed"):

@@ -1,6 +1,5 @@
 """`fsat verify` on a run with made-up predictions: what it prints, what it writes, what it leaves alone."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 import tiny_run
 from typer.testing import CliRunner, Result
 
+from fsat import cli
 from fsat.cli import app
 from fsat.clips import corrections
 from fsat.clips.corrections import MACHINE, Correction
@@ -40,17 +40,22 @@ def rows() -> list[Correction]:
     return corrections.read(FILE)
 
 
+def undecided() -> list[str]:
+    """Held-out clips that nobody verified."""
+    predictions, index = files.read_parquet("data/predictions.parquet"), files.read_csv("data/index.csv")
+    verified = index.set_index("fname")["verified"]
+    heldout = predictions.loc[predictions["split"] == "heldout", "fname"].unique()
+    return [fname for fname in heldout if verified[fname] == 0]
+
+
 def test_without_write_the_file_stays_and_the_table_counts_every_undecided_clip(folder: Path) -> None:
     before = Path(FILE).read_bytes()
     found = call()
     assert found.exit_code == 0 and "nothing is written: add --write" in found.stdout
     assert Path(FILE).read_bytes() == before
-    predictions, index = files.read_parquet("data/predictions.parquet"), files.read_csv("data/index.csv")
-    heldout = set(predictions.loc[predictions["split"] == "heldout", "fname"])
-    unverified = index[(index["split"] == "train") & (index["verified"] == 0) & index["fname"].isin(heldout)]
     total = next(line.split() for line in found.stdout.splitlines() if line.strip().startswith("all "))
-    assert int(total[1]) == len(unverified) == sum(map(int, total[2:]))
-    assert [label in found.stdout for label in tiny_run.PLAIN] == [True] * 4
+    assert int(total[1]) == len(undecided()) == sum(map(int, total[2:]))
+    assert all(label in found.stdout for label in tiny_run.PLAIN)
 
 
 def test_what_is_written_is_a_corrections_file_that_fits_and_the_same_again(folder: Path) -> None:
@@ -88,38 +93,25 @@ def test_clips_that_were_not_held_out_keep_the_row_they_have(folder: Path) -> No
     assert rows()[0].fname == other["fname"] and len(rows()) > 5
 
 
-def test_a_round_that_would_leave_a_label_without_clips_writes_nothing(
-    folder: Path, run_main: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+def test_a_round_that_cannot_be_says_what_to_do_and_writes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index = files.read_csv("data/index.csv")
-    files.write_csv("data/index.csv", index.assign(verified=0.0))
-    for name in ("AGREE", "DOUBT", "REPLACE"):
-        monkeypatch.setattr(verification, name, 100.0)
-    predictions = files.read_parquet("data/predictions.parquet")
-    files.write_parquet("data/predictions.parquet", predictions[predictions["fold"] != 5])
-    assert "fewer than two folds" in run_main()
-    assert rows() == []
+    monkeypatch.setattr("sys.argv", ["fsat", "verify", "--write"])
 
-
-@pytest.fixture
-def run_main(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """Run `fsat verify --write` as the command does; returns what it says where it fails."""
-    from fsat import cli
-
-    def run() -> str:
-        monkeypatch.setattr("sys.argv", ["fsat", "verify", "--write"])
+    def refused() -> str:
         with pytest.raises(SystemExit) as caught:
             cli.main()
         return str(caught.value)
 
-    return run
-
-
-def test_a_missing_run_or_file_says_what_to_do(folder: Path, run_main: Callable[[], str]) -> None:
+    files.write_csv("data/index.csv", files.read_csv("data/index.csv").assign(verified=0.0))
+    for name in ("AGREE", "DOUBT", "REPLACE"):
+        monkeypatch.setattr(verification, name, 100.0)
+    assert "fewer than two folds" in refused()  # a label would be left without clips
+    assert rows() == []
     Path("data/predictions.parquet").unlink()
-    assert "dvc repro" in run_main()
+    assert "dvc repro" in refused()
     Path(FILE).unlink()
-    assert "header alone" in run_main()
+    assert "header alone" in refused()
 
 
 def test_labels_are_found_again(folder: Path) -> None:
@@ -142,16 +134,14 @@ def test_labels_are_found_again(folder: Path) -> None:
 
 def test_a_label_that_corrections_brought_in_stays_new(folder: Path) -> None:
     """Somebody named a new label; networks that know it may find more clips of it."""
-    predictions = files.read_parquet("data/predictions.parquet")
-    held_out = predictions.loc[predictions["split"] == "heldout", "fname"].unique()
-    index = files.read_csv("data/index.csv").set_index("fname")
-    clips = [fname for fname in held_out if index.loc[fname, "verified"] == 0]
-    own = [Correction(fname, "relabel", "Siren", by="eva", new=True) for fname in (clips[0], clips[-1])]
+    first, _, _, found, *_, last = undecided()
+    own = [Correction(fname, "relabel", "Siren", by="eva", new=True) for fname in (first, last)]
     corrections.write(FILE, own)
-    sure = predictions["fname"].isin([clips[0], clips[-1], clips[3]])
+    predictions = files.read_parquet("data/predictions.parquet")
+    sure = predictions["fname"].isin([first, last, found])
     for label in tiny_run.PLAIN:
         predictions[label] = predictions[label].where(~sure, 0.0)
     files.write_parquet("data/predictions.parquet", predictions.assign(Siren=sure.astype(float)))
     assert call("--write").exit_code == 0
-    found = next(row for row in rows() if row.fname == clips[3])
-    assert (found.action, found.label, found.new) == ("relabel", "Siren", True)
+    row = next(row for row in rows() if row.fname == found)
+    assert (row.action, row.label, row.new) == ("relabel", "Siren", True)

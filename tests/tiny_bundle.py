@@ -4,11 +4,12 @@ Three labels, nine training and three test clips of about half a second, two fol
 """
 
 import contextlib
+import importlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -130,31 +131,17 @@ def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
     folder = Path(keeper.name)
     write_clips(folder / "sounds")
     write_parameters(folder)
-    from stages import (
-        baseline,
-        bundle,
-        calibrate,
-        embed,
-        ensemble,
-        evaluate,
-        filters,
-        folds,
-        index,
-        mel,
-        pca,
-        predict,
-        spectral,
-        trim,
-    )
+
+    def run(stages: str, *words: str) -> None:
+        for name in stages.split():
+            importlib.import_module(f"stages.{name}").main(*words)
 
     with inside(folder):
-        for stage in (index, trim, filters, mel, spectral, pca, folds):
-            stage.main()
+        run("index trim filters mel spectral pca folds")
         write_networks()
         for fold in FOLDS:
-            predict.main(str(fold))
-        for stage in (embed, baseline, ensemble, evaluate, calibrate, bundle):
-            stage.main()
+            run("predict", str(fold))
+        run("embed baseline ensemble evaluate calibrate bundle")
     return folder, keeper
 
 
@@ -162,6 +149,38 @@ def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
 def project() -> Path:
     """Folder of the run: sounds/, params.yaml, data/ with data/bundle/, metrics/. Made once; leave it as it is."""
     return _made()[0]
+
+
+def edit(folder: Path, change: Callable[[Any], object] = lambda values: None, *, renewed: Iterable[str] = ()) -> None:
+    """Apply a function to the content of bundle.json, which then names some files as they are."""
+    values = json.loads((folder / "bundle.json").read_text())
+    change(values)
+    values["files"] |= {name: bundles.file_facts(folder / name).model_dump() for name in renewed}
+    (folder / "bundle.json").write_text(json.dumps(values))
+
+
+def put(key: str, value: object) -> Callable[[Any], None]:
+    """A change of bundle.json: a dotted key gets a value; of "-" it is taken out."""
+
+    def change(values: dict[str, Any]) -> None:
+        *sections, last = key.split(".")
+        for section in sections:
+            values = values[section]
+        values[last] = value
+        if value == "-":
+            del values[last]
+
+    return change
+
+
+def copied(project: Path, folder: Path, **content: bytes) -> Path:
+    """A copy of the run's bundle with other networks (`stage1_fold0`), whose checksums are those of bundle.json."""
+    shutil.copytree(project / "data" / "bundle", folder)
+    named = {f"{key.replace('_', '/')}.onnx": data for key, data in content.items()}
+    for name, data in named.items():
+        (folder / name).write_bytes(data)
+    edit(folder, renewed=named)
+    return folder
 
 
 def sigmoid_bundle(project: Path, folder: Path, **changes: object) -> bundles.Bundle:
@@ -173,16 +192,16 @@ def sigmoid_bundle(project: Path, folder: Path, **changes: object) -> bundles.Bu
     [softmax] = [node for node in made.graph.node if node.op_type == "Softmax"]
     softmax.op_type = "Sigmoid"
     del softmax.attribute[:]
-    (folder / "stage1").mkdir(parents=True)
+    for name in ("bundle.json", "filters/mel.npz", "stage1/fold0.onnx"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / name, folder / name)
     (folder / "stage1" / "fold0.onnx").write_bytes(made.SerializeToString())
-    (folder / "filters").mkdir()
-    shutil.copy(source / "filters" / "mel.npz", folder / "filters")
-    values = json.loads((source / "bundle.json").read_text())
-    values |= {"activation": "sigmoid", "passes": None, "folds": [0], "calibration": None, "fusion": None}
-    values |= {"select": None, "scores": {}, "unknown": None}
-    values["preprocessing"] |= {"trim": None, "spectral": None}
-    del values["networks"]["stage2"]
-    names = ("filters/mel.npz", "stage1/fold0.onnx")
-    values["files"] = {name: bundles.file_facts(folder / name).model_dump() for name in names}
-    (folder / "bundle.json").write_text(json.dumps(values | changes))
+
+    def change(values: dict[str, Any]) -> None:
+        values |= {"activation": "sigmoid", "passes": None, "folds": [0], "calibration": None, "fusion": None}
+        values |= {"select": None, "scores": {}, "unknown": None, "files": {}} | changes
+        values["preprocessing"] |= {"trim": None, "spectral": None}
+        del values["networks"]["stage2"]
+
+    edit(folder, change, renewed=("filters/mel.npz", "stage1/fold0.onnx"))
     return bundles.read(folder)

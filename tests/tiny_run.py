@@ -146,22 +146,21 @@ def make_run(
 def _predictions(
     index: pd.DataFrame, folds: pd.DataFrame, classes: list[str], ids: list[int], rng: np.random.Generator, noise: float
 ) -> pd.DataFrame:
+    order = list(dict.fromkeys(folds["label"]))  # "kind" is the position of a label among these, not the sorted ones
     tables = {}
     for fold in ids:
         parts = []
+        heldout = folds.loc[folds["fold"] == fold, "fname"]
         for model, extra in (("stage1", 1.3), ("stage2", 1.0)):
-            heldout = set(folds.loc[folds["fold"] == fold, "fname"])
             for split, clips in (
                 ("test", index[index["split"] == "test"]),
                 ("heldout", index[(index["split"] == "train") & index["fname"].isin(heldout)]),
             ):
-                # "kind" is the position of the label among those asked for, not among the sorted ones.
-                order = list(dict.fromkeys(folds["label"]))
                 truth = np.array([[label == order[kind] for label in classes] for kind in clips["kind"]], dtype=float)
                 logits = 3 * truth.reshape(-1, len(classes)) + rng.normal(0, noise * extra, (len(clips), len(classes)))
                 log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-                keys = pd.DataFrame({"model": model, "split": split, "fname": clips["fname"].to_numpy()})
-                parts.append(pd.concat([keys, pd.DataFrame(log_p, columns=classes)], axis=1))
+                table = pd.DataFrame(log_p, columns=classes).assign(fname=clips["fname"].to_numpy())
+                parts.append(table.assign(model=model, split=split)[["model", "split", "fname", *classes]])
         tables[fold] = pd.concat(parts, ignore_index=True)
     return ensemble.combine(tables)
 
@@ -172,43 +171,33 @@ def _history(fold: int, rng: np.random.Generator) -> pd.DataFrame:
     for stage in ("stage1", "stage2"):
         epoch = np.arange(1, 11)
         loss = 3 / epoch + rng.uniform(0, 0.2, 10) + 0.1 * fold
-        validated = epoch % 2 == 0
-        parts.append(
-            pd.DataFrame(
-                {
-                    "stage": stage,
-                    "epoch": epoch,
-                    "phase": ["cyclic"] * 6 + ["finetune_low"] * 2 + ["finetune_high"] * 2,
-                    "learning_rate": [1e-4, 1e-3] * 3 + [1e-5] * 2 + [1e-4] * 2,
-                    "loss": loss,
-                    "val_loss": np.where(validated, 0.8 * loss, np.nan),
-                    "val_map3": np.where(validated, 1 - loss / 4, np.nan),
-                    "val_accuracy": np.where(validated, 1 - loss / 3.6, np.nan),
-                }
-            )
-        )
+        columns = {
+            "stage": stage,
+            "epoch": epoch,
+            "phase": ["cyclic"] * 6 + ["finetune_low"] * 2 + ["finetune_high"] * 2,
+            "learning_rate": [1e-4, 1e-3] * 3 + [1e-5] * 2 + [1e-4] * 2,
+            "loss": loss,
+        }
+        validated = {"val_loss": 0.8 * loss, "val_map3": 1 - loss / 4, "val_accuracy": 1 - loss / 3.6}
+        columns |= {name: np.where(epoch % 2 == 0, values, np.nan) for name, values in validated.items()}
+        parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
 
 
 def _facts(index: pd.DataFrame) -> dict[str, Any]:
-    def of(split: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {"test_also_in_train": {"clips": 0, "fname": 0, "freesound_id": 0, "bytes": 0}}
+    facts["licenses"] = {}
+    for split in ("train", "test"):
         clips = index[index["split"] == split]
-        bad = int((clips["problem"] != "").sum())
+        verified, bad = int((clips["verified"] == 1).sum()), int((clips["problem"] != "").sum())
         hours = round(float(clips["seconds"].sum()) / 3600, 4)
-        return {"clips": len(clips), "hours": hours, "verified": int((clips["verified"] == 1).sum()), "bad": bad}
-
-    train = index[index["split"] == "train"]
-    sizes = train["label"].value_counts()
-    return {
-        "train": of("train")
-        | {"classes": len(sizes), "clips_per_class": {"min": int(sizes.min()), "max": int(sizes.max())}, "excluded": 0},
-        "test": of("test") | {"labelled": int((index.loc[index["split"] == "test", "label"] != "").sum())},
-        "test_also_in_train": {"clips": 0, "fname": 0, "freesound_id": 0, "bytes": 0},
-        "licenses": {
-            split: {str(k): int(v) for k, v in index.loc[index["split"] == split, "license"].value_counts().items()}
-            for split in ("train", "test")
-        },
-    }
+        facts[split] = {"clips": len(clips), "hours": hours, "verified": verified, "bad": bad}
+        facts["licenses"][split] = {str(k): int(v) for k, v in clips["license"].value_counts().items()}
+    sizes = index.loc[index["split"] == "train", "label"].value_counts()
+    per_class = {"min": int(sizes.min()), "max": int(sizes.max())}
+    facts["train"] |= {"classes": len(sizes), "clips_per_class": per_class, "excluded": 0}
+    facts["test"]["labelled"] = int((index.loc[index["split"] == "test", "label"] != "").sum())
+    return facts
 
 
 def write(run: Run, root: Path) -> None:
@@ -229,12 +218,7 @@ def write(run: Run, root: Path) -> None:
         ]
         frames.write_frames(data / "mel" / split, clips, n_mels=16)
     files.write_csv(scores / "reliability.csv", run.reliability)
-    tables = {
-        "calibration": run.calibration,
-        "baseline": run.feature_sets,
-        "data": run.facts,
-        "pca": run.pca,
-    }
+    tables = {"calibration": run.calibration, "baseline": run.feature_sets, "data": run.facts, "pca": run.pca}
     for name, value in tables.items():
         files.write_json(scores / f"{name}.json", value)
     files.write_csv(scores / "models.csv", run.models)

@@ -5,6 +5,7 @@ import io
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -79,6 +80,11 @@ def test_a_short_file_is_one_window_and_tagged_once(tmp_path: Path, tagger: Tagg
     assert {event.label: event.probability for event in found.events} == expected
 
 
+def draw(tagger: Tagger, path: Path, seconds: float) -> str:
+    p, bank = tagger.manifest.preprocessing, tagger.filters.mel
+    return spectrogram.draw(str(path), seconds, sample_rate=p.audio.sample_rate, settings=p.mel, bank=bank)
+
+
 def test_probabilities_of_a_sigmoid_bundle_are_shown_as_they_are(clip: Path, project: Path, tmp_path: Path) -> None:
     tagger = Tagger(sigmoid_bundle(project, tmp_path / "ready"))
     [html] = page.tagged(tagger, [str(clip)], top=3, **SETTINGS)
@@ -89,28 +95,19 @@ def test_probabilities_of_a_sigmoid_bundle_are_shown_as_they_are(clip: Path, pro
 
 def test_a_bad_file_is_one_line_and_stops_no_other(clip: Path, tagger: Tagger, tmp_path: Path) -> None:
     (tmp_path / "text<b>.wav").write_text("no sound")
-    *_, html = page.tagged(tagger, [str(tmp_path / "text<b>.wav"), str(clip)], top=3, **SETTINGS)
+    partial, html = page.tagged(tagger, [str(tmp_path / "text<b>.wav"), str(clip)], top=3, **SETTINGS)
     assert html.count("fsat-problem") == 1 and html.count("fsat-card") == 1
     assert "text<b>.wav: not audio that can be decoded" in Tags(html).text
-    partial, _ = page.tagged(tagger, [str(clip), str(clip)], top=3, **SETTINGS)
     assert "1 to come" in partial
-
-
-@pytest.mark.parametrize(
-    ("paths", "changes", "line"),
-    [
+    for paths, changes, line in (
         ([], {}, "Nothing to tag"),
         (["a.wav"] * 101, {}, "101 files are too many"),
-        (None, {"segment_s": 0.0}, "--segments must be between"),
-        (None, {"segment_s": None}, "a number is missing"),
-        (None, {"threshold": 0.0}, "--threshold must be above 0"),
-    ],
-)
-def test_what_is_wrong_is_one_line(
-    paths: list[str] | None, changes: dict[str, float], line: str, clip: Path, tagger: Tagger
-) -> None:
-    [html] = page.tagged(tagger, [str(clip)] if paths is None else paths, top=3, **(SETTINGS | changes))
-    assert html.count("fsat-problem") == 1 and line in html
+        ([str(clip)], {"segment_s": 0.0}, "--segments must be between"),
+        ([str(clip)], {"segment_s": None}, "a number is missing"),
+        ([str(clip)], {"threshold": 0.0}, "--threshold must be above 0"),
+    ):
+        [html] = page.tagged(tagger, paths, top=3, **(SETTINGS | changes))
+        assert html.count("fsat-problem") == 1 and line in html
 
 
 def test_names_from_strangers_stay_text(tmp_path: Path) -> None:
@@ -126,13 +123,12 @@ def test_names_from_strangers_stay_text(tmp_path: Path) -> None:
     assert "Gong\\n\\x1b[31m&amp;" in shown.text
 
 
-@pytest.mark.parametrize(("unknown", "score", "words"), [(None, None, 0), (False, 0.1, 0), (True, 0.93, 1)])
-def test_none_of_these_is_marked_where_the_bundle_says_so(
-    unknown: bool | None, score: float | None, words: int, tmp_path: Path
-) -> None:
-    whole = Tagged("a.wav", 0.0, 2.0, LABELS, np.array([0.5, 0.3, 0.2]), None, unknown=unknown, unknown_score=score)
-    html = cards.card(Sound(whole, [], "data:,", tmp_path), top=3)
-    assert html.count("none of these (score 0.93)") == html.count("none of these") == words
+def test_none_of_these_is_marked_where_the_bundle_says_so(tmp_path: Path) -> None:
+    whole = Tagged("a.wav", 0.0, 2.0, LABELS, np.array([0.5, 0.3, 0.2]), None)
+    for unknown, score, n in ((None, None, 0), (False, 0.1, 0), (True, 0.93, 1)):
+        marked = replace(whole, unknown=unknown, unknown_score=score)
+        html = cards.card(Sound(marked, [], "data:,", tmp_path), top=3)
+        assert html.count("none of these (score 0.93)") == html.count("none of these") == n
 
 
 def test_many_events_are_drawn_and_listed_up_to_a_limit(tmp_path: Path) -> None:
@@ -148,19 +144,14 @@ def test_the_spectrogram_shows_when_and_how_high(
 ) -> None:
     """Silence, then a low tone, then a high one; longer than a chunk."""
     t = np.arange(8 * RATE) / RATE
-    x = np.concatenate([np.zeros(8 * RATE), 0.5 * np.sin(2 * np.pi * 300 * t), 0.5 * np.sin(2 * np.pi * 6000 * t)])
+    x = np.concatenate([np.zeros(8 * RATE), *(0.5 * np.sin(2 * np.pi * hz * t) for hz in (300, 6000))])
     soundfile.write(tmp_path / "x.wav", x, RATE)
-    levels = []
-
-    def png(level: np.ndarray) -> str:
-        levels.append(level)
-        return ""
-
-    monkeypatch.setattr(spectrogram, "_png", png)
-    p, bank = tagger.manifest.preprocessing, tagger.filters.mel
-    spectrogram.draw(str(tmp_path / "x.wav"), 24.0, sample_rate=p.audio.sample_rate, settings=p.mel, bank=bank)
+    levels: list[np.ndarray] = []
+    monkeypatch.setattr(spectrogram, "_png", levels.append)
+    draw(tagger, tmp_path / "x.wav", 24.0)
     [level] = levels
-    assert level.shape == (spectrogram.WIDTH, p.mel.n_mels) and level.min() == 0 and level.max() == 1
+    assert level.shape == (spectrogram.WIDTH, tagger.manifest.preprocessing.mel.n_mels)
+    assert level.min() == 0 and level.max() == 1
     third = spectrogram.WIDTH // 3
     assert level[5 : third - 5].max() == 0
     low, high = level[third + 5 : 2 * third - 5], level[2 * third + 5 :]
@@ -168,18 +159,14 @@ def test_the_spectrogram_shows_when_and_how_high(
     assert np.ptp(low.argmax(axis=1)) == 0 and (high.argmax(axis=1) > low.argmax() + 5).all()
 
 
-@pytest.mark.parametrize("seconds", [0.001, 0.3, 100.0])
-def test_the_spectrogram_has_no_gap_at_any_length(seconds: float, tmp_path: Path, tagger: Tagger) -> None:
-    rng = np.random.default_rng(0)
-    soundfile.write(tmp_path / "noise.wav", rng.normal(0, 0.1, max(1, int(seconds * 8000))), 8000)
-    p, bank = tagger.manifest.preprocessing, tagger.filters.mel
-    uri = spectrogram.draw(
-        str(tmp_path / "noise.wav"), seconds, sample_rate=p.audio.sample_rate, settings=p.mel, bank=bank
-    )
-    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
-        assert image.size == (spectrogram.WIDTH, p.mel.n_mels)
-        pixels = np.array(image)
-    assert (pixels[-10:].max(axis=0) > 30).all()
+def test_the_spectrogram_has_no_gap_at_any_length(tmp_path: Path, tagger: Tagger) -> None:
+    for seconds in (0.001, 0.3, 100.0):
+        noise = np.random.default_rng(0).normal(0, 0.1, max(1, int(seconds * 8000)))
+        soundfile.write(tmp_path / "noise.wav", noise, 8000)
+        uri = draw(tagger, tmp_path / "noise.wav", seconds)
+        pixels = np.array(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+        assert pixels.shape[:2] == (tagger.manifest.preprocessing.mel.n_mels, spectrogram.WIDTH)
+        assert (pixels[-10:].max(axis=0) > 30).all()
 
 
 def test_what_browsers_do_not_play_is_played_from_a_copy(tmp_path: Path, tagger: Tagger) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from tiny_bundle import RATE, ROOT, project, tone
+from tiny_bundle import RATE, ROOT, copied, edit, project, put, tone
 
 pytest.importorskip("gradio", reason="the extra `app` is not installed")
 pytest.importorskip("aiohttp", reason="aiohttp, which comes with dvc, drives the browser")
@@ -55,10 +54,8 @@ class Server:
 @pytest.fixture(scope="module")
 def server(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("app")
-    shutil.copytree(project / "data" / "bundle", folder / "bundle")
-    values = json.loads((folder / "bundle" / "bundle.json").read_text())
-    values["dataset"]["name"] = LABELS[0]
-    (folder / "bundle" / "bundle.json").write_text(json.dumps(values | {"labels": LABELS}))
+    edit(copied(project, folder / "bundle"), put("dataset.name", LABELS[0]))
+    edit(folder / "bundle", put("labels", LABELS))
     (folder / "tmp").mkdir()
     t = np.arange(10 * RATE) / RATE
     soundfile.write(folder / "microphone.wav", 0.5 * np.sin(2 * np.pi * 900 * t), RATE)

@@ -1,7 +1,6 @@
 """Reading clips of every kind, and saying what is wrong with those that cannot be read."""
 
 import os
-import pickle
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 import soundfile
 
 from fsat.clips import audio
-from shared_data import SHARED, needs
 
 RATE = 44100
 
@@ -33,9 +31,7 @@ def written(path: Path, x: np.ndarray, rate: int = RATE, subtype: str = "PCM_16"
         ("WAV", "PCM_U8", 1 / 127),
         ("WAV", "PCM_16", 1 / 32767),
         ("WAV", "PCM_24", 1e-6),
-        ("WAV", "PCM_32", 1e-7),
         ("WAV", "FLOAT", 0),
-        ("WAV", "DOUBLE", 0),
         ("WAV", "ULAW", 0.02),
         ("WAVEX", "PCM_24", 1e-6),
         ("RF64", "PCM_16", 1 / 32767),
@@ -174,54 +170,8 @@ def test_a_stream_of_unknown_length_is_read(tmp_path: Path) -> None:
     assert audio.probe(clip) == audio.ClipInfo(RATE, 1, 0.5, "")
 
 
-def test_damaged_bytes_never_surprise(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    clip, outcomes = tmp_path / "clip.wav", set()
-    originals = [
-        written(clip, tone(0.05), subtype=subtype, kind=kind).read_bytes()
-        for kind, subtype in (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("WAVEX", "FLOAT"))
-    ]
-    for trial in range(400):
-        content = bytearray(originals[trial % 4])
-        reach = (48, len(content))[trial % 3 == 0]
-        for position in rng.integers(0, reach, rng.integers(1, 6)):
-            content[position] = rng.integers(256)
-        clip.write_bytes(content[: rng.integers(1, len(content)) if trial % 5 == 0 else None])
-        info = audio.probe(clip)
-        outcomes.add(info.problem == "")
-        if info.problem == "":
-            assert np.isfinite(audio.load(clip, RATE)).all()
-    assert outcomes == {True, False}
-
-
-def test_an_error_survives_the_way_between_processes() -> None:
-    error = pickle.loads(pickle.dumps(audio.AudioError("a.wav", "0 bytes")))  # noqa: S301
-    assert (error.path, error.reason) == ("a.wav", "0 bytes")
-    assert str(error).startswith("a.wav: 0 bytes.")
-
-
-def test_interval_is_cut_after_resampling(tmp_path: Path) -> None:
+def test_interval_is_cut_after_resampling_and_an_empty_one_opens_no_file(tmp_path: Path) -> None:
     clip = written(tmp_path / "clip.wav", tone(0.5, 48000), 48000)
     whole = audio.load(clip, RATE)
     np.testing.assert_array_equal(audio.load_interval(clip, 100, 5000, RATE), whole[100:5000])
-
-
-def test_empty_interval_opens_no_file() -> None:
-    x = audio.load_interval("no/such/clip.wav", 0, 0, RATE)
-    assert x.shape == (0,) and x.dtype == np.float32
-
-
-def test_resample_equals_librosa() -> None:
-    for n in (1, 2, 3, 100, 12345):
-        x = np.random.default_rng(n).normal(size=n).astype(np.float32)
-        for rate in (22050, 8000, 48000):
-            expected = librosa.resample(x, orig_sr=RATE, target_sr=rate)
-            np.testing.assert_array_equal(audio.resample(x, RATE, rate), expected)
-
-
-@needs("esc10/audio_train")
-def test_real_ogg_clips() -> None:
-    for clip in sorted((SHARED / "esc10/audio_train").glob("*.ogg"))[:5]:
-        info = audio.probe(clip)
-        assert (info.sample_rate, info.problem) == (44100, "")
-        assert info.seconds == pytest.approx(5, abs=0.01)
+    assert audio.load_interval("no/such/clip.wav", 0, 0, RATE).shape == (0,)

@@ -1,6 +1,7 @@
 """Files that change while they are read: an error of one line, or the sound of one state of the file."""
 
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,37 +23,21 @@ def write(path: Path, x: np.ndarray) -> None:
     soundfile.write(path, x, RATE, format=form, subtype=subtype)
 
 
-def truncate(path: Path) -> None:
-    with path.open("r+b") as stream:
-        stream.truncate(path.stat().st_size // 3)
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def append(path: Path) -> None:
-    with path.open("ab") as stream:
-        stream.write(np.random.default_rng(3).bytes(50_000))
-
-
-def overwrite(path: Path) -> None:
-    write(path, AFTER)
-
-
-def remove(path: Path) -> None:
-    path.unlink()
-
-
 def same(x: np.ndarray, y: np.ndarray) -> bool:
     """Whether two signals are equal but for rounding, which in an MP3 depends on the size of blocks."""
     return len(x) == len(y) and np.allclose(x, y, atol=1e-6)
 
 
-CHANGES = (truncate, empty, append, overwrite, remove)
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda path: os.truncate(path, path.stat().st_size // 3),
+    "emptied": lambda path: path.write_bytes(b""),
+    "continued": lambda path: path.write_bytes(path.read_bytes() + np.random.default_rng(3).bytes(50_000)),
+    "overwritten": lambda path: write(path, AFTER),
+    "removed": Path.unlink,
+}
 
 
-def at_moment(moment: int, change: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def at_moment(moment: int, change: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
     """Change the file after its header was checked (-1), or before block `moment` is read."""
     n_read = 0
     check, plain = audio._check_container, soundfile.SoundFile.read
@@ -75,10 +60,10 @@ def at_moment(moment: int, change: Callable[[], None], monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("moment", [-1, 1])
 def test_a_file_that_changes_is_refused_or_read_in_one_state(
-    moment: int, change: Callable[[Path], None], suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: int, change: Callable[[Path], object], suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / f"clip.{suffix}"
     write(path, BEFORE)
@@ -87,7 +72,6 @@ def test_a_file_that_changes_is_refused_or_read_in_one_state(
     if path.exists():
         with contextlib.suppress(audio.AudioError):
             states.append(audio.load(path, RATE))
-    outcomes = []
     for read in (lambda: audio.load(path, RATE), lambda: np.concatenate(list(audio.stream(path, RATE)))):
         write(path, BEFORE)
         with monkeypatch.context() as patched:
@@ -96,11 +80,8 @@ def test_a_file_that_changes_is_refused_or_read_in_one_state(
                 found = read()
             except audio.AudioError as error:
                 assert "\n" not in str(error)
-                outcomes.append(error.reason)
             else:
-                outcomes.append("read")
                 assert any(same(found, state) for state in states), len(found)
-    assert len(outcomes) == 2
 
 
 def test_a_file_that_never_stops_growing_is_read_as_long_as_it_was_and_named(

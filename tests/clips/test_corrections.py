@@ -1,5 +1,7 @@
 """Corrections of training labels: reading what people write, refusing what does not fit, applying the rest."""
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +10,10 @@ import pandas as pd
 import pytest
 import tiny_bundle
 
-from fsat.clips import corrections, folds
+from fsat.clips import corrections
 from fsat.clips.corrections import Correction
 from fsat.core import files
 from fsat.core.errors import FsatError
-from shared_data import SHARED, needs
 from stages import folds as stage
 
 HEADER = "fname,action,label,by,why\n"
@@ -51,12 +52,6 @@ def applied(index: pd.DataFrame, rows: list[Correction], *, weight: float = 1.0)
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (Path(__file__).parents[2] / "corrections").iterdir()))
-def test_every_file_of_the_project_is_a_header_alone(name: str) -> None:
-    path = Path(__file__).parents[2] / "corrections" / name
-    assert path.read_text(encoding="utf-8") == HEADER and corrections.read(path) == []
-
-
 @pytest.mark.parametrize(
     "encode",
     [
@@ -72,16 +67,13 @@ def test_every_file_of_the_project_is_a_header_alone(name: str) -> None:
     ],
     ids=["utf-8", "bom", "crlf", "cr", "semicolons", "tabs", "empty rows", "spelling of the header", "decomposed"],
 )
-def test_what_spreadsheets_save_is_read(encode: object, tmp_path: Path, index: pd.DataFrame) -> None:
+def test_what_spreadsheets_save_is_read(encode: Callable[[str], bytes], tmp_path: Path, index: pd.DataFrame) -> None:
     index.loc[0, "fname"] = "é.wav"
     text = HEADER + 'é.wav,relabel,Gong,eva,"hums: ""very"" deep"\n01.wav,drop,,,\n03.wav,Verify,Bark,eva,\n'
-    rows = parsed(tmp_path, encode(text))  # type: ignore[operator]
+    rows = parsed(tmp_path, encode(text))
     found = corrections.check(rows, index, path="x")
-    assert [(row.fname, row.action, row.label) for row in found] == [
-        ("é.wav", "relabel", "Gong"),
-        ("01.wav", "drop", ""),
-        ("03.wav", "verify", "Bark"),
-    ]
+    expected = [("é.wav", "relabel", "Gong"), ("01.wav", "drop", ""), ("03.wav", "verify", "Bark")]
+    assert [(row.fname, row.action, row.label) for row in found] == expected
     assert found[0].why == 'hums: "very" deep'
 
 
@@ -103,7 +95,7 @@ def test_what_spreadsheets_save_is_read(encode: object, tmp_path: Path, index: p
 def test_a_file_that_cannot_be_used_is_refused(text: bytes, part: str, tmp_path: Path) -> None:
     with pytest.raises(FsatError) as caught:
         parsed(tmp_path, text)
-    assert pd.Series([" ".join(str(caught.value).split())]).str.contains(part, regex=True).all(), caught.value
+    assert re.search(part, " ".join(str(caught.value).split())), caught.value
 
 
 def test_a_missing_file_says_how_to_make_it(tmp_path: Path) -> None:
@@ -135,19 +127,16 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ("99.wav,drop,,,\n", "unknown clip"),
         ("00.waw,drop,,,\n", "did you mean 00.wav?"),
         ("t.wav,drop,,,\n", "test clip"),
-        ("00.wav,relabel,Gnog,,\n", "unknown label"),
         ("00.wav,relabel,Gnog,,\n", "did you mean Gong?"),
         ("00.wav,relabel,gong,,\n", "unknown label"),
         ("00.wav,relabel,new:Gong,,\n", "said to be new but is not"),
         ("00.wav,relabel,new:fold,,\n", "new label that is a word"),
-        ("00.wav,relabel,new: ,,\n", "relabel without a label"),
         ("00.wav,relabel,,,\n", "relabel without a label"),
         ("00.wav,relabel,Bark,,\n", "relabel that changes nothing"),
         ("00.wav,verify,,,\n", "verify that changes nothing"),
         ("01.wav,verify,Gong,,\n", "verify with another label"),
         ("01.wav,drop,Gong,,\n", "drop with another label"),
         ("01.wav,drop,,,\n01.wav,relabel,Gong,,\n", "two rows that contradict"),
-        ("01.wav,relabel,Bark,,\n01.wav,relabel,Gong,,\n", "two rows that contradict"),
         ("01.wav,drop,,,\n01.wav,drop,,other,\n", "two rows that say the same"),
     ],
 )
@@ -156,19 +145,11 @@ def test_a_row_that_does_not_fit_is_refused(rows: str, part: str, tmp_path: Path
 
 
 def test_everything_wrong_is_told_at_once_and_where_it_stands(tmp_path: Path, index: pd.DataFrame) -> None:
-    text = message(
-        tmp_path, index, "99.wav,drop,,,\nt.wav,drop,,,\n01.wav,drop,,,\n00.wav,verify,,,\n03.wav,relabel,X,,\n"
-    )
+    rows = "99.wav,drop,,,\nt.wav,drop,,,\n01.wav,drop,,,\n00.wav,verify,,,\n03.wav,relabel,X,,\n"
+    text = message(tmp_path, index, rows)
     assert text.startswith("corrections corrections/x.csv: 4 problems")
-    for part in (
-        "unknown clip",
-        "test clip",
-        "changes nothing",
-        "unknown label",
-        "line 2: 99.wav",
-        "line 6: 03.wav: X",
-    ):
-        assert part in text
+    parts = ("unknown clip", "test clip", "changes nothing", "unknown label", "line 2: 99.wav", "line 6: 03.wav: X")
+    assert [part for part in parts if part not in text] == []
 
 
 def test_a_thousand_rows_of_another_dataset_are_a_short_message(tmp_path: Path, index: pd.DataFrame) -> None:
@@ -183,15 +164,8 @@ def test_a_thousand_rows_of_another_dataset_are_a_short_message(tmp_path: Path, 
 def test_no_correction_changes_nothing(index: pd.DataFrame) -> None:
     table = applied(index, [])
     assert (table["corrected"] == table["label"]).all() and (table["weight"] == 1).all()
-    assert table.reset_index().columns.tolist() == [
-        "fname",
-        "label",
-        "corrected",
-        "verified",
-        "weight",
-        "dropped",
-        "fold",
-    ]
+    columns = "fname label corrected verified weight dropped fold"
+    assert table.reset_index().columns.tolist() == columns.split()
 
 
 def test_each_action_does_what_it_says_and_no_clip_changes_its_fold(index: pd.DataFrame) -> None:
@@ -223,40 +197,17 @@ def test_a_label_needs_clips_in_two_folds(index: pd.DataFrame) -> None:
 
 
 def test_own_rows_win_over_those_of_fsat_verify(index: pd.DataFrame) -> None:
-    machine = [
-        Correction("01.wav", "drop", by=corrections.MACHINE),
-        Correction("02.wav", "relabel", "Bark", by=corrections.MACHINE),
-    ]
+    by = corrections.MACHINE
+    machine = [Correction("01.wav", "drop", by=by), Correction("02.wav", "relabel", "Bark", by=by)]
     own = [Correction("01.wav", "verify", by="eva")]
     for rows in (own + machine, machine + own):
         found = corrections.check(rows, index, path="x")
         assert {row.fname: row.action for row in found} == {"01.wav": "verify", "02.wav": "relabel"}
-    later = [
-        Correction("01.wav", "relabel", "Gong", by=corrections.MACHINE),
-        Correction("03.wav", "drop", by=corrections.MACHINE),
-    ]
+    later = [Correction("01.wav", "relabel", "Gong", by=by), Correction("03.wav", "drop", by=by)]
     decided = ["01.wav", "02.wav", "03.wav"]
     assert corrections.merge(machine + own, later, decided=decided) == [*own, later[1]]
     # A clip that was not held out this time keeps its earlier row.
     assert corrections.merge(machine + own, later, decided=["01.wav", "03.wav"]) == [machine[1], *own, later[1]]
-
-
-@needs("fsdkaggle2018_meta/train_post_competition.csv")
-def test_a_thousand_corrections_of_fsdkaggle2018_move_no_clip() -> None:
-    """Folds drawn anew from corrected labels would move hundreds of clips."""
-    meta = pd.read_csv(SHARED / "fsdkaggle2018_meta" / "train_post_competition.csv")
-    index = meta.rename(columns={"manually_verified": "verified"}).assign(split="train").sort_values("fname")
-    number = folds.assign(index["label"].tolist(), n_splits=10, seed=20180629)
-    unverified = index[index["verified"] == 0].head(1000)
-    rows = [
-        Correction(fname, "relabel", "Cello" if label != "Cello" else "Oboe")
-        for fname, label in zip(unverified["fname"], unverified["label"], strict=True)
-    ]
-    table = corrections.apply(index, number, corrections.check(rows, index, path="x"), unverified_weight=1.0)
-    assert np.array_equal(table["fold"], number)
-    assert (table["corrected"] != table["label"]).sum() == 1000
-    again = folds.assign(table["corrected"].tolist(), n_splits=10, seed=20180629)
-    assert (again != number).sum() > 500
 
 
 # --- the stage -------------------------------------------------------------------------------------------------------

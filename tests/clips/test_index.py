@@ -79,24 +79,23 @@ def test_kaggle_layout(kaggle: Callable[..., Path]) -> None:
     assert table["sample_rate"].tolist() == [8000] * 5
     assert table["seconds"].tolist() == [0.05] * 5
     assert set(table["problem"]) == {""}
-    assert index.notes == []
+    assert index.notes == [] and index.facts["synthetic"] is False
     counts = {"clips": 4, "hours": 0.0001, "verified": 4, "classes": 2, "bad": 0, "excluded": 0}
     assert index.facts["train"] == counts | {"clips_per_class": {"min": 2, "max": 2}}
 
 
 def test_kaggle_test_clips_without_labels(kaggle: Callable[..., Path]) -> None:
     """Names come from the sample submission, whose labels are placeholders, or else from the folder."""
+    index = scan(kaggle(test=["fname,label,usage", "x.wav,None,Ignored"]))
+    assert index.table[["label", "usage"]].iloc[4].tolist() == ["", "Ignored"]
+    assert index.facts["test"]["labelled"] == 0
     folder = kaggle()
+    (folder / "test.csv").unlink()
+    (folder / "audio_test" / "x.wav").unlink()
     write_clip(folder / "audio_test" / "y.wav", 7)
     assert scanned(folder)[["fname", "label"]].to_numpy().tolist()[4:] == [["y.wav", ""]]
     (folder / "sample_submission.csv").write_text("fname,label\ny.wav,Laughter Hi-Hat Flute\n")
     assert scanned(folder)[["fname", "label"]].to_numpy().tolist()[4:] == [["y.wav", ""]]
-
-
-def test_none_in_the_test_table_is_no_label(kaggle: Callable[..., Path]) -> None:
-    index = scan(kaggle(test=["fname,label,usage", "x.wav,None,Ignored"]))
-    assert index.table[["label", "usage"]].iloc[4].tolist() == ["", "Ignored"]
-    assert index.facts["test"]["labelled"] == 0
 
 
 def test_class_folders(tmp_path: Path) -> None:
@@ -143,14 +142,8 @@ def test_problems_of_a_table_of_details(tmp_path: Path) -> None:
     (tmp_path / "clips.csv").write_text("\n".join(["fname,fold", *rows]))
     text = problems(tmp_path)
     lines = ("line 3: Dog/1.wav", "line 5: ../Cat/2.wav", "line 6: Dog/9.wav")
-    said = (
-        "fname twice",
-        "fold is not a number",
-        "no such clip",
-        "training clip without a row in clips.csv",
-        "Dog/2.wav",
-    )
-    assert all(part in text for part in (*(f"clips.csv {line}" for line in lines), *said))
+    said = ("fname twice", "fold is not a number", "no such clip", "training clip without a row in clips.csv")
+    assert all(part in text for part in (*(f"clips.csv {line}" for line in lines), *said, "Dog/2.wav"))
 
 
 def test_class_folder_problems(tmp_path: Path) -> None:
@@ -158,10 +151,8 @@ def test_class_folder_problems(tmp_path: Path) -> None:
         write_clip(tmp_path / name, number)
     (tmp_path / "Dog_bark" / "x.wav").mkdir()
     text = problems(tmp_path)
-    assert "labels that differ in spaces only" in text
-    assert "label is a word that the pipeline's tables use" in text
-    assert "class folder without clips" in text
-    assert "Dog_bark/x.wav: is a folder, not a file" in text
+    for part in ("differ in spaces only", "label is a word that", "folder without clips", "x.wav: is a folder, not a"):
+        assert part in text
 
 
 @needs("fsdkaggle2018_slice")
@@ -177,23 +168,10 @@ def test_published_layout_on_real_clips() -> None:
     assert index.notes == []
 
 
-@needs("esc10")
-def test_a_fold_column_is_kept(tmp_path: Path) -> None:
-    """ESC-10: no test set, five folds of its own."""
-    for name in ("audio_train", "train.csv"):
-        (tmp_path / name).symlink_to(SHARED / "esc10" / name)
-    # The real folder is scanned; links out of the dataset are refused.
-    assert "leads outside the dataset folder" in problems(tmp_path)
-    listing = layouts.read(SHARED / "esc10")
-    assert len(listing.problems) == 0
-    assert listing.table.groupby("fold").size().to_dict() == {str(fold): 80 for fold in range(5)}
-
-
 @pytest.mark.parametrize("columns", ["fold", "group"])
 def test_index_survives_writing_and_reading(kaggle: Callable[..., Path], tmp_path: Path, columns: str) -> None:
-    table = scanned(
-        kaggle([f"fname,label,{columns}", *(f"{row},{i % 2}" for i, row in enumerate(TRAIN[1:]))], ["fname", "x.wav"])
-    )
+    rows = [f"{row},{number % 2}" for number, row in enumerate(TRAIN[1:])]
+    table = scanned(kaggle([f"fname,label,{columns}", *rows], ["fname", "x.wav"]))
     assert list(table.columns) == [*INDEX_COLUMNS, columns]
     files.write_csv(tmp_path / "index.csv", table)
     again = files.read_csv(tmp_path / "index.csv")
@@ -209,8 +187,6 @@ def test_index_survives_writing_and_reading(kaggle: Callable[..., Path], tmp_pat
     "spoil",
     [
         lambda text: "\ufeff" + text,
-        lambda text: text.replace("\n", "\r\n"),
-        lambda text: text.replace(",", ";"),
         lambda text: text.replace(",", "\t"),
         lambda text: text.replace(",", " , "),
         lambda text: "\n" + text.replace("\n", "\n\n"),
@@ -250,7 +226,6 @@ def test_unicode_names(kaggle: Callable[..., Path], form: str) -> None:
         (["fname,klass", "a.wav,Cello"], ["column label missing"]),
         (["fname,label,label", "a.wav,Cello,Oboe"], ["column twice: label"]),
         ([*TRAIN, "a.wav,Oboe"], ["fname twice", "train.csv line 6: a.wav (also train.csv line 2)"]),
-        ([*TRAIN, "./a.wav,Oboe"], ["fname twice"]),
         ([*TRAIN, "e.wav,Oboe"], ["audio_train/e.wav: file is missing", "dataset.bad_clips to skip"]),
         ([*TRAIN, ",Oboe"], ["row without fname", "train.csv line 6"]),
         ([*TRAIN, "e.wav"], ["another number of fields than the header", "line 6: 1 fields, header 2"]),
@@ -259,7 +234,7 @@ def test_unicode_names(kaggle: Callable[..., Path], form: str) -> None:
         ([*TRAIN[:4], "d.wav,model"], ["label is a word that the pipeline's tables use"]),
         (["fname,label", "a.wav,Cello", "b.wav,Cello"], ["one label only", "Cello"]),
         ([*TRAIN, "../../x.wav,Oboe"], ["leads outside the dataset folder", "line 6: ../../x.wav"]),
-        ([*TRAIN, "/etc/passwd,Oboe"], ["leads outside", "line 6: /etc/passwd"]),
+        ([*TRAIN, "/etc/passwd,Oboe"], ["leads outside"]),
         ([*TRAIN, "sub/../../../x.wav,Oboe"], ["leads outside"]),
         ([*TRAIN, "..\\x.wav,Oboe"], ["leads outside"]),
         ([*TRAIN, "C:\\x.wav,Oboe"], ["leads outside"]),
@@ -308,13 +283,6 @@ def test_everything_is_told_at_once(kaggle: Callable[..., Path]) -> None:
     assert "7 problems" in text
     for part in ("fname twice", "gone.wav", "../x.wav", "bad.wav", "number of fields", "unknown usage", "'Secret'"):
         assert part in text
-
-
-def test_a_long_list_is_cut(kaggle: Callable[..., Path]) -> None:
-    text = problems(kaggle([*TRAIN, *(f"gone{i}.wav,Oboe" for i in range(1000))]))
-    assert "1000 problems" in text
-    assert "... and 980 more" in text
-    assert len(text.splitlines()) < 30
 
 
 def test_extra_files_are_a_note(kaggle: Callable[..., Path]) -> None:
@@ -431,16 +399,12 @@ def test_licences_are_counted_and_excluded(kaggle: Callable[..., Path]) -> None:
     rows = [f"{row},{licence}" for row, licence in zip(TRAIN[1:], licences, strict=True)]
     folder = kaggle(["fname,label,license", *rows])
     assert scan(folder).facts["licenses"]["train"] == {"Attribution-NonCommercial": 1, "CC0": 2, "unknown": 1}
+    assert len(scan(folder, exclude_licenses=["Attribution"]).table) == 4
     index = scan(folder, exclude_licenses=["attribution-noncommercial", "GPL"])
     assert index.table["fname"].tolist() == ["a.wav", "b.wav", "d.wav"]
     assert index.facts["train"]["excluded"] == 1
     assert "no training clip has the licence 'GPL'" in index.notes[0]
     assert "1 training clips are left out" in index.notes[1]
-
-
-def test_a_licence_that_is_part_of_another_is_not_excluded(kaggle: Callable[..., Path]) -> None:
-    folder = kaggle(["fname,label,license", *(f"{row},Attribution-NonCommercial" for row in TRAIN[1:])])
-    assert len(scan(folder, exclude_licenses=["Attribution"]).table) == 4
 
 
 def test_test_clips_that_are_in_train_are_named(kaggle: Callable[..., Path]) -> None:
@@ -481,18 +445,13 @@ def test_esc10_is_no_independent_test_for_fsdkaggle2018() -> None:
 # --- duplicates in the training set, marks, lengths, workers elsewhere -----------------------------------------------
 
 
-def test_equal_training_clips_are_a_note(kaggle: Callable[..., Path]) -> None:
+def test_equal_training_clips_are_a_note_and_a_problem_if_their_labels_differ(kaggle: Callable[..., Path]) -> None:
+    """A note where bad clips are skipped."""
     folder = kaggle([*TRAIN, "e.wav,Cello"])
     write_clip(folder / "audio_train" / "e.wav", 0)  # the bytes of a.wav
     (note,) = scan(folder).notes
     assert "1 training clips have the bytes of another" in note and "a.wav = e.wav" in note and "`group`" in note
-
-
-def test_equal_training_clips_of_different_labels_are_a_problem(kaggle: Callable[..., Path]) -> None:
-    """A note where bad clips are skipped."""
-    folder = kaggle([*TRAIN, "e.wav,Oboe"])
-    write_clip(folder / "audio_train" / "e.wav", 0)
-    text = problems(folder)
+    text = problems(kaggle([*TRAIN, "e.wav,Oboe"]))
     assert "same bytes and different labels" in text
     assert "audio_train/a.wav (Cello), audio_train/e.wav (Oboe)" in text
     found = scan(folder, bad_clips="skip")
@@ -518,16 +477,6 @@ def test_a_recording_in_two_folds_is_a_note(
     notes = scan(kaggle([f"fname,label,{columns}", *rows])).notes
     expected = ["1 training clips have the freesound_id of another"] if noted else []
     assert [note.split(",")[0] for note in notes] == expected
-
-
-def test_a_dataset_says_that_it_is_synthetic(tmp_path: Path) -> None:
-    for number, name in enumerate(["Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav"]):
-        write_clip(tmp_path / name, number)
-    assert scan(tmp_path).facts["synthetic"] is False
-    (tmp_path / files.SYNTHETIC_MARK).touch()
-    index = scan(tmp_path)
-    assert index.facts["synthetic"] is True
-    assert index.notes == []
 
 
 def test_long_clips_are_noted_with_the_memory_they_need() -> None:

@@ -1,6 +1,5 @@
 """Files appear whole or not at all, equal content gives equal bytes, and nothing is unpickled."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,21 +12,21 @@ from fsat.core.errors import FsatError
 from hostile import Hostile, hostile_pickle
 
 
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def test_a_failed_write_leaves_the_earlier_file_and_no_part(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
+    path = tmp_path / "a.json"
     files.write_text(path, "first\n")
     with pytest.raises(RuntimeError), files.atomic_file(path) as part:
         part.write_text("half")
         raise RuntimeError
+    with pytest.raises(ValueError):
+        files.write_json(path, {"x": float("nan")})
     assert path.read_text() == "first\n"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_a_failed_folder_leaves_the_earlier_one(tmp_path: Path) -> None:
+def test_a_failed_folder_leaves_the_earlier_one_and_a_killed_process_disturbs_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".out.part").mkdir()
+    (tmp_path / ".out.part" / "stale").touch()
     with files.atomic_folder(tmp_path / "out") as part:
         (part / "one").touch()
     with pytest.raises(RuntimeError), files.atomic_folder(tmp_path / "out") as part:
@@ -39,23 +38,13 @@ def test_a_failed_folder_leaves_the_earlier_one(tmp_path: Path) -> None:
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["three"]
 
 
-def test_what_a_killed_process_left_behind_does_not_disturb(tmp_path: Path) -> None:
-    (tmp_path / ".out.part").mkdir()
-    (tmp_path / ".out.part" / "stale").touch()
-    with files.atomic_folder(tmp_path / "out") as part:
-        (part / "fresh").touch()
-    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["fresh"]
-
-
 def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
     table = pd.DataFrame({"fname": ["a", "b"], "x": [0.1, 1 / 3]})
     for number in (1, 2):
         files.write_parquet(tmp_path / f"{number}.parquet", table.copy())
         files.write_npz(tmp_path / f"{number}.npz", b=np.arange(3), a=np.ones(2))
-        files.write_csv(tmp_path / f"{number}.csv", table)
-        files.write_json(tmp_path / f"{number}.json", {"x": 1})
-    for kind in ("parquet", "npz", "csv", "json"):
-        assert digest(tmp_path / f"1.{kind}") == digest(tmp_path / f"2.{kind}")
+    for kind in ("parquet", "npz"):
+        assert (tmp_path / f"1.{kind}").read_bytes() == (tmp_path / f"2.{kind}").read_bytes()
 
 
 def test_csv_keeps_text_that_looks_like_something_else(tmp_path: Path) -> None:
@@ -67,13 +56,10 @@ def test_csv_keeps_text_that_looks_like_something_else(tmp_path: Path) -> None:
     assert back["x"].isna().tolist() == [False, True, False]
 
 
-def test_json_has_no_nan(tmp_path: Path) -> None:
-    with pytest.raises(ValueError):
-        files.write_json(tmp_path / "x.json", {"x": float("nan")})
-    assert list(tmp_path.iterdir()) == []
+READERS = pytest.mark.parametrize("reader", [files.read_npz, files.read_csv, files.read_json, files.read_parquet])
 
 
-@pytest.mark.parametrize("reader", [files.read_npz, files.read_csv, files.read_json, files.read_parquet])
+@READERS
 def test_a_pickle_in_place_of_a_file_is_refused_unopened(reader: Callable[[Path], object], tmp_path: Path) -> None:
     path, trap = tmp_path / "file", tmp_path / "sprung"
     path.write_bytes(hostile_pickle(trap))
@@ -85,7 +71,7 @@ def test_a_pickle_in_place_of_a_file_is_refused_unopened(reader: Callable[[Path]
     assert not trap.exists()
 
 
-@pytest.mark.parametrize("reader", [files.read_npz, files.read_csv, files.read_json, files.read_parquet])
+@READERS
 def test_a_missing_file_names_the_next_command(reader: Callable[[Path], object], tmp_path: Path) -> None:
     with pytest.raises(FsatError, match="dvc repro"):
         reader(tmp_path / "nothing")

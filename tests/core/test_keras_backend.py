@@ -13,19 +13,12 @@ from fsat.core.errors import FsatError
 ROOT = Path(__file__).parents[2]
 
 
-def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+def test_another_backend_than_keras_has_or_is_told_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
 
-
-def test_a_contradicting_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     with pytest.raises(FsatError, match="KERAS_BACKEND is jax but"):
         keras_backend.use("tensorflow")
-
-
-def test_keras_on_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import keras
-
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     with pytest.raises(FsatError, match="runs on jax already"):
@@ -55,5 +48,5 @@ def test_the_last_words_of_a_process_that_aborts_are_seen() -> None:
         "builtins.__import__ = dying\n"
         "import fsat.networks.model\n"
     )
-    done = run(code)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "F fatal: no memory" in done.stderr

@@ -7,7 +7,6 @@ import time
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +19,13 @@ from fsat.core.errors import FsatError
 from fsat.features import mel, mel_bank
 
 ROOT = Path(__file__).parents[2]
-MEL: dict[str, Any] = {
-    "sample_rate": 44100,
-    "settings": presets.read("fsdkaggle2018", ROOT / "presets").mel,
-    "bank": mel_bank.grouped(np.random.default_rng(0).random((883, 64), np.float32)),
-}
+WORK = partial(
+    mel.log_mel,
+    sample_rate=44100,
+    settings=presets.read("fsdkaggle2018", ROOT / "presets").mel,
+    bank=mel_bank.grouped(np.random.default_rng(0).random((883, 64), np.float32)),
+)
+SIGNALS = [np.random.default_rng(n).normal(0, 0.1, n).astype(np.float32) for n in range(1000, 41_000, 4000)]
 
 
 def slow_square(number: int) -> int:
@@ -47,21 +48,11 @@ def kill_the_worker(_: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def noise(n: int) -> np.ndarray:
-    return np.random.default_rng(n).normal(0, 0.1, n).astype(np.float32)
-
-
 @pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("n", [0, 1, 7, 150])
-def test_results_come_in_order(jobs: int, n: int) -> None:
-    assert list(parallel.map_clips(slow_square, range(n), desc="test", jobs=jobs)) == [i**2 for i in range(n)]
-
-
-def test_two_processes_give_the_bytes_of_one() -> None:
-    signals = [noise(n) for n in range(1000, 41_000, 4000)]
-    work = partial(mel.log_mel, **MEL)
-    one, two = (list(parallel.map_clips(work, signals, desc="test", jobs=jobs)) for jobs in (1, 2))
-    assert [a.tobytes() for a in one] == [b.tobytes() for b in two]
+def test_results_come_in_order_and_every_call_has_one_thread(jobs: int) -> None:
+    for n in (0, 1, 7, 150):
+        assert list(parallel.map_clips(slow_square, range(n), desc="test", jobs=jobs)) == [i**2 for i in range(n)]
+    assert set.union(*parallel.map_clips(thread_counts, range(4), desc="test", jobs=jobs)) == {1}
 
 
 def test_a_slow_consumer_is_not_run_away_from(tmp_path: Path) -> None:
@@ -79,11 +70,6 @@ def test_a_consumer_may_stop_early() -> None:
     assert isinstance(results, Generator)
     results.close()
     assert list(parallel.map_clips(slow_square, range(3), desc="test", jobs=2)) == [0, 1, 4]
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_every_call_has_one_thread(jobs: int) -> None:
-    assert set.union(*parallel.map_clips(thread_counts, range(4), desc="test", jobs=jobs)) == {1}
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -116,14 +102,21 @@ def test_progress_is_lines_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
     assert "trim: 5 of 5 clips" in err.strip().splitlines()[-1]
 
 
-def test_dask_cluster_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def serial() -> list[bytes]:
+    """What one process computes."""
+    return [array.tobytes() for array in parallel.map_clips(WORK, SIGNALS, desc="test", jobs=1)]
+
+
+def test_two_processes_give_the_bytes_of_one(serial: list[bytes]) -> None:
+    assert [array.tobytes() for array in parallel.map_clips(WORK, SIGNALS, desc="test", jobs=2)] == serial
+
+
+def test_dask_cluster_gives_the_same_bytes(serial: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed", reason="the extra fsat[dask] is not installed")
-    signals = [noise(n) for n in range(1000, 41_000, 4000)]
-    work = partial(mel.log_mel, **MEL)
-    serial = [a.tobytes() for a in parallel.map_clips(work, signals, desc="test", jobs=1)]
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         monkeypatch.setenv("FSAT_DASK", cluster.scheduler_address)
-        assert [a.tobytes() for a in parallel.map_clips(work, signals, desc="test")] == serial
+        assert [array.tobytes() for array in parallel.map_clips(WORK, SIGNALS, desc="test")] == serial
         with pytest.raises(audio.AudioError, match="no such file"):
             list(parallel.map_clips(partial(audio.load, sample_rate=44100), ["missing.wav"] * 3, desc="test"))
 

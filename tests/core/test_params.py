@@ -47,11 +47,11 @@ def test_every_key_is_described() -> None:
     assert [key for key, description in params.known_keys().items() if not description] == []
 
 
-def test_parameters_are_read_with_their_types_and_cannot_be_changed() -> None:
+def test_parameters_are_read_with_their_types_and_cannot_be_changed(mapping: dict[str, Any]) -> None:
     p = params.read(FILE)
-    assert p.mel.n_fft == 1764
-    assert p.augment.erase.area == (0.02, 0.4)
-    assert p.train.stage1.cyclic.max_lr == 3e-3
+    assert (p.mel.n_fft, p.augment.erase.area, p.train.stage1.cyclic.max_lr) == (1764, (0.02, 0.4), 3e-3)
+    assert p.model_dump() == mapping
+    assert params.validate(p.model_dump()) == p
     with pytest.raises(ValueError, match="frozen"):
         p.mel.n_fft = 1
 
@@ -67,10 +67,6 @@ def test_a_file_is_read_as_dvc_reads_it(tmp_path: Path) -> None:
     assert (read["pca"]["n_components"], read["dataset"]["path"]) == (10, "on")
 
 
-def test_integers_serve_as_floats(mapping: dict[str, Any]) -> None:
-    assert params.validate(put(mapping, "mixup.alpha", 1)).mixup.alpha == 1.0
-
-
 def test_reading_needs_no_keras_and_tagging_no_parser() -> None:
     code = "import sys; import fsat.tagger.tagger; sys.exit(bool({'keras', 'ruamel', 'yaml'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
@@ -84,9 +80,7 @@ def test_reading_needs_no_keras_and_tagging_no_parser() -> None:
     [
         ("mel.style", "kaldi", "librosa at a mel.sample_rate of 22050 Hz: kaldi needs at least 30000"),
         ("mel.n_mels", 0, "at least 1"),
-        ("mel.hop_length", -220, "at least 1"),
         ("mel.n_fft", 1764.5, "an integer"),
-        ("mel.n_fft", "1764", "an integer"),
         ("mel.n_fft", None, "an integer"),
         ("train.batch_size", True, "an integer"),
         ("train.deterministic", 1, "true or false"),
@@ -95,31 +89,24 @@ def test_reading_needs_no_keras_and_tagging_no_parser() -> None:
         ("mixup.alpha", "0.4", "a number"),
         ("train.batch_size", 1e2, "an integer"),
         ("mixup.alpha", float("nan"), "a finite number"),
-        ("mixup.alpha", float("inf"), "a finite number"),
         ("augment.time_shift", 1.5, "at most 1"),
-        ("augment.flip_probability", -0.5, "at least 0"),
         ("augment.erase.area", [0.4, 0.02], "the smaller one first"),
         ("augment.erase.area", [0.4], "two numbers"),
         ("augment.erase.area", [0.0, 0.4], "greater than 0"),
-        ("augment.erase.aspect", [3.33, 0.3], "the smaller one first"),
         ("crop.percentiles", [75, 25], "the smaller one first"),
         ("crop.percentiles", [25, 101], "at most 100"),
         ("crop.percentiles", 25, "a list"),
         ("folds.ids", [0, 3], "from 0 to 2"),
-        ("folds.ids", [-1], "from 0 to 2"),
         ("folds.ids", [1, 1], "each fold once"),
         ("folds.ids", [], "at least 1"),
         ("folds.n_splits", 1, "at least 2"),
         ("folds.seed", 2**32, "at most"),
         ("train.precision", "float16", "'float32', 'mixed_float16' or 'mixed_bfloat16'"),
-        ("train.select", "first", "'best' or 'last'"),
         ("train.stage2.cyclic.max_lr", 1e-5, "at least base_lr"),
-        ("dataset.bad_clips", "drop", "'fail' or 'skip'"),
         ("dataset.path", "", "not be empty"),
         ("dataset.path", 5, "text"),
         ("model.batchnorm_momentum", 1.0, "less than 1"),
         ("sources.audioset.network", "mn99", "'mn04' or 'mn10'"),
-        ("tta.lengths", 0, "at least 1"),
         ("augment", 0.5, "a section with the keys time_shift"),
     ],
 )
@@ -164,8 +151,13 @@ def test_all_problems_are_told_at_once(mapping: dict[str, Any]) -> None:
     spoilt = put(put(put(mapping, "mel.n_mels", 0), "mixup.alhpa", 1), "train.batch_size", "many")
     del spoilt["tta"]["tries"]
     text = message(spoilt)
-    assert "4 problems" in text
-    for part in ("mel.n_mels: must", "mixup.alhpa: unknown", "train.batch_size: must", "tta.tries: missing"):
+    for part in (
+        "4 problems",
+        "mel.n_mels: must",
+        "mixup.alhpa: unknown",
+        "train.batch_size: must",
+        "tta.tries: missing",
+    ):
         assert part in text
 
 
@@ -214,35 +206,6 @@ def test_a_missing_file_and_one_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes(b"seed: \xff\xfe")
     with pytest.raises(FsatError, match="not UTF-8"):
         params.read(tmp_path / "params.yaml")
-
-
-def test_pairs_are_tuples_that_dump_as_the_lists_they_were(mapping: dict[str, Any]) -> None:
-    read = params.validate(mapping)
-    assert read.crop.percentiles == (25, 75)
-    assert read.augment.erase.area == (0.02, 0.4)
-    assert read.model_dump() == mapping
-    assert params.validate(read.model_dump()) == read
-
-
-def test_mypy_knows_the_types_of_what_a_stage_reads(tmp_path: Path) -> None:
-    lines = {
-        "p.mel.n_fftt": 'error: "Mel" has no attribute "n_fftt"',
-        "int(p.crop)": "error: No overload variant of",
-        "draw(p.crop.percentiles, p.mel)": 'has incompatible type "Mel"; expected "Augment"',
-        "draw(p.crop.percentiles, p.augment)": "",
-    }
-    header = [
-        "from fsat.core import params",
-        "def draw(percentiles: tuple[float, float], augment: params.Augment) -> None: ...",
-        "p = params.read()",
-    ]
-    script = tmp_path / "script.py"
-    script.write_text("\n".join([*header, *lines]) + "\n", encoding="utf-8")
-    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), str(script)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    for number, expected in enumerate(lines.values(), start=len(header) + 1):
-        said = [line for line in result.stdout.splitlines() if f"{script.name}:{number}:" in line]
-        assert (expected in said[0]) if expected else not said, result.stdout + result.stderr
 
 
 def test_a_stage_without_any_epoch_is_refused(mapping: dict[str, Any]) -> None:

@@ -92,8 +92,3 @@ def test_constant_q_bank() -> None:
     hz = filters.FMIN_HZ * 2 ** (np.arange(216, 252) / 36)
     strongest = (bank.bins.start + np.abs(bank.filters).argmax(axis=0)) * 22050 / bank.n_fft
     np.testing.assert_allclose(strongest, hz, atol=22050 / bank.n_fft)
-
-
-def test_tonnetz_basis_is_three_circles() -> None:
-    basis = filters.tonnetz_basis().reshape(12, 3, 2)
-    np.testing.assert_allclose(np.linalg.norm(basis, axis=2), np.tile([1, 1, 0.5], (12, 1)))

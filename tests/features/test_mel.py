@@ -51,11 +51,7 @@ def noise(n: int) -> np.ndarray:
 @pytest.mark.parametrize("n", [1, 2, 439, 440, 441, 3527, 3528, 3529, 50_000])
 @pytest.mark.parametrize(
     "changed",
-    [
-        {},
-        {"n_fft": 1024, "hop_length": 300, "n_mels": 40},
-        {"sample_rate": 44100},
-    ],
+    [{}, {"n_fft": 1024, "hop_length": 300, "n_mels": 40}, {"sample_rate": 44100}],
 )
 def test_equals_librosa(n: int, changed: dict[str, float]) -> None:
     p = recipe(**changed)
@@ -74,22 +70,13 @@ def test_weak_bands_beside_a_loud_tone_are_resolved() -> None:
     np.testing.assert_allclose(log_mel(x), librosa_log_mel(x, RECIPE).T, atol=1e-4)
 
 
-def test_empty_and_silent_signals_are_the_floor() -> None:
+def test_silence_is_the_floor_alone_and_80_db_below_a_sound() -> None:
     for n, n_frames in ((0, 1), (1, 1), (44100, 101)):
         db = log_mel(np.zeros(n, dtype=np.float32))
         assert db.shape == (n_frames, 64)
         np.testing.assert_allclose(db, -100, atol=1e-4)
-
-
-def test_range_is_top_db() -> None:
-    x = np.concatenate([noise(20_000), np.zeros(20_000, dtype=np.float32)])
-    db = log_mel(x)
-    assert db.max() - db.min() == pytest.approx(80, abs=1e-4)
-
-
-def test_louder_by_a_factor_is_higher_by_its_decibels() -> None:
-    difference = log_mel(10 * noise(30_000)) - log_mel(noise(30_000))
-    np.testing.assert_allclose(difference, 20, atol=1e-3)
+    db = log_mel(np.concatenate([noise(20_000), np.zeros(20_000, dtype=np.float32)]))
+    assert db.max() - db.min() == pytest.approx(80, abs=1e-4)  # top_db
 
 
 def test_a_clip_is_cut_before_it_is_resampled(tmp_path: Path) -> None:

@@ -22,6 +22,13 @@ def near(share: float, p: float, n: int) -> bool:
     return abs(share - p) <= 5 * np.sqrt(p * (1 - p) / n)
 
 
+def assert_uniform(drawn: np.ndarray | list[int], expected: range) -> None:
+    """Every integer of a range is drawn, equally often, and no other."""
+    values, counts = np.unique(drawn, return_counts=True)
+    assert values.tolist() == list(expected)
+    assert all(near(count / len(drawn), 1 / len(expected), len(drawn)) for count in counts)
+
+
 # Lengths
 
 
@@ -29,24 +36,14 @@ def test_length_range_is_the_percentiles() -> None:
     lengths = np.arange(1, 1001)
     assert batches.length_range(lengths, (25, 75)) == (251, 750)
     assert batches.length_range(lengths, (25, 75), step=32) == (256, 736)
-
-
-def test_length_range_of_short_clips_is_what_a_network_can_read() -> None:
+    # Of short clips what a network can read.
     assert batches.length_range(np.array([3, 4, 5]), (25, 75)) == (32, 32)
     assert batches.length_range(np.array([3, 4, 100]), (25, 75), step=20) == (40, 60)
 
 
 def test_every_length_of_the_closed_range_is_drawn_equally_often() -> None:
-    n = 20_000
     generator = rng()
-    drawn = np.array([batches.draw_length(generator, (263, 272)) for _ in range(n)])
-    values, counts = np.unique(drawn, return_counts=True)
-    assert values.tolist() == list(range(263, 273))
-    assert all(near(count / n, 0.1, n) for count in counts)
-
-
-def test_lengths_drawn_with_a_step_are_its_multiples() -> None:
-    generator = rng()
+    assert_uniform([batches.draw_length(generator, (263, 272)) for _ in range(20_000)], range(263, 273))
     assert {batches.draw_length(generator, (64, 160), step=32) for _ in range(300)} == {64, 96, 128, 160}
 
 
@@ -59,30 +56,18 @@ def test_the_recipes_six_lengths() -> None:
 
 
 def test_spans_of_a_longer_clip_are_uniform_over_all_positions() -> None:
-    n = 30_000
-    spans = batches.draw_spans(rng(), np.full(n, 14), 10)
-    values, counts = np.unique(spans, return_counts=True)
-    assert values.tolist() == [0, 1, 2, 3, 4]
-    assert all(near(count / n, 0.2, n) for count in counts)
-
-
-def test_padding_of_a_shorter_clip_is_split_uniformly() -> None:
-    n = 30_000
-    spans = batches.draw_spans(rng(), np.full(n, 6), 10)
-    values, counts = np.unique(spans, return_counts=True)
-    assert values.tolist() == [-4, -3, -2, -1, 0]
-    assert all(near(count / n, 0.2, n) for count in counts)
+    assert_uniform(batches.draw_spans(rng(), np.full(30_000, 14), 10), range(5))
+    # The padding of a shorter one is split uniformly.
+    assert_uniform(batches.draw_spans(rng(), np.full(30_000, 6), 10), range(-4, 1))
 
 
 def test_spans_keyed_by_name_are_uniform_over_clips_and_over_passes() -> None:
     n = 20_000
     names = [f"{number}.wav" for number in range(n)]
     over_clips = batches.clip_spans(names, np.full(n, 14), 10, (1, "predict", 0, 263, 0))
+    assert_uniform(over_clips, range(5))
     over_passes = [batches.clip_spans(["a.wav"], np.array([6]), 10, (1, "predict", number))[0] for number in range(n)]
-    for spans, expected in ((over_clips, [0, 1, 2, 3, 4]), (over_passes, [-4, -3, -2, -1, 0])):
-        values, counts = np.unique(spans, return_counts=True)
-        assert values.tolist() == expected
-        assert all(near(count / n, 0.2, n) for count in counts)
+    assert_uniform(over_passes, range(-4, 1))
     again = batches.clip_spans(names, np.full(n, 14), 10, (1, "predict", 0, 263, 1))
     assert near((over_clips == again).mean(), 0.2, n)  # one try tells nothing about the next
 
@@ -94,6 +79,11 @@ def test_a_clips_spans_depend_on_its_own_name_alone() -> None:
     assert together.tolist() == alone
     assert batches.clip_spans(["/elsewhere/b.wav"], lengths[[1]], 100, key)[0] == together[1]
     assert batches.clip_spans(["d.wav"], lengths[[1]], 100, key)[0] != together[1]
+    # The Unicode form of a name is no part of it.
+    forms = [
+        batches.clip_spans([name], np.array([10_000]), 50, key)[0] for name in ("\u00e9.wav", "e\u0301.wav", "e.wav")
+    ]
+    assert forms[0] == forms[1] != forms[2]
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7])
@@ -113,11 +103,7 @@ def draw(n: int, augment: params.Augment, *, n_frames: int = 100, n_mels: int = 
 
 
 def test_shift_is_uniform_and_reaches_both_ends(recipe_augmentation: params.Augment) -> None:
-    n = 60_000
-    shifts = draw(n, recipe_augmentation, n_frames=10).time_shift
-    values, counts = np.unique(shifts, return_counts=True)
-    assert values.tolist() == list(range(-6, 7))
-    assert all(near(count / n, 1 / 13, n) for count in counts)
+    assert_uniform(draw(60_000, recipe_augmentation, n_frames=10).time_shift, range(-6, 7))
 
 
 def test_flip_and_erase_happen_as_often_as_they_should(recipe_augmentation: params.Augment) -> None:
@@ -158,9 +144,8 @@ def test_rectangles_follow_the_distribution_of_those_that_fit(n_frames: int) -> 
     assert abs(share.mean() - np.mean(areas)) < 5 * np.std(areas) * np.sqrt(1 / 4000 + 1 / n)
     for quantile in (0.1, 0.5, 0.9):
         assert near((share < np.quantile(areas, quantile)).mean(), quantile, 3000)
-    if (
-        n_frames == 763
-    ):  # 13 % of the draws have a size that fits, 3 % a corner as well; 65 bins at aspect 0.3 bound the area
+    # 13 % of the draws have a size that fits, 3 % a corner as well; 65 bins at aspect 0.3 bound the area.
+    if n_frames == 763:
         assert near(fits / tries, 0.128, tries)
         assert near(4000 / tries, 0.029, tries)
         assert share.max() < 65**2 / 0.3 / (n_mels * n_frames)
@@ -237,10 +222,8 @@ def test_mixing_is_the_weighted_sum_of_everything(no_augmentation: params.Augmen
     weight = batch.targets[0, 0]  # of clip a, whose partner is b
     assert 0 < weight < 1
     np.testing.assert_allclose(batch.targets, [[weight, 1 - weight], [0, 1]], atol=1e-6)
-    for mixed, one, other in (
-        (batch.mel, first.mel, second.mel),
-        (batch.components, first.components, second.components),
-    ):
+    components = (batch.components, first.components, second.components)
+    for mixed, one, other in ((batch.mel, first.mel, second.mel), components):
         np.testing.assert_allclose(mixed[0], weight * one[0] + (1 - weight) * other[0], rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(mixed[1], other[1], rtol=1e-6)
     np.testing.assert_array_equal(clips.targets, [[1, 0], [0, 1]])  # the clips themselves are not written to
@@ -319,17 +302,6 @@ def test_spectrograms_are_shifted_in_frequency_then_erased_then_mixed() -> None:
         np.testing.assert_allclose(batch.mel, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_without_augmentation_a_training_batch_is_the_clips(no_augmentation: params.Augment) -> None:
-    clips = make_examples([25, 25], ["a", "b"])
-    batch = batches.training_batch(
-        clips, np.array([1, 0]), np.array([0, 1]), bounds=(25, 25), step=1, augment=no_augmentation, alpha=0, rng=rng()
-    )
-    expected = (
-        make_store([1]).scale(make_store([25, 25]).frames.reshape(2, 25, 8))[[1, 0]].transpose(0, 2, 1)[..., None]
-    )
-    np.testing.assert_array_equal(batch.mel, expected)
-
-
 def test_prefetching_keeps_order_and_errors() -> None:
     clips = make_examples([30, 12, 20, 8, 25], ["a", "b", "a", "b", "b"])
     made = list(batches.crop_pass(clips, 10, 2, (1, "test")))
@@ -342,9 +314,3 @@ def test_prefetching_keeps_order_and_errors() -> None:
 
     with pytest.raises(ValueError, match="broken clip"):
         list(batches.prefetched(broken()))
-
-
-def test_spans_do_not_depend_on_the_unicode_form_of_a_name() -> None:
-    lengths = np.array([10_000])
-    spans = [batches.clip_spans([name], lengths, 50, (1, "x"))[0] for name in ("\u00e9.wav", "e\u0301.wav", "e.wav")]
-    assert spans[0] == spans[1] != spans[2]

@@ -1,7 +1,5 @@
 """EfficientAT equals the published network, and takes its weights only from a checkpoint that fits."""
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -83,11 +81,3 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line() -> None:
         assert said in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(FsatError, match=r"does not fit the width 0\.5"):
         efficientat.fill(efficientat.build_tagger(0.5, 64), good, width=0.5)
-
-
-def test_weights_survive_the_file_that_stage_1_reads(tmp_path: Path) -> None:
-    trunk, other = (model.build_trunk("EfficientAT", width=0.4) for _ in range(2))
-    model.save_trunk(trunk, tmp_path / "audioset.weights.h5")
-    model.load_trunk_weights(other, tmp_path / "audioset.weights.h5")
-    for a, b in zip(trunk.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)

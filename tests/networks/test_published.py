@@ -10,7 +10,6 @@ import pytest
 from checkpoint_tensors import tensors_of
 
 from fsat import presets
-from fsat.core.errors import FsatError
 from fsat.networks import efficientat, published
 
 ROOT = Path(__file__).parents[2]
@@ -51,10 +50,3 @@ def test_the_onnx_file_gives_independent_probabilities_and_the_same_bytes_again(
         assert probabilities.shape == (n_clips, 527) and np.ptp(expected) > 0.05
         np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)
         np.testing.assert_allclose(embedding, found["embedding"], rtol=0, atol=1e-4)
-
-
-def test_a_checkpoint_of_another_network_is_refused(tensors: dict[str, np.ndarray]) -> None:
-    with pytest.raises(FsatError, match="lacks 1 tensors"):
-        published.build({name: value for name, value in tensors.items() if name != "classifier.5.bias"}, width=0.4)
-    with pytest.raises(FsatError, match=r"does not fit the width 1\.0"):
-        published.build(tensors, width=1.0)

@@ -138,56 +138,46 @@ def test_without_mixup_ten_clips_fill_three_batches_of_four(no_augmentation: par
 
 
 class Scripted:
-    """Stands in for `training.validate`: gives the losses it was made with, and notes the weights it saw."""
+    """Stands in for `training.validate`: gives the losses it was made with; notes the weights of epochs and scores."""
 
     def __init__(self, losses: list[float]) -> None:
         self.losses: Iterator[float] = iter(losses)
-        self.network: keras.Model | None = None
-        self.weights: list[np.ndarray] = []
+        self.network = tiny_network()
+        self.started: list[np.ndarray] = []
+        self.scored: list[np.ndarray] = []
 
-    def __call__(self, predict: object, heldout: object, plan: object) -> dict[str, float]:
-        assert self.network is not None
-        self.weights.append(self.network.get_weights()[0].copy())
+    def validate(self, *_: object) -> dict[str, float]:
+        self.scored.append(self.network.get_weights()[0].copy())
         return {"val_loss": next(self.losses), "val_map3": 0.5, "val_accuracy": 0.5}
 
+    def train(self, plan: training.Recipe, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        run_epoch = training._run_epoch
 
-@pytest.mark.parametrize(("select", "handed_on"), [("best", 3), ("last", 4)])
-def test_a_stage_hands_on_the_third_phases_best_or_last_weights(
+        def noting(*arguments: Any) -> tuple[float, float]:
+            self.started.append(self.network.get_weights()[0].copy())
+            return run_epoch(*arguments)
+
+        monkeypatch.setattr(training, "_run_epoch", noting)
+        monkeypatch.setattr(training, "validate", self.validate)
+        training.train(self.network, clips(), clips(4), plan, state=state)
+
+
+@pytest.mark.parametrize(("select", "handed_on"), [("best", 4), ("last", 5)])
+def test_a_phase_hands_on_its_best_weights_and_the_last_its_best_or_last(
     select: str,
     handed_on: int,
     recipe_augmentation: params.Augment,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    backend.prepare(1)
     # The lowest loss of all is in the first phase: it must not count in the third.
-    scripted = Scripted([0.1, 0.9, 0.8, 0.5, 0.6])
-    monkeypatch.setattr(training, "validate", scripted)
-    plan = recipe(recipe_augmentation, select=select)
-    backend.prepare(1)
-    network = scripted.network = tiny_network()
-    training.train(network, clips(), clips(4), plan, state=tmp_path / "state.npz")
-    np.testing.assert_array_equal(network.get_weights()[0], scripted.weights[handed_on])
-
-
-def test_a_phase_starts_from_the_best_weights_of_the_one_before(
-    recipe_augmentation: params.Augment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    starts: list[np.ndarray] = []
-    original = training._run_epoch
-
-    def noting(network: keras.Model, *rest: Any) -> tuple[float, float]:
-        starts.append(network.get_weights()[0].copy())
-        return original(network, *rest)
-
-    scripted = Scripted([0.3, 0.2, 0.4, 0.5, 0.1, 0.2])
-    monkeypatch.setattr(training, "validate", scripted)
-    monkeypatch.setattr(training, "_run_epoch", noting)
-    backend.prepare(1)
-    network = scripted.network = tiny_network()
-    plan = recipe(recipe_augmentation, epochs=(3, 2, 1))
-    training.train(network, clips(), clips(4), plan, state=tmp_path / "state.npz")
-    np.testing.assert_array_equal(starts[3], scripted.weights[1])  # phase 2 from epoch 2 of phase 1
-    np.testing.assert_array_equal(starts[5], scripted.weights[4])  # phase 3 from epoch 2 of phase 2
+    scripted = Scripted([0.1, 0.9, 0.8, 0.7, 0.5, 0.6])
+    plan = recipe(recipe_augmentation, epochs=(2, 2, 2), select=select)
+    scripted.train(plan, tmp_path / "state.npz", monkeypatch)
+    np.testing.assert_array_equal(scripted.started[2], scripted.scored[0])  # phase 2 from epoch 1 of phase 1
+    np.testing.assert_array_equal(scripted.started[4], scripted.scored[3])  # phase 3 from epoch 2 of phase 2
+    np.testing.assert_array_equal(scripted.network.get_weights()[0], scripted.scored[handed_on])
 
 
 def test_validation_can_be_rarer_but_never_misses_the_end_of_a_phase(
@@ -198,9 +188,12 @@ def test_validation_can_be_rarer_but_never_misses_the_end_of_a_phase(
 
 
 def test_a_training_killed_after_any_epoch_resumes_to_the_same_bytes(
-    recipe_augmentation: params.Augment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_augmentation: params.Augment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The killed training's state after each epoch is kept, and every one of them is resumed."""
+    """The killed training's state after each epoch is kept, and every one of them is resumed, and a damaged one."""
     plan = recipe(recipe_augmentation)
     keep, kept = checkpoint.keep, []
 
@@ -212,13 +205,15 @@ def test_a_training_killed_after_any_epoch_resumes_to_the_same_bytes(
         patch.setattr(checkpoint, "keep", keep_a_copy)
         whole, history = fit(plan, tmp_path / "whole.npz")
     assert len(kept) == 5
-    for number, state in enumerate(kept[:4]):
+    for number, state in enumerate([*kept[:4], b"PK\x03\x04 half a zip"]):
         path = tmp_path / f"{number}.npz"
         path.write_bytes(state)
+        assert "starting afresh" not in capsys.readouterr().out
         resumed, again = fit(plan, path)
         for expected, actual in zip(whole.get_weights(), resumed.get_weights(), strict=True):
             np.testing.assert_array_equal(expected, actual)
         pd.testing.assert_frame_equal(history, again, check_exact=True)
+    assert "starting afresh" in capsys.readouterr().out
 
 
 def test_a_backbone_with_dropout_resumes_its_random_states_as_well(tmp_path: Path) -> None:
@@ -239,17 +234,6 @@ def test_a_backbone_with_dropout_resumes_its_random_states_as_well(tmp_path: Pat
     second = network()
     checkpoint.restore(tmp_path / "state.npz", second)
     np.testing.assert_array_equal(first(mel, training=True), second(mel, training=True))
-
-
-def test_a_damaged_state_is_left_and_the_training_starts_afresh(
-    recipe_augmentation: params.Augment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plan = recipe(recipe_augmentation)
-    _, history = fit(plan, tmp_path / "whole.npz")
-    (tmp_path / "state.npz").write_bytes(b"PK\x03\x04 half a zip")
-    _, again = fit(plan, tmp_path / "state.npz")
-    assert "starting afresh" in capsys.readouterr().out
-    pd.testing.assert_frame_equal(history, again, check_exact=True)
 
 
 def test_a_loss_that_is_no_number_stops_with_a_message(
@@ -309,19 +293,6 @@ def test_a_clip_counts_in_the_loss_as_much_as_it_weighs(no_augmentation: params.
     by_class = np.array([2.0, 1.0], np.float32)
     assert training.loss_weights(right.targets[:2], weights[:2], by_class) == pytest.approx([0.02, 0.01])
     assert training.loss_weights(right.targets[:2], None, by_class).tolist() == [2, 1]
-
-
-def test_a_network_learns_what_can_be_learned(no_augmentation: params.Augment, tmp_path: Path) -> None:
-    """Two labels that differ in level: the loss falls well under that of a coin."""
-    store_clips = clips()
-    for row, label in enumerate(store_clips.targets.argmax(axis=1)):
-        start = store_clips.store.starts[row]
-        store_clips.store.frames[start : start + store_clips.store.lengths[row]] = -80 if label else 20
-    plan = recipe(no_augmentation, epochs=(60, 0, 0), max_lr=3e-2, alpha=0.0)
-    backend.prepare(1)
-    history = training.train(tiny_network(), store_clips, store_clips, plan, state=tmp_path / "state.npz")
-    assert history["loss"].iloc[-1] < 0.35
-    assert history["val_accuracy"].iloc[-1] == 1.0
 
 
 def test_train_fold_writes_its_folder_and_clears_its_state(recipe_augmentation: params.Augment, tmp_path: Path) -> None:

@@ -121,6 +121,8 @@ def test_mutated_clips(tmp_path: Path) -> None:
     assert index.table["sample_rate"].between(audio.MIN_RATE, audio.MAX_RATE).all()
     assert index.table["channels"].between(1, 1024).all()
     assert index.table["seconds"].between(0, audio.MAX_SECONDS, inclusive="right").all()
+    for path in index.table["path"]:
+        assert np.isfinite(audio.load(folder / path, 44_100)).all()
     files.write_csv(tmp_path / "index.csv", index.table)
     assert len(files.read_csv(tmp_path / "index.csv")) == good
     with pytest.raises(FsatError, match=f"{bad} problems"):

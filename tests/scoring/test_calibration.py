@@ -1,6 +1,7 @@
 """Temperatures on made-up logits whose right temperature is known, and the numbers of calibration by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,6 +28,12 @@ def test_the_temperature_that_was_put_in_is_found(temperature: float) -> None:
     assert calibration.fit_temperature(scored.probabilities, scored.labels) == pytest.approx(temperature, rel=0.05)
 
 
+def test_clips_that_are_all_right_stop_at_the_lowest_temperature() -> None:
+    p = np.array([[0.9, 0.1], [0.2, 0.8]])
+    for labels, temperature in (([0, 1], calibration.LOWEST), ([1, 0], calibration.HIGHEST), ([-1, -1], 1.0)):
+        assert calibration.fit_temperature(p, np.array(labels)) == pytest.approx(temperature, rel=1e-3)
+
+
 def test_scaling_keeps_the_order_of_labels_and_sums_to_one() -> None:
     p = drawn(200, temperature=2.0).probabilities
     for temperature in (0.1, 0.7, 5.0):
@@ -40,13 +47,6 @@ def test_a_probability_of_zero_stays_a_number() -> None:
     scaled = calibration.scale(np.array([[1.0, 0.0]]), 3.0)
     assert np.isfinite(scaled).all() and scaled[0, 0] > 0.999
     assert np.isfinite(calibration.log_loss(np.array([[1.0, 0.0]]), np.array([1])))
-
-
-def test_clips_that_are_all_right_stop_at_the_lowest_temperature() -> None:
-    p = np.array([[0.9, 0.1], [0.2, 0.8]])
-    assert calibration.fit_temperature(p, np.array([0, 1])) == pytest.approx(calibration.LOWEST, rel=1e-3)
-    assert calibration.fit_temperature(p, np.array([1, 0])) == pytest.approx(calibration.HIGHEST, rel=1e-3)
-    assert calibration.fit_temperature(p, np.array([-1, -1])) == 1.0
 
 
 def test_bins_are_closed_on_the_right_and_weighted_by_their_clips() -> None:
@@ -66,6 +66,7 @@ def test_calibrated_clips_have_a_small_error_and_overconfident_ones_a_large_one(
 
 
 def test_a_fold_is_scaled_by_the_others_alone() -> None:
+    """A single one is halved."""
     scored = drawn(400, temperature=3.0)
     first = scored.groups == 0
     labels = np.where(first, (scored.labels + 1) % 5, scored.labels)  # fold 0 says something else
@@ -73,12 +74,7 @@ def test_a_fold_is_scaled_by_the_others_alone() -> None:
     plain = calibration.cross_scaled(scored)
     assert np.array_equal(changed[first], plain[first])
     assert not np.allclose(changed[~first], plain[~first])
-
-
-def test_a_single_fold_is_halved() -> None:
-    scored = drawn(400, temperature=3.0)
-    one = Scored(scored.probabilities, scored.labels, np.zeros(400, dtype=np.int64))
-    halves = Scored(scored.probabilities, scored.labels, np.arange(400) % 2)
+    one, halves = (replace(scored, groups=np.arange(400) % n) for n in (1, 2))
     assert np.array_equal(calibration.cross_scaled(one), calibration.cross_scaled(halves))
 
 

@@ -32,21 +32,14 @@ def slow_map3(scores: np.ndarray, labels: np.ndarray) -> float:
 
 def test_map3_equals_the_slow_definition_ties_included() -> None:
     rng = np.random.default_rng(0)
-    scores = rng.integers(0, 4, (500, 6)) / 4
-    labels = rng.integers(0, 6, 500)
+    scores, labels = rng.integers(0, 4, (500, 6)) / 4, rng.integers(0, 6, 500)
     assert metrics.map_at_k(scores, labels) == pytest.approx(slow_map3(scores, labels), abs=1e-12)
 
 
-def test_fewer_classes_than_k() -> None:
+def test_map3_of_few_classes_unknown_labels_nan_and_no_clips() -> None:
     assert metrics.map_at_k(np.array([[0.3, 0.7]]), np.array([0])) == 0.5
-
-
-def test_an_unknown_label_is_never_found_and_nan_comes_last() -> None:
     assert metrics.map_at_k(np.array([[0.6, 0.4]]), np.array([-1])) == 0.0
     assert top_k(np.array([[np.nan, 0.1, 0.2]])).tolist() == [[2, 1, 0]]
-
-
-def test_no_clips_is_an_error() -> None:
     with pytest.raises(ValueError, match="no clips"):
         metrics.map_at_k(np.zeros((0, 3)), np.zeros(0, dtype=int))
 
@@ -77,22 +70,19 @@ def table(*rows: str, columns: str = "fname,label") -> pd.DataFrame:
 TRUTH = table("a.wav,Hi-hat,Public", "b.wav,Oboe,Private", "c.wav,None,Ignored", columns="fname,label,usage")
 
 
-@pytest.mark.parametrize(
-    ("guess", "score"),
-    [
-        ("Oboe Flute Hi-hat", 1.0),
-        ("Flute Oboe Hi-hat", 0.5),
-        ("Flute Hi-hat Oboe", 1 / 3),
-        ("Flute Hi-hat Tuba Oboe", 0.0),
-        ("Flute Flute Oboe", 1 / 3),
-        ("Oboe Oboe Oboe", 1.0),
-        ("Oboe", 1.0),
-        ("", 0.0),
-    ],
-)
-def test_score_of_one_row(guess: str, score: float) -> None:
-    result = metrics.score_submission(table(f"b.wav,{guess}", "a.wav,Hi-hat", "c.wav,Oboe"), TRUTH).map3()
-    assert result == {"all": pytest.approx((1 + score) / 2), "public": 1.0, "private": pytest.approx(score)}
+def test_score_of_one_row() -> None:
+    for guess, score in {
+        "Oboe Flute Hi-hat": 1.0,
+        "Flute Oboe Hi-hat": 0.5,
+        "Flute Hi-hat Oboe": 1 / 3,
+        "Flute Hi-hat Tuba Oboe": 0.0,
+        "Flute Flute Oboe": 1 / 3,
+        "Oboe Oboe Oboe": 1.0,
+        "Oboe": 1.0,
+        "": 0.0,
+    }.items():
+        result = metrics.score_submission(table(f"b.wav,{guess}", "a.wav,Hi-hat", "c.wav,Oboe"), TRUTH).map3()
+        assert result == {"all": pytest.approx((1 + score) / 2), "public": 1.0, "private": pytest.approx(score)}
 
 
 def test_a_label_spelled_in_another_case_is_matched_and_noted() -> None:
@@ -103,14 +93,15 @@ def test_a_label_spelled_in_another_case_is_matched_and_noted() -> None:
 
 
 def test_rows_that_are_missing_or_double() -> None:
-    with pytest.raises(FsatError, match=r"1 of 2 clips have no row: b\.wav"):
-        metrics.score_submission(table("a.wav,Oboe"), TRUTH)
-    with pytest.raises(FsatError, match=r"submission: a\.wav listed more than once"):
-        metrics.score_submission(table("a.wav,Oboe", "a.wav,Oboe", "b.wav,Oboe"), TRUTH)
-    with pytest.raises(FsatError, match="truth: no column label"):
-        metrics.score_submission(table("a.wav,Oboe"), TRUTH.drop(columns="label"))
-    with pytest.raises(FsatError, match="no row scores"):
-        metrics.score_submission(table("c.wav,Oboe"), TRUTH[TRUTH["fname"] == "c.wav"])
+    without_label, ignored = TRUTH.drop(columns="label"), TRUTH[TRUTH["fname"] == "c.wav"]
+    for submission, truth, message in (
+        (table("a.wav,Oboe"), TRUTH, r"1 of 2 clips have no row: b\.wav"),
+        (table("a.wav,Oboe", "a.wav,Oboe", "b.wav,Oboe"), TRUTH, r"submission: a\.wav listed more than once"),
+        (table("a.wav,Oboe"), without_label, "truth: no column label"),
+        (table("c.wav,Oboe"), ignored, "no row scores"),
+    ):
+        with pytest.raises(FsatError, match=message):
+            metrics.score_submission(submission, truth)
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -135,8 +126,6 @@ def test_command_on_the_real_sample_submission() -> None:
 
 
 def test_command_with_wrong_arguments_says_so_without_a_traceback(tmp_path: Path) -> None:
-    for arguments in ([], [tmp_path / "none.csv", tmp_path / "none.csv"]):
+    for arguments, words in (([], "usage"), ([tmp_path / "none.csv"] * 2, "none.csv")):
         done = command(*arguments)
-        assert done.returncode == 1
-        assert "Traceback" not in done.stderr
-        assert "usage" in done.stderr or "none.csv" in done.stderr
+        assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr

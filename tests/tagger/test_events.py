@@ -32,18 +32,11 @@ def test_neighbours_with_a_label_are_one_event_with_their_mean() -> None:
 
 
 def test_events_end_with_their_file_and_failures_follow() -> None:
-    results: list[Tagged | Failed] = [
-        *windows([(0.9, 0.0)]),
-        *windows([(0.8, 0.0)], path="y.wav"),
-        Failed("y.wav", "truncated"),
-    ]
-    found = list(events_of(results, 0.5))
+    failure = Failed("y.wav", "truncated")
+    found = list(events_of([*windows([(0.9, 0.0)]), *windows([(0.8, 0.0)], path="y.wav"), failure], 0.5))
     assert [(event.path, type(event)) for event in found] == [("x.wav", Event), ("y.wav", Event), ("y.wav", Failed)]
-
-
-def test_a_file_that_is_named_twice_in_a_row_has_its_events_twice() -> None:
-    found = list(events_of([*windows([(0.9, 0.0), (0.9, 0.0)])] * 2, 0.5))
-    assert found == [Event("x.wav", 0.0, 3.0, LABELS[0], 0.9)] * 2
+    twice = list(events_of(windows([(0.9, 0.0), (0.9, 0.0)]) * 2, 0.5))  # a file that is named twice in a row
+    assert twice == [Event("x.wav", 0.0, 3.0, LABELS[0], 0.9)] * 2
 
 
 @pytest.mark.parametrize("threshold", [0, -1, 1.1, float("nan")])
@@ -68,14 +61,10 @@ NAMES = ["Bark", "Gong\\t\\\\nHi-hat"]
 
 def test_audacity_reads_what_was_written() -> None:
     """Audacity's manual, "Importing and Exporting Labels": a line a label, start, end and text, tab between them."""
-    lines = printed("audacity", EVENTS).split("\n")
-    assert lines.pop() == ""
-    found = []
-    for line in lines:
-        start, end, text = line.split("\t")
-        found.append((float(start), float(end), text))
+    *lines, rest = printed("audacity", EVENTS).split("\n")
+    found = [(float(start), float(end), text) for start, end, text in (line.split("\t") for line in lines)]
     assert found == [(0.0, 1.25, f"{NAMES[0]} 0.75"), (3600.000001, 3602.5, f"{NAMES[1]} 0.50")]
-    assert not any(line.startswith("\\") for line in lines)  # such a line would be a range of frequencies
+    assert rest == "" and not any(line.startswith("\\") for line in lines)  # that would be a range of frequencies
 
 
 def test_raven_reads_what_was_written() -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -77,14 +78,9 @@ def recording(tmp_path: Path) -> Path:
 
 
 def test_two_bundles_are_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        write(tmp_path / name)
-    found = [
-        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
-        for name in ("one", "two")
-    ]
-    assert found[0] == found[1]
-    assert sorted(map(str, found[0])) == ["README.md", "bundle.json", "filters/mel.npz", "stage1/fold0.onnx"]
+    folders = [write(tmp_path / name).folder for name in ("one", "two")]
+    one, two = ({str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*.*")} for top in folders)
+    assert one == two and sorted(one) == ["README.md", "bundle.json", "filters/mel.npz", "stage1/fold0.onnx"]
 
 
 def test_the_card_names_licences_and_says_that_labels_are_independent(folder: Path) -> None:
@@ -103,40 +99,42 @@ def test_several_labels_hold_at_the_same_time(folder: Path, recording: Path) -> 
     assert (silent[:2] < 0.1).all() and silent[2] > 0.8
 
 
-def tag(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    monkeypatch.setattr(sys, "argv", ["fsat", "tag", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert not ended.value.code
-    return capsys.readouterr().out
-
-
-def test_events_of_several_labels_overlap(
+@pytest.fixture
+def tag(
     folder: Path, recording: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = (recording, "--model", folder, "--segments", 1, "--events")
-    rows = list(csv.reader(io.StringIO(tag(monkeypatch, capsys, *options, "--format", "csv"))))
-    found = [(label, float(start), float(end)) for _, start, end, label, _ in rows[1:]]
+) -> Callable[..., str]:
+    """Tag the recording with further options: what is printed."""
+
+    def call(*options: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["fsat", "tag", str(recording), "--model", str(folder), *map(str, options)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_events_of_several_labels_overlap(tag: Callable[..., str]) -> None:
+    options = ("--segments", 1, "--events", "--format")
+    rows = list(csv.reader(io.StringIO(tag(*options, "csv"))))
     expected = [(LABELS[2], 0, 3), (LABELS[1], 3, 6), (LABELS[0], 3, 6), (LABELS[2], 6, 9)]
-    assert found == expected
+    assert [(label, float(start), float(end)) for _, start, end, label, _ in rows[1:]] == expected
     weaker, stronger = float(rows[2][4]), float(rows[3][4])
-    limited = (*options, "--threshold", (weaker + stronger) / 2)
-    high = list(csv.reader(io.StringIO(tag(monkeypatch, capsys, *limited, "--format", "csv"))))
+    high = list(csv.reader(io.StringIO(tag(*options, "csv", "--threshold", (weaker + stronger) / 2))))
     assert LABELS[1] not in [row[3] for row in high] and LABELS[0] in [row[3] for row in high]
     for form, columns in (("audacity", 3), ("raven", 9)):
-        lines = [line.split("\t") for line in tag(monkeypatch, capsys, *options, "--format", form).splitlines()]
+        lines = [line.split("\t") for line in tag(*options, form).splitlines()]
         assert {len(fields) for fields in lines} == {columns}
         # In both formats quotes and commas are letters like others.
         names = [fields[2].rpartition(" ")[0] if form == "audacity" else fields[7] for fields in lines]
         assert [name for name in names if name != "Label"] == [label for label, _, _ in expected]
 
 
-def test_the_table_says_that_probabilities_are_independent_and_data_formats_do_not(
-    folder: Path, recording: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    table = tag(monkeypatch, capsys, recording, "--model", folder, "--format", "table")
+def test_the_table_says_that_probabilities_are_independent_and_data_formats_do_not(tag: Callable[..., str]) -> None:
+    table = tag("--format", "table")
     assert cli.INDEPENDENT in table and LABELS[0] in table
-    rows = list(csv.reader(io.StringIO(tag(monkeypatch, capsys, recording, "--model", folder, "--format", "csv"))))
-    assert len(rows) == 2 and {rows[1][1], rows[1][3], rows[1][5]} == set(LABELS)
-    objects = json.loads(tag(monkeypatch, capsys, recording, "--model", folder, "--format", "json"))
+    _, row = csv.reader(io.StringIO(tag("--format", "csv")))
+    assert {row[1], row[3], row[5]} == set(LABELS)
+    objects = json.loads(tag("--format", "json"))
     assert {entry["label"] for entry in objects[0]["tags"]} == set(LABELS)

@@ -47,9 +47,3 @@ def test_a_released_bundle_is_fetched_by_version_and_tags(
     clip = project / "sounds" / "test" / "short.wav"
     fetched = Tagger(tmp_path / "fetched")(clip).probabilities
     assert fetched.tobytes() == Tagger(project / "data" / "bundle")(clip).probabilities.tobytes()
-
-
-def test_the_artifact_says_what_it_is() -> None:
-    artifact = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["artifacts"]["tagger"]
-    assert artifact["path"] == "data/bundle" and artifact["type"] == "model"
-    assert artifact["labels"] and artifact["desc"]

@@ -1,7 +1,6 @@
 """Tagging gives what the pipeline gives, for any file; windows, failures, embeddings, less effort."""
 
 import io
-import json
 import os
 import pickle
 import re
@@ -19,7 +18,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_bundle import LABELS, RATE, ROOT, project, sigmoid_bundle, tone
+from tiny_bundle import LABELS, RATE, ROOT, copied, edit, project, put, sigmoid_bundle, tone
 
 from fsat.core import files
 from fsat.core.errors import FsatError
@@ -53,16 +52,12 @@ def tagged(tagger: Tagger, *paths: Path, segment_s: float | None = None, hop_s: 
     return [result for result in results if isinstance(result, Tagged)]
 
 
-def metrics_of(project: Path) -> dict[str, Any]:
-    values: dict[str, Any] = files.read_json(project / "metrics" / "calibration.json")
-    return values
-
-
 def predicted(project: Path, model: str, name: str) -> np.ndarray:
     """The pipeline's probabilities of a test clip, at the temperature it found."""
     table = files.read_parquet(project / "data" / "predictions.parquet")
     row = table[(table["model"] == model) & (table["split"] == "test") & table["fname"].str.endswith(name)]
-    return calibration.scale(row[LABELS].to_numpy(), metrics_of(project)["temperature"][model])[0]
+    temperature = files.read_json(project / "metrics" / "calibration.json")["temperature"][model]
+    return calibration.scale(row[LABELS].to_numpy(), temperature)[0]
 
 
 @pytest.mark.parametrize("name", ["short.wav", "long.flac", "stereo.wav"])
@@ -175,73 +170,58 @@ def test_windows_follow_the_hop_and_cover_the_stream(n: int, length: int, hop: f
 
 def test_numbers_out_of_range_name_the_option(project: Path, mel_tagger: Tagger) -> None:
     opened = bundle.read(project / "data" / "bundle")
-    with pytest.raises(FsatError, match=r"--folds must be between 1 and 2.*Got 3"):
-        Tagger(opened, n_folds=3)
+    for n_folds in (0, -1, 3):
+        with pytest.raises(FsatError, match=rf"--folds must be between 1 and 2.*Got {n_folds}"):
+            Tagger(opened, n_folds=n_folds)
     with pytest.raises(FsatError, match=r"--tries must be at least 1.*Got 0"):
         Tagger(opened, tries=0)
     with pytest.raises(FsatError, match=r"--segments must be between"):
         list(mel_tagger.tag_files([], segment_s=0))
 
 
-def copied(project: Path, folder: Path, **content: bytes) -> bundle.Bundle:
-    """A copy of the bundle with other files (``stage1_fold0``), whose checksums are those that bundle.json names."""
-    shutil.copytree(project / "data" / "bundle", folder)
-    values = json.loads((folder / "bundle.json").read_text())
-    for key, data in content.items():
-        name = key.replace("_", "/") + ".onnx"
-        (folder / name).write_bytes(data)
-        values["files"][name] = bundle.file_facts(folder / name).model_dump()
-    (folder / "bundle.json").write_text(json.dumps(values))
-    return bundle.read(folder)
-
-
-def test_a_network_that_was_changed_is_refused(project: Path, tmp_path: Path) -> None:
-    opened = copied(project, tmp_path / "bundle")
-    path = tmp_path / "bundle" / "stage1" / "fold0.onnx"
+@pytest.mark.parametrize("name", ["fold1.onnx", "fold1.npz"])
+def test_a_file_that_was_changed_is_refused_where_it_is_needed(name: str, project: Path, tmp_path: Path) -> None:
+    folder = copied(project, tmp_path / "bundle")
+    path = folder / "stage1" / name
     path.write_bytes(path.read_bytes()[:-1] + b"!")
-    with pytest.raises(FsatError, match=r"fold0\.onnx: is not the file that bundle\.json names"):
-        Tagger(opened, stage="stage1")
+    with pytest.raises(FsatError, match=rf"{name}: is not the file that bundle\.json names"):
+        Tagger(folder, stage="stage1")
+    assert Tagger(folder, stage="stage1", n_folds=1).marks_unknown
 
 
-@pytest.mark.parametrize("kind", ["pickle", "empty", "half", "noise"])
-def test_a_damaged_network_with_the_right_checksum_is_one_clear_line(kind: str, project: Path, tmp_path: Path) -> None:
-    whole = (project / "data" / "bundle" / "stage1" / "fold0.onnx").read_bytes()
-    trap = tmp_path / "sprung"
+def reads_another_file(network: Path, other: Path) -> bytes:
+    """ONNX lets weights lie in a file of any name beside the model."""
+    import onnx
+
+    made = onnx.load(str(network))
+    other.write_bytes(bytes(1_000_000))
+    tensor = made.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", str(other)), ("offset", "0")):
+        tensor.external_data.add(key=key, value=value)
+    return made.SerializeToString()
+
+
+@pytest.mark.parametrize("kind", ["pickle", "empty", "half", "noise", "reads another file", "another network"])
+def test_a_network_that_does_not_fit_is_one_clear_line(kind: str, project: Path, tmp_path: Path) -> None:
+    """Although its checksum is right."""
+    networks, trap = project / "data" / "bundle", tmp_path / "sprung"
+    whole = (networks / "stage1" / "fold0.onnx").read_bytes()
     content = {
         "pickle": hostile_pickle(trap),
         "empty": b"",
         "half": whole[: len(whole) // 2],
         "noise": np.random.default_rng(0).bytes(5_000),
+        "reads another file": reads_another_file(networks / "stage1" / "fold0.onnx", tmp_path / "secret"),
+        "another network": (networks / "stage2" / "fold0.onnx").read_bytes(),
     }[kind]
-    opened = copied(project, tmp_path / "bundle", stage1_fold0=content)
-    with pytest.raises(FsatError, match=r"fold0\.onnx: is no network that ONNX Runtime opens") as refused:
-        Tagger(opened, stage="stage1")
-    assert "\n" not in str(refused.value)
-    assert not trap.exists()
-
-
-def test_a_network_that_reads_other_files_is_refused(project: Path, tmp_path: Path) -> None:
-    """ONNX lets weights lie in a file of any name beside the model."""
-    import onnx
-
-    made = onnx.load(str(project / "data" / "bundle" / "stage1" / "fold0.onnx"))
-    (tmp_path / "secret").write_bytes(bytes(1_000_000))
-    tensor = made.graph.initializer[0]
-    tensor.ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", str(tmp_path / "secret")), ("offset", "0")):
-        entry = tensor.external_data.add()
-        entry.key, entry.value = key, value
-    opened = copied(project, tmp_path / "bundle", stage1_fold0=made.SerializeToString())
-    with pytest.raises(FsatError, match=r"fold0\.onnx: is no network that ONNX Runtime opens"):
-        Tagger(opened, stage="stage1")
-
-
-def test_another_network_is_refused(project: Path, tmp_path: Path) -> None:
-    other = (project / "data" / "bundle" / "stage2" / "fold0.onnx").read_bytes()
-    opened = copied(project, tmp_path / "bundle", stage1_fold0=other)
-    with pytest.raises(FsatError, match=r"fold0\.onnx: does not fit bundle\.json: its inputs are .*'pca'"):
-        Tagger(opened, stage="stage1")
+    why = r"is no network that ONNX Runtime opens"
+    if kind == "another network":
+        why = r"does not fit bundle\.json: its inputs are .*'pca'"
+    with pytest.raises(FsatError, match=rf"fold0\.onnx: {why}") as refused:
+        Tagger(copied(project, tmp_path / "bundle", stage1_fold0=content), stage="stage1")
+    assert "\n" not in str(refused.value) and not trap.exists()
 
 
 @pytest.mark.parametrize("value", [np.nan, 2.0, -1.0])
@@ -253,21 +233,19 @@ def test_outputs_that_are_no_probabilities_are_refused(value: float, project: Pa
     node.output[:] = ["before"]
     made.graph.initializer.append(onnx.numpy_helper.from_array(np.array([value], dtype=np.float32), "factor"))
     made.graph.node.append(onnx.helper.make_node("Add", ["before", "factor"], ["probabilities"]))
-    opened = copied(project, tmp_path / "bundle", stage1_fold0=made.SerializeToString())
+    folder = copied(project, tmp_path / "bundle", stage1_fold0=made.SerializeToString())
     with pytest.raises(FsatError, match=r"fold0\.onnx: gives outputs that are no probabilities"):
-        Tagger(opened, stage="stage1", n_folds=1)(tone(500, 0.5), RATE)
+        Tagger(folder, stage="stage1", n_folds=1)(tone(500, 0.5), RATE)
 
 
 def test_equal_bytes_for_any_number_of_threads_and_twice(project: Path) -> None:
     paths = sorted((project / "sounds" / "test").iterdir())
     found = []
     for threads in (1, 2, None, 1):
-        tagger = Tagger(project / "data" / "bundle", threads=threads, embeddings=True)
-        results = tagged(tagger, *paths)
-        embeddings = [result.embedding for result in results if result.embedding is not None]
-        assert len(embeddings) == len(paths)
-        arrays = (*(result.probabilities for result in results), *embeddings)
-        found.append([*(array.tobytes() for array in arrays), *(result.unknown_score for result in results)])
+        results = tagged(Tagger(project / "data" / "bundle", threads=threads, embeddings=True), *paths)
+        values = [(result.probabilities, result.embedding, result.unknown_score) for result in results]
+        assert not any(value is None for row in values for value in row)
+        found.append([np.asarray(value).tobytes() for row in values for value in row])
     assert found[0] == found[1] == found[2] == found[3]
 
 
@@ -370,25 +348,24 @@ def test_a_temperature_divides_the_logits(project: Path, tmp_path: Path) -> None
     warm = {"temperature": {"stage1": 2.5}}
     cooled = Tagger(sigmoid_bundle(project, tmp_path / "warm", calibration=warm))(clip).probabilities
     np.testing.assert_allclose(np.log(cooled / (1 - cooled)), np.log(plain / (1 - plain)) / 2.5, rtol=1e-9)
-    opened = copied(project, tmp_path / "bundle")
-    values = json.loads((opened.folder / "bundle.json").read_text())
-    (opened.folder / "bundle.json").write_text(json.dumps(values | {"calibration": None}))
-    plain = Tagger(opened.folder, stage="stage1")(clip).probabilities
-    (opened.folder / "bundle.json").write_text(json.dumps(values | {"calibration": warm}))
-    cooled = Tagger(opened.folder, stage="stage1")(clip).probabilities
-    expected = plain ** (1 / 2.5)
-    np.testing.assert_allclose(cooled, expected / expected.sum(), rtol=1e-9)
+    folder, found = copied(project, tmp_path / "bundle"), []
+    for calibrated in (None, warm):
+        edit(folder, put("calibration", calibrated))
+        found.append(Tagger(folder, stage="stage1")(clip).probabilities)
+    expected = found[0] ** (1 / 2.5)
+    np.testing.assert_allclose(found[1], expected / expected.sum(), rtol=1e-9)
 
 
 # None of these
 
 
 def test_the_bundle_carries_what_calibrate_found(project: Path) -> None:
-    manifest, found = bundle.read(project / "data" / "bundle").manifest, metrics_of(project)
+    manifest = bundle.read(project / "data" / "bundle").manifest
+    found = files.read_json(project / "metrics" / "calibration.json")
     temperature = {"stage1": found["temperature"]["stage1"], "stage2": found["temperature"]["submission"]}
     assert manifest.calibration is not None and manifest.calibration.temperature == temperature
     assert manifest.unknown is not None and manifest.unknown.threshold == found["unknown"]["threshold"]
-    assert set(found["unknown"]["kept"]) == {"cv", "test"} and manifest.unknown.keep == 0.95
+    assert set(found["unknown"]["kept"]) == {"cv", "test"}
     card = model_card(manifest)
     assert "calibrated by a temperature" in card and "not calibrated" not in card
     assert "marked as `unknown`" in card and "keeps 95% of the held-out clips" in card
@@ -410,36 +387,29 @@ def test_the_score_of_a_test_clip_is_the_pipelines(stage: Stage, project: Path) 
         assert result.unknown is (result.unknown_score > threshold)
 
 
-def marked(project: Path, folder: Path, **unknown: object) -> Path:
-    """A copy of the bundle with other values in its section `unknown`."""
-    opened = copied(project, folder)
-    values = json.loads((folder / "bundle.json").read_text())
-    values["unknown"] |= unknown
-    (folder / "bundle.json").write_text(json.dumps(values))
-    return opened.folder
-
-
 def test_the_threshold_decides(project: Path, tmp_path: Path) -> None:
-    sound = tone(700, 0.5)
-    for number, threshold in enumerate((0.0, 2.0)):
-        folder = marked(project, tmp_path / str(number), threshold={"stage1": threshold, "stage2": threshold})
-        assert Tagger(folder, stage="stage1")(sound, RATE).unknown is (threshold == 0)
+    folder = copied(project, tmp_path / "bundle")
+    for threshold, unknown in ((0.0, True), (2.0, False)):
+        edit(folder, put("unknown.threshold.stage1", threshold))
+        assert Tagger(folder, stage="stage1")(tone(700, 0.5), RATE).unknown is unknown
 
 
 def test_a_bundle_without_references_marks_nothing(project: Path, tmp_path: Path) -> None:
     """No section `unknown`, no files of it."""
-    opened = copied(project, tmp_path / "bundle")
-    values = json.loads((opened.folder / "bundle.json").read_text())
-    del values["unknown"], values["calibration"]
-    for name in [name for name in values["files"] if name.endswith(".npz") and "fold" in name]:
-        del values["files"][name]
-        (opened.folder / name).unlink()
-    (opened.folder / "bundle.json").write_text(json.dumps(values))
+    folder = copied(project, tmp_path / "bundle")
+
+    def forget(values: dict[str, Any]) -> None:
+        del values["unknown"], values["calibration"]
+        for path in folder.glob("stage*/*.npz"):
+            del values["files"][path.relative_to(folder).as_posix()]
+            path.unlink()
+
+    edit(folder, forget)
     for stage in ("stage1", "stage2"):
-        tagger = Tagger(opened.folder, stage=stage)
+        tagger = Tagger(folder, stage=stage)
         result = tagger(tone(700, 0.5), RATE)
         assert (tagger.marks_unknown, result.unknown, result.unknown_score) == (False, None, None)
-        assert "marked as `unknown`" not in model_card(tagger.manifest)
+    assert "marked as `unknown`" not in model_card(tagger.manifest)
 
 
 def npz(**arrays: np.ndarray) -> bytes:
@@ -476,29 +446,15 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("kind", [*HOSTILE, "pickle"])
-def test_hostile_references_with_the_right_checksum_are_one_clear_line(
-    kind: str, project: Path, tmp_path: Path
-) -> None:
-    trap = tmp_path / "sprung"
-    folder = copied(project, tmp_path / "bundle").folder
-    path = folder / "stage1" / "fold0.npz"
-    path.write_bytes(HOSTILE[kind] if kind in HOSTILE else hostile_pickle(trap))
-    values = json.loads((folder / "bundle.json").read_text())
-    values["files"]["stage1/fold0.npz"] = bundle.file_facts(path).model_dump()
-    (folder / "bundle.json").write_text(json.dumps(values))
-    with pytest.raises(FsatError, match=r"fold0\.npz: has no embeddings of shape \(k, 1280\) and length 1") as refused:
-        Tagger(folder, stage="stage1")
-    assert "\n" not in str(refused.value) and not trap.exists()
-
-
-def test_references_that_were_changed_are_refused(project: Path, tmp_path: Path) -> None:
-    opened = copied(project, tmp_path / "bundle")
-    path = opened.folder / "stage1" / "fold1.npz"
-    path.write_bytes(path.read_bytes()[:-1] + b"!")
-    with pytest.raises(FsatError, match=r"fold1\.npz: is not the file that bundle\.json names"):
-        Tagger(opened, stage="stage1")
-    assert Tagger(opened, stage="stage1", n_folds=1).marks_unknown  # that fold is not asked for
+def test_hostile_references_with_the_right_checksum_are_one_clear_line(project: Path, tmp_path: Path) -> None:
+    trap, folder = tmp_path / "sprung", copied(project, tmp_path / "bundle")
+    for kind, content in (HOSTILE | {"pickle": hostile_pickle(trap)}).items():
+        (folder / "stage1" / "fold0.npz").write_bytes(content)
+        edit(folder, renewed=["stage1/fold0.npz"])
+        why = r"fold0\.npz: has no embeddings of shape \(k, 1280\) and length 1"
+        with pytest.raises(FsatError, match=why) as refused:
+            Tagger(folder, stage="stage1")
+        assert "\n" not in str(refused.value) and not trap.exists(), kind
 
 
 # Python
@@ -517,30 +473,21 @@ def test_a_file_and_its_samples_give_the_same(project: Path, tmp_path: Path, mel
     assert best[0][1] == from_file.probabilities.max()
 
 
-@pytest.mark.parametrize(
-    ("x", "rate", "message"),
-    [
+def test_what_is_no_sound_is_refused(mel_tagger: Tagger, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.wav"
+    os.mkfifo(pipe)
+    for x, rate, message in (
         (np.zeros(5, dtype=np.int16), RATE, "must hold floats"),
         (np.zeros(0, dtype=np.float32), RATE, "must hold floats"),
         (np.zeros((2, 2, 2)), RATE, "must hold floats"),
         (np.array([0.0, np.nan]), RATE, "finite samples"),
         (np.zeros(5), None, "sample_rate must be .* Got None"),
         (np.zeros(5), 10, "sample_rate must be .* Got 10"),
-    ],
-)
-def test_an_array_that_is_no_sound_is_refused(
-    x: np.ndarray, rate: int | None, message: str, mel_tagger: Tagger
-) -> None:
-    with pytest.raises(FsatError, match=message):
-        mel_tagger(x, rate)
-
-
-def test_a_file_that_cannot_be_read_raises(mel_tagger: Tagger, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.wav")
-    with pytest.raises(FsatError, match=r"pipe\.wav: not a regular file"):
-        mel_tagger(tmp_path / "pipe.wav")
-    with pytest.raises(FsatError, match="a sample rate of its own"):
-        mel_tagger(tmp_path / "pipe.wav", 8_000)
+        (pipe, None, r"pipe\.wav: not a regular file"),
+        (pipe, 8_000, "a sample rate of its own"),
+    ):
+        with pytest.raises(FsatError, match=message):
+            mel_tagger(x, rate)
 
 
 def test_threads_share_a_tagger(project: Path, tagger: Tagger) -> None:
@@ -557,27 +504,21 @@ def test_threads_share_a_tagger(project: Path, tagger: Tagger) -> None:
 
 def test_a_file_that_breaks_off_gives_its_windows_and_a_reason(mel_tagger: Tagger, tmp_path: Path) -> None:
     path = tmp_path / "cut.flac"
-    noise = np.random.default_rng(0).normal(0, 0.1, 20 * RATE)
-    soundfile.write(path, noise, RATE)
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 20 * RATE), RATE)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 3 // 4])
     results = list(mel_tagger.tag_files([path, path], segment_s=2.0))
-    kinds = [type(result) for result in results]
-    assert kinds.count(Failed) == 2 and kinds[-1] is Failed
-    first = kinds.index(Failed)
-    failure = results[first]
-    assert first >= 1 and isinstance(failure, Failed)
-    assert re.match("damaged|truncated", failure.reason)
+    failures = {number: result.reason for number, result in enumerate(results) if isinstance(result, Failed)}
+    first, last = failures
+    assert first >= 1 and last == len(results) - 1
+    assert re.match("damaged|truncated", failures[first])
 
 
 def test_a_projection_of_other_statistics_is_refused(project: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "bundle"
-    shutil.copytree(project / "data" / "bundle", folder)
+    folder = copied(project, tmp_path / "bundle")
     projection = pca.load(folder / "projection.npz")
     other = pca.Projection(**(vars(projection) | {"columns": projection.columns[::-1]}))
     pca.save(folder / "projection.npz", other)
-    values = json.loads((folder / "bundle.json").read_text())
-    values["files"]["projection.npz"] = bundle.file_facts(folder / "projection.npz").model_dump()
-    (folder / "bundle.json").write_text(json.dumps(values))
+    edit(folder, renewed=["projection.npz"])
     with pytest.raises(FsatError, match=r"projection\.npz: does not fit: it makes 5 components of 1133 statistics"):
-        Tagger(bundle.read(folder))
+        Tagger(folder)
