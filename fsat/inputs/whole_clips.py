@@ -30,19 +30,27 @@ def parts(n_frames: int) -> list[np.ndarray]:
 
 
 def outputs(
-    predict: Predictor, store: FrameStore, components: np.ndarray | None = None, *, n_outputs: int, name: str
+    predict: Predictor,
+    store: FrameStore,
+    components: np.ndarray | None = None,
+    *,
+    n_outputs: int,
+    name: str,
+    batch_bins: int = 0,
 ) -> np.ndarray:
     """Output of a network for every clip of a store, each independent of all others.
 
     Parameters
     ----------
     predict : callable
-        Of the inputs "mel" (1, M, T, 1), scaled to about [0, 1], and "pca" (1, P) where there are components: gives
-        (1, `n_outputs`).
+        Of the inputs "mel" (B, M, T, 1), scaled to about [0, 1], and "pca" (B, P) where there are components: gives
+        (B, `n_outputs`).
     components : np.ndarray [shape=(n, P), dtype=float32] or None
         Principal components of each clip.
     name : str
         Shown by the progress bar; none if it is empty.
+    batch_bins : int
+        Bins (bands x frames) that clips of one length share in a batch; fewer than a clip has: B is 1.
 
     Returns
     -------
@@ -51,10 +59,16 @@ def outputs(
         each part's channels are scaled by its own content.
     """
     rows = np.empty((len(store.fnames), n_outputs), dtype=np.float32)
-    for row in tqdm(range(len(rows)), desc=name, unit="clip", mininterval=5, disable=not name):
-        clip_parts = parts(int(store.lengths[row]))
-        own = None if components is None else components[row : row + 1]
-        mels = (store.scale(store.frames[store.starts[row] + part]).T[None, :, :, None] for part in clip_parts)
-        found = [predict(named_inputs(mel, own)) for mel in mels]
-        rows[row] = np.average(np.concatenate(found), axis=0, weights=[len(part) for part in clip_parts])
+    bar = tqdm(total=len(rows), desc=name, unit="clip", mininterval=5, disable=not name)
+    for n_frames in np.unique(store.lengths):
+        clip_parts = parts(int(n_frames))
+        alike = np.flatnonzero(store.lengths == n_frames)
+        size = max(1, batch_bins // (len(clip_parts[0]) * store.frames.shape[1]))
+        for which in np.array_split(alike, range(size, len(alike), size)):
+            own = None if components is None else components[which]
+            frames = (store.scale(store.frames[store.starts[which, None] + part]) for part in clip_parts)  # (B, T, M)
+            found = [predict(named_inputs(part.transpose(0, 2, 1)[..., None], own)) for part in frames]
+            rows[which] = np.average(found, axis=0, weights=[len(part) for part in clip_parts])
+            bar.update(len(which))
+    bar.close()
     return rows

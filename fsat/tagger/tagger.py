@@ -293,7 +293,8 @@ class Tagger:
         n_labels, usual = len(self.manifest.labels), self.manifest.passes
         name = name and f"{name}, fold {fold}"
         if usual is None or self.passes is None:
-            rows = whole_clips.outputs(predict, clips.store, clips.components, n_outputs=self._n_outputs, name=name)
+            options = {"n_outputs": self._n_outputs, "batch_bins": BATCH_BINS}
+            rows = whole_clips.outputs(predict, clips.store, clips.components, name=name, **options)
             return Outputs(log_probabilities(rows[:, :n_labels]), rows[:, n_labels:])
         size = min(MAX_BATCH, max(1, BATCH_BINS // (max(self.passes.lengths) * clips.store.frames.shape[1])))
         key, one = (usual.seed, "predict", fold, "test"), {str(self.stage): predict}
