@@ -131,7 +131,7 @@ def _gradio() -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise FsatError(f"fsat app needs {error.name}: `pip install 'fsat[app]'`.") from error
+        raise FsatError(f"fsat app needs {error.name}: `pip install '.[app]'`.") from error
     return gradio
 
 

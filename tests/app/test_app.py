@@ -204,4 +204,4 @@ def test_without_gradio_the_message_names_the_extra(project: Path) -> None:
         f"sys.argv = ['fsat', 'app', '--model', {str(project / 'data' / 'bundle')!r}]; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and done.stderr.strip() == "fsat: fsat app needs gradio: `pip install 'fsat[app]'`."
+    assert done.returncode == 1 and done.stderr.strip() == "fsat: fsat app needs gradio: `pip install '.[app]'`."
