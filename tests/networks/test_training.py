@@ -162,10 +162,10 @@ class Scripted:
         training.train(self.network, clips(), clips(4), plan, state=state)
 
 
-@pytest.mark.parametrize(("select", "handed_on"), [("best", 4), ("last", 5)])
-def test_a_phase_hands_on_its_best_weights_and_the_last_its_best_or_last(
+@pytest.mark.parametrize(("select", "handed_on"), [("best", [0, 3, 4]), ("last", [1, 3, 5])])
+def test_each_phase_hands_on_its_best_or_last_weights(
     select: str,
-    handed_on: int,
+    handed_on: list[int],
     recipe_augmentation: params.Augment,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -175,9 +175,8 @@ def test_a_phase_hands_on_its_best_weights_and_the_last_its_best_or_last(
     scripted = Scripted([0.1, 0.9, 0.8, 0.7, 0.5, 0.6])
     plan = recipe(recipe_augmentation, epochs=(2, 2, 2), select=select)
     scripted.train(plan, tmp_path / "state.npz", monkeypatch)
-    np.testing.assert_array_equal(scripted.started[2], scripted.scored[0])  # phase 2 from epoch 1 of phase 1
-    np.testing.assert_array_equal(scripted.started[4], scripted.scored[3])  # phase 3 from epoch 2 of phase 2
-    np.testing.assert_array_equal(scripted.network.get_weights()[0], scripted.scored[handed_on])
+    taken_over = [scripted.started[2], scripted.started[4], scripted.network.get_weights()[0]]
+    np.testing.assert_array_equal(taken_over, [scripted.scored[number] for number in handed_on])
 
 
 def test_validation_can_be_rarer_but_never_misses_the_end_of_a_phase(
