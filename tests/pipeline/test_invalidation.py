@@ -44,6 +44,8 @@ def test_a_parameter_a_module_and_a_library_touch_the_stages_that_name_them(
         expected = invalidation.affected(STAGES, name) & USED
         assert stale(folder) == expected != set(), name
         (folder / file).write_text(before)
+    project.set_parameters(folder, **{"mel.n_mels": 40})
+    assert project.repro(folder, "spectral") == ["filters"]
 
 
 def test_the_command_prints_what_names_a_thing_and_what_may_run_after(capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +69,7 @@ def test_promises_of_the_design() -> None:
 
     features = {"index", "trim", "mel", "embed", "spectral", "pca", "folds"}
     assert not reruns("mixup.alpha") & features
-    assert "spectral" not in reruns("mel.n_mels")
+    assert invalidation.affected(STAGES, "mel.n_mels") == {"filters", "mel", "report", "bundle"}
     assert not reruns("report.listed_clips") & {*features, "stage1", "stage2", "predict", "ensemble", "evaluate"}
     assert not reruns("tta.tries") & {*features, "stage1", "stage2"}
 
