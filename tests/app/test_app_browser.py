@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 from tiny_bundle import RATE, ROOT, copied, edit, project, put, tone
@@ -54,8 +55,14 @@ class Server:
 @pytest.fixture(scope="module")
 def server(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("app")
-    edit(copied(project, folder / "bundle"), put("dataset.name", LABELS[0]))
-    edit(folder / "bundle", put("labels", LABELS))
+    bundle = copied(project, folder / "bundle")
+    networks = [path.relative_to(bundle).as_posix() for path in bundle.rglob("*.onnx")]
+    for name in networks:
+        network = onnx.load(str(bundle / name))
+        del network.metadata_props[:]  # the labels of the run
+        onnx.save(network, str(bundle / name))
+    edit(bundle, put("dataset.name", LABELS[0]))
+    edit(bundle, put("labels", LABELS), renewed=networks)
     (folder / "tmp").mkdir()
     t = np.arange(10 * RATE) / RATE
     soundfile.write(folder / "microphone.wav", 0.5 * np.sin(2 * np.pi * 900 * t), RATE)
