@@ -3,6 +3,7 @@
 Nothing here is changed, and nothing slow is imported: TensorFlow and DVC are asked in processes of their own.
 """
 
+import contextlib
 import importlib.metadata
 import os
 import re
@@ -16,7 +17,7 @@ from typing import Literal
 
 import yaml
 
-from fsat.core import params
+from fsat.core import guard, params
 from fsat.core.errors import FsatError
 
 PYTHON = ((3, 11), (3, 13))
@@ -66,6 +67,7 @@ def examine(root: Path, *, start_tensorflow: bool = True) -> Iterator[Check]:
     cache, links = dvc(root)
     yield cache
     yield from truncated_dvc_files(root)
+    yield from false_entries(root)
     if settings is not None:
         path, weights = settings
         yield dataset(root, path)
@@ -222,6 +224,15 @@ def truncated_dvc_files(root: Path) -> Iterator[Check]:
         if not whole or (name.endswith("dvc.lock") and not text.endswith("\n")):
             advice = f"{name} was cut off when DVC was killed. While no `dvc` runs here: `rm {name}`"
             yield Check("DVC files", "missing", advice)
+
+
+def false_entries(root: Path) -> Iterator[Check]:
+    """A line where `dvc.lock` says of a stage what it was not run with."""
+    with contextlib.chdir(root):
+        try:
+            guard.refuse_false_entries()
+        except FsatError as error:
+            yield Check("dvc.lock", "missing", str(error))
 
 
 def cache_type(version: str, configured: str, supported: str, *, is_root: bool) -> tuple[Check, bool]:

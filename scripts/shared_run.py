@@ -14,7 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fsat.core import params
+from fsat.core import guard, params
+from fsat.core.errors import FsatError
 from scripts.folds import MATRIX
 
 
@@ -35,7 +36,11 @@ def dvc(*arguments: str, check: bool = True) -> str:
 
 
 def push() -> None:
-    """Give the remote all results that it does not have."""
+    """Give the remote all results that it does not have, and nothing that was not run as the lock says."""
+    try:
+        guard.refuse_false_entries()
+    except FsatError as error:
+        sys.exit(str(error))
     dvc("push", "--quiet", "--run-cache")
 
 

@@ -12,8 +12,17 @@ from fsat.scoring.unknown import NEIGHBOURS
 from fsat.tagger import bundle, bundler
 
 
+def set_aside() -> None:
+    """Move folders of folds that are not in `folds.ids` to `state/other_folds/`."""
+    p = params.read()
+    for stage in STAGES:
+        aside = Path("state/other_folds/models", stage)
+        for line in fold_folders.set_aside_other_folds(Path("data/models", stage), p.folds.ids, aside, stage=stage):
+            print(line)
+
+
 def main() -> None:
-    """Bundle the folds of `folds.ids`; those of other folds are moved to `state/other_folds/`."""
+    """Bundle the folds of `folds.ids`."""
     p = params.read()
     from fsat.networks import onnx_export
 
@@ -21,10 +30,6 @@ def main() -> None:
     models = Path("data/models")
     facts, calibration = files.read_json("metrics/data.json"), files.read_json("metrics/calibration.json")
     temperature, threshold = calibration["temperature"], calibration["unknown"]["threshold"]
-    for stage in STAGES:
-        aside = Path("state/other_folds/models", stage)
-        for line in fold_folders.set_aside_other_folds(models / stage, p.folds.ids, aside, stage=stage):
-            print(line)
     written = bundler.write(
         "data/bundle",
         models=models,
@@ -57,4 +62,4 @@ def main() -> None:
 if __name__ == "__main__":
     # The converter reads TensorFlow's graphs, whatever backend has trained: the weight files are the same.
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    run(main)
+    run(main, prepare=set_aside)

@@ -10,15 +10,20 @@ from fsat.scoring import ensemble, fusion
 from fsat.scoring.names import STAGES
 
 
-def main() -> None:
-    """Geometric mean over the folds of `folds.ids`; those of other folds are moved to `state/other_folds/`."""
+def set_aside() -> None:
+    """Move folders of folds that are not in `folds.ids` to `state/other_folds/`."""
     p = params.read()
-    folder = Path("data/predictions")
     # In the order of the stages, in which the printed commands have to run: DVC commits no stage without its inputs.
     for part, stage in (*((f"models/{stage}", stage) for stage in STAGES), ("predictions", "predict")):
         aside = Path("state/other_folds", part)
         for line in fold_folders.set_aside_other_folds(Path("data", part), p.folds.ids, aside, stage=stage):
             print(line)
+
+
+def main() -> None:
+    """Geometric mean over the folds of `folds.ids`."""
+    p = params.read()
+    folder = Path("data/predictions")
     folders = {fold: folder / f"fold{fold}" for fold in sorted(p.folds.ids)}
     table = ensemble.combine({fold: files.read_parquet(path / "predictions.parquet") for fold, path in folders.items()})
     regression, weight = files.read_parquet("data/baseline.parquet"), p.ensemble.baseline_weight
@@ -41,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, prepare=set_aside)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fsat import doctor
+from fsat.core.errors import FsatError
 from fsat.doctor import GIB, Check
 
 ROOT = Path(__file__).parents[1]
@@ -129,3 +130,13 @@ def test_files_that_dvc_was_killed_in_the_middle_of_writing(tmp_path: Path) -> N
         checks = list(doctor.truncated_dvc_files(tmp_path))
         assert [check.status for check in checks] == ["missing"] * n_cut
     assert "`rm .dvc/tmp/rwlock`" in checks[0].text and "`rm dvc.lock`" in checks[1].text
+
+
+def test_a_false_entry_of_the_lock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not list(doctor.false_entries(tmp_path))
+
+    def refuse() -> None:
+        raise FsatError(f"false entry in {Path.cwd()}")
+
+    monkeypatch.setattr(doctor.guard, "refuse_false_entries", refuse)
+    assert [check.text for check in doctor.false_entries(tmp_path)] == [f"false entry in {tmp_path}"]

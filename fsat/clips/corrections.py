@@ -5,7 +5,6 @@ A row says what to do about one training clip: ``relabel`` gives it another labe
 """
 
 import difflib
-import hashlib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -251,11 +250,6 @@ def merge(
     kept = [row for row in existing if not (row.is_machine_made and _nfc(row.fname) in gone)]
     taken = {_nfc(row.fname) for row in kept}
     return kept + [row for row in proposed if _nfc(row.fname) not in taken]
-
-
-def digest(path: str | Path) -> str:
-    """sha256 of the file, to see whether it has changed."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _spelled(label: str) -> str:

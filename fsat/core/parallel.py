@@ -1,6 +1,8 @@
 """One function over many clips: on the processes of this machine or on a Dask cluster, in the order of the clips."""
 
+import importlib.metadata
 import os
+import platform
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -16,7 +18,8 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
-from fsat.core.errors import FsatError
+from fsat.core import loaded_code
+from fsat.core.errors import FsatError, listed
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -98,7 +101,9 @@ def _executor(n_jobs: int, *, cluster: bool) -> Iterator[tuple[Executor | None, 
     address = os.environ.get("FSAT_DASK", "")
     if cluster and address:
         with _dask_client(address) as client:
+            _refuse_other_workers(client, address)
             yield client.get_executor(pure=False), max(1, sum(client.ncores().values()))
+            _refuse_other_workers(client, address)  # also those that joined meanwhile
     elif n_jobs <= 1:
         yield None, 1
     else:
@@ -126,6 +131,33 @@ def _dask_client(address: str) -> AbstractContextManager[Any]:
     except (OSError, ValueError, ImportError) as error:
         message = f"FSAT_DASK={address}: no Dask scheduler there ({error}). Start one with `dask scheduler`."
         raise FsatError(message) from error
+
+
+def _refuse_other_workers(client: Any, address: str) -> None:
+    """`FsatError` names a worker that has loaded other code or libraries than this process."""
+    here = loaded_versions()
+    try:
+        answers = client.run(loaded_versions)
+    except (ImportError, AttributeError) as error:
+        raise FsatError(f"FSAT_DASK={address}: a worker has another version of fsat, or none ({error}).") from error
+    for worker, there in answers.items():
+        if other := [name for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]:
+            raise FsatError(
+                f"FSAT_DASK={address}: the worker {worker} has loaded other versions than this process: "
+                f"{listed(other)}. Start it anew in this environment and from this code."
+            )
+
+
+def loaded_versions() -> dict[str, str]:
+    """What a result may depend on besides its clip: md5 of each module as this process has it, and versions."""
+    libraries = {name: _version(name) for name in ("numpy", "scipy", "soundfile", "soxr")}
+    return {**loaded_code.LOADED, **libraries, "Python": platform.python_version()}
+
+
+def _version(library: str) -> str:
+    """That of the library in memory; of the one on disk where none is loaded."""
+    loaded = getattr(sys.modules.get(library), "__version__", "")
+    return str(loaded or importlib.metadata.version(library))
 
 
 def _progress(results: Iterator[Result], *, total: int, desc: str) -> Iterator[Result]:

@@ -7,24 +7,31 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fsat.core import files
+from fsat.core import files, guard
 from fsat.core.errors import FsatError
 
 TIMES = Path("logs/times.csv")
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def run(main: Callable[..., None]) -> None:
+def run(main: Callable[..., None], *, prepare: Callable[[], None] | None = None) -> None:
     """Call ``main(*command line arguments)`` of a stage script.
 
-    A problem the user can mend ends the process with its message and exit code 1, without a traceback. The wall time
-    goes to `logs/times.csv`, which git and DVC ignore: outputs contain no times.
+    A problem the user can mend ends the process with its message and exit code 1, without a traceback; so does a
+    parameter, module or input that changes while the stage runs. `prepare` is called before these are noted. The wall
+    time goes to `logs/times.csv`, which git and DVC ignore: outputs contain no times.
     """
     name = "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     started = time.monotonic()
     try:
         _say_other_versions(Path("versions.yaml"))
+        guard.refuse_false_entries(besides=name)
+        if prepare:
+            prepare()
+        watch = guard.start(" ".join(["python -m", f"stages.{Path(sys.argv[0]).stem}", *sys.argv[1:]]))
         main(*sys.argv[1:])
+        if watch:
+            guard.finish(watch)
     except FsatError as error:
         sys.exit(f"\n{name}: {error}\n")
     except OSError as error:

@@ -16,7 +16,7 @@ import filelock
 import keras
 import numpy as np
 
-from fsat.core import files
+from fsat.core import files, loaded_code
 from fsat.core.errors import FsatError
 
 
@@ -72,13 +72,14 @@ def fingerprint(inputs: Iterable[Path], numbers: object) -> str:
     starts afresh.
     """
     digest = hashlib.blake2b(digest_size=16)
-    code = sorted(name for name in sys.modules if name.split(".")[0] == "fsat" or name == "__main__")
-    sources = [Path(file) for name in code if (file := getattr(sys.modules[name], "__file__", None))]
-    for path in [*sources, *inputs]:
+    main = getattr(sys.modules["__main__"], "__spec__", None)
+    names = {*sys.modules, main.name if main else ""}
+    code = [found for found in loaded_code.LOADED.items() if found[0].removesuffix(".py").replace("/", ".") in names]
+    for path in inputs:
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "blake2b").digest())
     backend = keras.backend.backend()
-    digest.update(repr((numbers, backend, [version(name) for name in (backend, "keras", "numpy")])).encode())
+    digest.update(repr((code, numbers, backend, [version(name) for name in (backend, "keras", "numpy")])).encode())
     return digest.hexdigest()
 
 

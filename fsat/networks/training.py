@@ -1,6 +1,8 @@
 """Training of one network on one fold: phase by phase, validated on the held-out clips, resumable after any epoch."""
 
 import math
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from fsat.core import files, params, seeds
+from fsat.core import files, guard, params, seeds
 from fsat.core.errors import FsatError
 from fsat.core.numeric import log_probabilities
 from fsat.inputs import batches
@@ -245,6 +247,10 @@ def train_fold(
 ) -> None:
     """Train one network on one fold and write its folder: `model.weights.h5`, `history.csv`, `summary.json`.
 
+    The folder is kept in `state_folder`, too, until `dvc.lock` names it: if the stage fails after its last epoch, or
+    DVC does, the next run takes it from there. With ``FSAT_FRESH=1``, and where it is recorded already, a training
+    starts at its first epoch.
+
     Parameters
     ----------
     network : mapping
@@ -266,30 +272,48 @@ def train_fold(
         "n_components": training.n_components,
     }
     with checkpoint.only_one(state_folder, name):
-        state = state_folder / f"{name}-{checkpoint.fingerprint(inputs, (network, recipe))}.npz"
-        key = (recipe.seed, recipe.stage, recipe.fold)
-        backend.prepare(*key, precision=recipe.precision, deterministic=recipe.deterministic)
-        model = build_network(**network)
-        init_weights(model)
-        lengths = "T {} to {} frames".format(*recipe.bounds)
-        print(f"{name}: {len(training)} clips to learn from, {len(heldout)} held out, {lengths}", flush=True)
-        history = train(model, training, heldout, recipe, state=state)
-        with files.atomic_folder(out) as part:
-            save_network(model, part / "model.weights.h5")
-            files.write_csv(part / "history.csv", history)
-            summary = {
-                "stage": recipe.stage,
-                "fold": recipe.fold,
-                "network": network,
-                "labels": list(labels),
-                "parameters": model.count_params(),
-                "bounds": list(recipe.bounds),
-                "clips": {"training": len(training), "heldout": len(heldout)},
-                "epochs": len(history),
-            }
-            files.write_json(part / "summary.json", summary)
-        for unfinished in state_folder.glob(f"{name}-*.npz"):
-            unfinished.unlink()
+        kept = state_folder / f"{name}-{checkpoint.fingerprint(inputs, (network, recipe))}"
+        state = kept.with_suffix(".npz")
+        if kept.is_dir() and guard.is_recorded(f"{recipe.stage}@{recipe.fold}", kept):
+            shutil.rmtree(kept)
+        if os.environ.get("FSAT_FRESH") == "1":
+            shutil.rmtree(kept, ignore_errors=True)
+            state.unlink(missing_ok=True)
+        if kept.is_dir():
+            print(f"{name}: its last training was finished but not recorded; taken from {kept}", flush=True)
+        else:
+            key = (recipe.seed, recipe.stage, recipe.fold)
+            backend.prepare(*key, precision=recipe.precision, deterministic=recipe.deterministic)
+            model = build_network(**network)
+            init_weights(model)
+            lengths = "T {} to {} frames".format(*recipe.bounds)
+            print(f"{name}: {len(training)} clips to learn from, {len(heldout)} held out, {lengths}", flush=True)
+            history = train(model, training, heldout, recipe, state=state)
+            with files.atomic_folder(kept) as part:
+                save_network(model, part / "model.weights.h5")
+                files.write_csv(part / "history.csv", history)
+                summary = {
+                    "stage": recipe.stage,
+                    "fold": recipe.fold,
+                    "network": network,
+                    "labels": list(labels),
+                    "parameters": model.count_params(),
+                    "bounds": list(recipe.bounds),
+                    "clips": {"training": len(training), "heldout": len(heldout)},
+                    "epochs": len(history),
+                }
+                files.write_json(part / "summary.json", summary)
+        _copy(kept, out)
+        for other in state_folder.glob(f"{name}-*"):
+            if other.is_file():
+                other.unlink()
+            elif other != kept:
+                shutil.rmtree(other)
+
+
+def _copy(folder: Path, out: Path) -> None:
+    with files.atomic_folder(out) as part:
+        shutil.copytree(folder, part, dirs_exist_ok=True)
 
 
 def _line(row: dict[str, Any]) -> str:

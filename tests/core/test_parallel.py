@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info
 
 from fsat import presets
 from fsat.clips import audio
-from fsat.core import parallel
+from fsat.core import loaded_code, parallel
 from fsat.core.errors import FsatError
 from fsat.features import mel, mel_bank
 
@@ -119,6 +119,11 @@ def test_dask_cluster_gives_the_same_bytes(serial: list[bytes], monkeypatch: pyt
         assert [array.tobytes() for array in parallel.map_clips(WORK, SIGNALS, desc="test")] == serial
         with pytest.raises(audio.AudioError, match="no such file"):
             list(parallel.map_clips(partial(audio.load, sample_rate=44100), ["missing.wav"] * 3, desc="test"))
+        monkeypatch.setitem(loaded_code.LOADED, "fsat/features/mel.py", "edited since")
+        with pytest.raises(
+            FsatError, match=r"the worker tcp://\S+ has loaded other versions .*: fsat/features/mel\.py"
+        ):
+            list(parallel.map_clips(WORK, SIGNALS, desc="test"))
 
 
 def test_dask_problems_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from conftest import make_examples
-from fsat.core import params
+from fsat.core import guard, params
 from fsat.core.errors import FsatError
 from fsat.inputs.examples import Examples
 from fsat.networks import backend, checkpoint, model, training
@@ -294,11 +294,21 @@ def test_a_clip_counts_in_the_loss_as_much_as_it_weighs(no_augmentation: params.
     assert training.loss_weights(right.targets[:2], None, by_class).tolist() == [2, 1]
 
 
-def test_train_fold_writes_its_folder_and_clears_its_state(recipe_augmentation: params.Augment, tmp_path: Path) -> None:
+def test_train_fold_writes_its_folder_and_takes_up_what_was_finished(
+    recipe_augmentation: params.Augment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     plan = recipe(recipe_augmentation, epochs=(1, 0, 0), bounds=(33, 40))
     network = {"backbone": "MobileNetV2", "width": 0.35, "batchnorm_momentum": 0.9}
     digests = []
-    for name in ("first", "second"):
+    for name in ("first", "taken up", "fresh", "recorded"):
+        if name == "fresh":
+            monkeypatch.setenv("FSAT_FRESH", "1")
+        if name == "recorded":
+            monkeypatch.delenv("FSAT_FRESH")
+            monkeypatch.setattr(guard, "is_recorded", lambda stage, kept: (stage, kept.is_dir()) == ("stage1@0", True))
         training.train_fold(
             network,
             lambda network: None,
@@ -314,7 +324,12 @@ def test_train_fold_writes_its_folder_and_clears_its_state(recipe_augmentation: 
         assert sorted(written) == ["history.csv", "model.weights.h5", "summary.json"]
         digests.append(written)
         assert not list((tmp_path / "state").glob("*.npz"))
-    assert digests[0] == digests[1]
+        printed = capsys.readouterr().out
+        assert ("epoch    1" in printed, "finished but not recorded" in printed) == (
+            name != "taken up",
+            name == "taken up",
+        )
+    assert digests[1:] == digests[:1] * 3
     summary = json.loads((tmp_path / "first" / "summary.json").read_text())
     assert summary["clips"] == {"training": 10, "heldout": 4}
     network = model.load_network(tmp_path / "first", labels=["a", "b"])

@@ -1,0 +1,181 @@
+"""What DVC's own files say: a stage in `dvc.yaml`, its entry in `dvc.lock`, the hash of a folder, the cache.
+
+Read as text and by blocks, without DVC: a stage may spend some milliseconds on it, not seconds.
+"""
+
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fsat.core import files
+
+GRAPHS = {"dvc.yaml": "dvc.lock", "sources/dvc.yaml": "sources/dvc.lock"}
+_QUOTES = "'\""
+_BLOCK = re.compile(r"^  ([\w@'\"-]+):\n((?:(?:    .*)?\n)+)", flags=re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a graph, with the values of a matrix and of parameters filled in."""
+
+    name: str  # as in the lock: "stage1@0"
+    lock: str  # file that its entry is in
+    deps: list[str]
+    params: dict[str, list[str]]  # file -> keys
+    outs: list[str]  # with metrics and plots
+
+
+def declared(command: str, values: Mapping[str, Any]) -> Stage | None:
+    """The stage that has this command line, such as ``python -m stages.stage1 0``; None where no graph has it.
+
+    `values` is what params.yaml holds: the graph refers to it by ``${dataset.path}``.
+    """
+    words = command.split()
+    for graph, lock in GRAPHS.items():
+        for name, text in _blocks(graph).items():
+            found = re.search(r"^    cmd: (.+)$", text, flags=re.MULTILINE)
+            pattern = found[1].split() if found else []
+            items = [(one, two) for one, two in zip(pattern, words, strict=False) if one != two]
+            if len(pattern) != len(words) or not all(one.startswith("${item.") for one, _ in items):
+                continue
+            names = re.findall(r"\$\{(?!item\.)[\w.]+\}", text)
+            for key, value in [*items, *((name, str(_value(values, name[2:-1]))) for name in names)]:
+                text = text.replace(key, value)
+            stage = files.parse_yaml("".join(line[4:] for line in text.splitlines(keepends=True)), where=graph)
+            params: dict[str, list[str]] = {}
+            for entry in stage.get("params", []):
+                for file, keys in entry.items() if isinstance(entry, dict) else [("params.yaml", [entry])]:
+                    params.setdefault(file, []).extend(keys)
+            outs = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
+            plain = [next(iter(entry)) if isinstance(entry, dict) else str(entry) for entry in outs]
+            return Stage("@".join([name, *(two for _, two in items)]), lock, stage["deps"], params, plain)
+    return None
+
+
+def _value(values: Mapping[str, Any], key: str) -> Any:
+    """Value of a dotted key."""
+    found: Any = values
+    for name in key.split("."):
+        found = found[name] if isinstance(found, Mapping) and name in found else None
+    return found
+
+
+def chosen(path: str, keys: list[str]) -> dict[str, Any]:
+    """Values of dotted keys of a YAML file; None for a key that it lacks."""
+    tree = files.read_yaml(path)
+    return {key: _value(tree, key) for key in keys}
+
+
+# dvc.lock ------------------------------------------------------------------------------------------------------------
+
+
+def entries(lock: str) -> dict[str, str]:
+    """Text of each stage's entry in a lock file; empty without the file."""
+    return _blocks(lock)
+
+
+def entry(text: str) -> dict[str, Any]:
+    """An entry as a mapping: cmd, deps and outs (path, md5, size ...), params (file -> key -> value)."""
+    return dict(files.parse_yaml("".join(line[4:] for line in text.splitlines(keepends=True)), where="dvc.lock"))
+
+
+def known_md5(*, dataset: bool) -> dict[str, str]:
+    """md5 of every output in the lock files by its path; with `dataset` that of the clips that `index` read, too."""
+    found: dict[str, str] = {}
+    for lock in GRAPHS.values():
+        for name, text in _blocks(lock).items():
+            head, _, outs = text.partition("    outs:\n")
+            for part in (outs, head if dataset and name == "index" else ""):
+                pairs = re.findall(r"^    - path: (.+)\n      hash: md5\n      md5: (\S+)$", part, flags=re.MULTILINE)
+                found |= {
+                    str(files.parse_yaml(path, where=lock)) if path[0] in _QUOTES else path: md5 for path, md5 in pairs
+                }
+    return found
+
+
+def _blocks(path: str) -> dict[str, str]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    return {name.strip(_QUOTES): block for name, block in _BLOCK.findall(text)}
+
+
+# Hashes and the cache ------------------------------------------------------------------------------------------------
+
+
+def md5(path: str | Path) -> str:
+    """md5 of a file, or of a folder as DVC has it; empty if it cannot be read."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return listing_md5({name: md5(path / name) for name in files_of(path)})
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError:
+        return ""
+
+
+def listing_md5(listing: Mapping[str, str]) -> str:
+    """md5 of a folder from those of its files, by their names relative to it."""
+    rows = [{"md5": value, "relpath": name} for name, value in sorted(listing.items())]
+    return hashlib.md5(json.dumps(rows).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def files_of(folder: str | Path) -> Iterator[str]:
+    """Files below a folder that DVC does not ignore, relative to it."""
+    ignored = _ignored()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not ignored(name)]
+        at = os.path.relpath(parent, folder)
+        yield from (name if at == "." else f"{at}/{name}" for name in names if not ignored(name))
+
+
+def _ignored() -> Any:
+    """Whether a name matches a line of .dvcignore, which holds plain names and patterns of names."""
+    try:
+        lines = Path(".dvcignore").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    patterns = [re.compile(fnmatch.translate(line.rstrip("/"))) for line in lines if line and line[0] != "#"]
+    return lambda name: any(pattern.match(name) for pattern in patterns)
+
+
+def cached_listing(value: str) -> dict[str, str] | None:
+    """Files of a folder by its md5, from DVC's cache; None if the cache does not hold it."""
+    for cache in (Path(".dvc/cache"), *_other_caches()):
+        path = cache / "files" / "md5" / value[:2] / value[2:]
+        if path.is_file():
+            return {row["relpath"]: row["md5"] for row in json.loads(path.read_bytes())}
+    return None
+
+
+@lru_cache(maxsize=1)
+def _other_caches() -> list[Path]:
+    """The cache that a setting of DVC names."""
+    done = subprocess.run([sys.executable, "-m", "dvc", "cache", "dir"], capture_output=True, text=True, check=False)
+    return [Path(done.stdout.strip())] if done.returncode == 0 else []
+
+
+def remove_run(recorded: Mapping[str, Any]) -> None:
+    """Remove the records of the run cache that say what this entry of a lock says."""
+
+    def facts(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+        hashes = [sorted((one["path"], one.get("md5")) for one in entry.get(kind, [])) for kind in ("deps", "outs")]
+        return (entry["cmd"], *hashes, entry.get("params"))
+
+    for cache in (Path(".dvc/cache"), *_other_caches()):
+        for path in cache.glob("runs/*/*/*"):
+            text = path.read_text(encoding="utf-8")
+            same = text.startswith(f"cmd: {recorded['cmd']}\n")
+            if same and facts(files.parse_yaml(text, where=str(path))) == facts(recorded):
+                path.unlink()

@@ -1,0 +1,267 @@
+"""What a stage was run with: inputs of each kind changed while it runs, contents that stay, false lock entries."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fsat.core import dvc_files, files, guard, loaded_code
+from fsat.core.errors import FsatError
+
+COMMAND = "python -m stages.learn 0"
+CODE = "fsat/core/files.py"
+PARAMS = {"dataset": {"path": "sounds", "corrections": "labels.csv"}, "mel": {"n_mels": 64}, "rate": 0.1}
+OUT = "data/models/learn/fold0"
+GRAPH = {
+    "learn": {
+        "matrix": {"fold": "${folds.ids}"},
+        "cmd": "python -m stages.learn ${item.fold}",
+        "deps": ["${dataset.path}", "${dataset.corrections}", "data/mel", "data/other", CODE],
+        "params": ["mel", "rate", {"versions.yaml": ["numpy"]}],
+        "outs": ["data/models/learn/fold${item.fold}"],
+    }
+}
+
+
+def write(path: str, text: str) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def entry(outs: dict[str, str], **values: Any) -> dict[str, Any]:
+    """An entry of dvc.lock as DVC would write it now."""
+    deps = ["sounds", "labels.csv", "data/mel", "data/other", CODE]
+    code = loaded_code.LOADED[CODE]
+    return {
+        "cmd": COMMAND,
+        "deps": [{"path": path, "hash": "md5", "md5": code if path == CODE else dvc_files.md5(path)} for path in deps],
+        "params": {"params.yaml": {"mel": {"n_mels": 64}, "rate": 0.1} | values, "versions.yaml": {"numpy": "2.0"}},
+        "outs": [{"path": path, "hash": "md5", "md5": md5} for path, md5 in outs.items()],
+    }
+
+
+def write_lock(**stages: dict[str, Any]) -> None:
+    stages |= {
+        name: {"cmd": "x", "outs": [{"path": path, "hash": "md5", "md5": md5}]} for name, (path, md5) in KNOWN.items()
+    }
+    index = {"cmd": "x", "deps": [{"path": "sounds", "hash": "md5", "md5": KNOWN_SOUNDS}]}
+    text = yaml.safe_dump({"schema": "2.0", "stages": {"index": index} | stages}, sort_keys=False)
+    write("dvc.lock", text)
+
+
+KNOWN: dict[str, tuple[str, str]] = {}
+KNOWN_SOUNDS = ""
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project of one stage whose inputs are in the lock."""
+    monkeypatch.chdir(tmp_path)
+    write("dvc.yaml", yaml.safe_dump({"stages": GRAPH}, sort_keys=False))
+    write("params.yaml", yaml.safe_dump(PARAMS))
+    write("versions.yaml", "numpy: '2.0'\n")
+    write(".dvcignore", "# a comment\n.DS_Store\n._*\n")
+    for name in (
+        "sounds/a.wav",
+        "sounds/b/c.wav",
+        "labels.csv",
+        "data/mel/frames.npy",
+        "data/other/fold0/x",
+        f"{OUT}/w",
+    ):
+        write(name, name)
+    monkeypatch.setitem(KNOWN, "mel", ("data/mel", dvc_files.md5("data/mel")))
+    monkeypatch.setitem(KNOWN, "other@0", ("data/other/fold0", dvc_files.md5("data/other/fold0")))
+    monkeypatch.setattr(sys.modules[__name__], "KNOWN_SOUNDS", dvc_files.md5("sounds"))
+    write_lock()
+    for path in ("data/mel", "data/other/fold0"):  # the lists that DVC keeps of folders
+        value = dvc_files.md5(path)
+        rows = [{"relpath": name, "md5": dvc_files.md5(f"{path}/{name}")} for name in dvc_files.files_of(path)]
+        files.write_json(f".dvc/cache/files/md5/{value[:2]}/{value[2:]}", rows)
+
+
+def started() -> guard.Watch:
+    watch = guard.start(COMMAND)
+    assert watch is not None and watch.note.stage == "learn@0" and watch.outs == [OUT]
+    return watch
+
+
+def replaced(path: str, text: str) -> None:
+    """As editors and DVC do it: another file under the same name."""
+    write(f"{path}.new", text)
+    Path(f"{path}.new").rename(path)
+
+
+CHANGES: dict[str, tuple[Callable[[], object], str]] = {
+    "parameter": (
+        lambda: write("params.yaml", yaml.safe_dump(PARAMS | {"rate": 9})),
+        "params.yaml: rate was 0.1, is 9",
+    ),
+    "section": (
+        lambda: write("params.yaml", yaml.safe_dump(PARAMS | {"mel": {"n_mels": 8}})),
+        "mel was {'n_mels': 64}",
+    ),
+    "parameter gone": (lambda: write("params.yaml", "{}"), "rate was 0.1, is None"),
+    "library": (lambda: write("versions.yaml", "numpy: '3.0'\n"), "versions.yaml: numpy was '2.0', is '3.0'"),
+    "clip": (lambda: replaced("sounds/b/c.wav", "other"), "sounds/b/c.wav"),
+    "clip added": (lambda: write("sounds/d.wav", ""), "sounds/d.wav"),
+    "clip gone": (lambda: Path("sounds/a.wav").unlink(), "sounds/a.wav"),
+    "corrections": (lambda: write("labels.csv", "other"), "labels.csv"),
+    "features": (lambda: replaced("data/mel/frames.npy", "other"), "data/mel/frames.npy"),
+    "weights": (lambda: replaced("data/other/fold0/x", "y"), "data/other/fold0/x"),
+    "folder gone": (lambda: shutil.rmtree("data/mel"), "data/mel/frames.npy"),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_what_changes_while_a_stage_runs_is_named(kind: str) -> None:
+    change, named = CHANGES[kind]
+    watch = started()
+    change()
+    with pytest.raises(FsatError, match="changed while this stage ran") as error:
+        guard.finish(watch)
+    assert named in str(error.value)
+    assert not list(guard.NOTES.glob("*"))
+
+
+def test_a_module_that_is_edited_while_a_stage_runs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = started()
+    assert watch.note.code == {CODE: loaded_code.LOADED[CODE]}
+    monkeypatch.setattr(loaded_code, "digests", lambda: loaded_code.LOADED | {CODE: "0", "fsat/cli.py": "1"})
+    with pytest.raises(FsatError, match=r"files\.py") as error:
+        guard.finish(watch)
+    assert "cli.py" not in str(error.value)  # not of this stage
+
+
+def test_the_digests_of_the_code_are_those_dvc_writes() -> None:
+    assert loaded_code.LOADED[CODE] == dvc_files.md5(Path(__file__).parents[2] / CODE)
+    assert "stages/mel.py" in loaded_code.LOADED
+
+
+def test_contents_decide_and_not_times() -> None:
+    """A touch, a save without change, an edit taken back, files of a file manager, a parameter of another stage."""
+    watch = started()
+    for name in ("sounds/a.wav", "data/mel/frames.npy", "data/other/fold0/x", "labels.csv", "params.yaml"):
+        os.utime(name, (1, 1))
+    replaced("sounds/b/c.wav", "other")
+    replaced("sounds/b/c.wav", "sounds/b/c.wav")
+    write("sounds/.DS_Store", "x")
+    write("sounds/._a.wav", "x")
+    write("params.yaml", yaml.safe_dump(PARAMS | {"tta": 3}))
+    guard.finish(watch)
+    assert (guard.NOTES / "learn@0.json").is_file()
+
+
+def test_parameters_that_somebody_is_saving_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = started()
+    write("params.yaml", "rate: [")
+    monkeypatch.setattr(guard.time, "sleep", lambda _: write("params.yaml", yaml.safe_dump(PARAMS)))
+    guard.finish(watch)
+    write("params.yaml", "rate: [")
+    monkeypatch.setattr(guard, "_WAIT_S", 0.0)
+    monkeypatch.setattr(guard.time, "sleep", lambda _: None)
+    with pytest.raises(FsatError, match=r"params\.yaml: is not YAML"):
+        guard.finish(watch)
+
+
+def test_a_training_whose_open_file_was_written_into_is_not_taken_up() -> None:
+    """Frames are mapped into memory: what it learned from is not known. A file put in its place does not matter."""
+    kept = Path("state/training/learn-fold0-ab12")
+    for change, stays in ((replaced, True), (write, False)):
+        files.write_text(kept / "model.weights.h5", "w")
+        watch = started()
+        change("data/mel/frames.npy", "other")
+        with pytest.raises(FsatError, match=r"frames\.npy"):
+            guard.finish(watch)
+        assert kept.is_dir() is stays
+        replaced("data/mel/frames.npy", "data/mel/frames.npy")
+
+
+# After the stage -----------------------------------------------------------------------------------------------------
+
+
+def finished() -> str:
+    """Run the stage; returns the md5 of what it wrote."""
+    watch = started()
+    write(f"{OUT}/w", "new weights")
+    guard.finish(watch)
+    return dvc_files.md5(OUT)
+
+
+def test_a_true_entry_clears_the_note_and_the_kept_training() -> None:
+    out = finished()
+    for name in ("state/training/learn-fold0-ab/w", "state/training/learn-fold1-ab/w"):
+        write(name, "new weights")
+    guard.refuse_false_entries()  # DVC has written nothing yet
+    write_lock(**{"learn@0": entry({OUT: out})})
+    assert not guard.is_recorded("learn@0", Path("state/training/learn-fold0-ab"))  # not in the cache: `--no-commit`
+    files.write_json(f".dvc/cache/files/md5/{out[:2]}/{out[2:]}", [])
+    assert guard.is_recorded("learn@0", Path("state/training/learn-fold0-ab"))
+    guard.refuse_false_entries()
+    assert not list(guard.NOTES.iterdir())
+    assert [path.name for path in guard.TRAININGS.iterdir()] == ["learn-fold1-ab"]
+
+
+GAPS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
+    "parameter": (lambda: {"rate": 9}, "rate was 0.1, not 9"),
+    "features": (lambda: replaced("data/mel/frames.npy", "other") or {}, "data/mel was another"),
+    "folder of folders": (lambda: write("data/other/fold0/x", "other") or {}, "data/other was another"),
+    "corrections": (lambda: write("labels.csv", "other") or {}, "labels.csv was another"),
+    "clip": (lambda: write("sounds/a.wav", "other") or {}, "sounds was another"),
+}
+
+
+@pytest.mark.parametrize("kind", GAPS)
+def test_an_edit_between_the_end_of_a_stage_and_dvc_is_found(kind: str) -> None:
+    out = finished()
+    change, named = GAPS[kind]
+    false = entry({OUT: out}, **change())
+    write_lock(**{"learn@0": false})
+    true_run, false_run = Path(".dvc/cache/runs/aa/bb/cc"), Path(".dvc/cache/runs/aa/bb/dd")
+    write(str(true_run), yaml.safe_dump(false | {"params": {}}, sort_keys=False))
+    write(str(false_run), yaml.safe_dump(false, sort_keys=False))
+    guard.refuse_false_entries(besides="learn@0")
+    with pytest.raises(FsatError, match="dvc repro --force --single-item learn@0") as error:
+        guard.refuse_false_entries()
+    assert named in str(error.value)
+    assert true_run.is_file() and not false_run.is_file()
+    with pytest.raises(FsatError, match="learn@0"):  # until it has run again
+        guard.refuse_false_entries()
+
+
+def test_what_was_restored_or_checked_out_since_is_not_called_false() -> None:
+    finished()
+    write(f"{OUT}/w", "weights of another run")
+    write_lock(**{"learn@0": entry({OUT: dvc_files.md5(OUT)}, rate=5)})
+    guard.refuse_false_entries()
+    assert not list(guard.NOTES.iterdir())
+
+
+def test_an_entry_from_before_the_run_is_not_called_false() -> None:
+    """DVC is still at work, or was killed."""
+    write_lock(**{"learn@0": entry({OUT: dvc_files.md5(OUT)}, rate=5)})
+    finished()
+    guard.refuse_false_entries()
+    assert list(guard.NOTES.iterdir())
+
+
+def test_large_outputs_are_known_again_by_size_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "_HASHED_BYTES", 1)
+    out = finished()
+    write_lock(**{"learn@0": entry({OUT: out}, rate=5)})
+    with pytest.raises(FsatError, match="rate was"):
+        guard.refuse_false_entries()
+    os.utime(f"{OUT}/w", (1, 1))
+    guard.refuse_false_entries()
+
+
+def test_no_stage_no_note() -> None:
+    assert guard.start("python -m stages.other") is None
+    assert guard.start("python -m stages.learn") is None
+    Path("dvc.yaml").unlink()
+    assert guard.start(COMMAND) is None
