@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fsat import doctor
+from fsat.core import guard
 from fsat.core.errors import FsatError
 from fsat.doctor import GIB, Check
 
@@ -138,5 +139,5 @@ def test_a_false_entry_of_the_lock_is_told(tmp_path: Path, monkeypatch: pytest.M
     def refuse() -> None:
         raise FsatError(f"false entry in {Path.cwd()}")
 
-    monkeypatch.setattr(doctor.guard, "refuse_false_entries", refuse)
+    monkeypatch.setattr(guard, "refuse_false_entries", refuse)
     assert [check.text for check in doctor.false_entries(tmp_path)] == [f"false entry in {tmp_path}"]

@@ -160,9 +160,8 @@ def trainings(stage: str) -> list[Path]:
 
 def is_recorded(stage: str, folder: Path) -> bool:
     """Whether `dvc.lock` names, as the output of this stage, what is in the folder, and DVC's cache holds it."""
-    text = dvc_files.entries("dvc.lock").get(stage)
+    outs = dvc_files.entry(dvc_files.entries("dvc.lock").get(stage, "")).get("outs", [])
     md5 = dvc_files.md5(folder)
-    outs = dvc_files.entry(text).get("outs", []) if text else []
     return any(out.get("md5") == md5 for out in outs) and dvc_files.cached_listing(md5) is not None
 
 
@@ -179,9 +178,9 @@ def refuse_false_entries(*, besides: str = "") -> None:
             path.unlink(missing_ok=True)
             continue
         text = dvc_files.entries(note.lock).get(note.stage, "")
-        if not text:
-            continue
         entry = dvc_files.entry(text)
+        if "outs" not in entry:
+            continue
         denied = list(_denied(note, entry))
         if not denied:
             for kept in trainings(note.stage):
