@@ -105,7 +105,11 @@ CHANGES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "section": (
         lambda: write("params.yaml", yaml.safe_dump(PARAMS | {"mel": {"n_mels": 8}})),
-        "mel was {'n_mels': 64}",
+        "mel.n_mels was 64, is 8",
+    ),
+    "key added": (
+        lambda: write("params.yaml", yaml.safe_dump(PARAMS | {"mel": {"n_mels": 64, "x": 1}})),
+        "mel.x was None, is 1",
     ),
     "parameter gone": (lambda: write("params.yaml", "{}"), "rate was 0.1, is None"),
     "library": (lambda: write("versions.yaml", "numpy: '3.0'\n"), "versions.yaml: numpy was '2.0', is '3.0'"),
