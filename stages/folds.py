@@ -2,7 +2,7 @@
 
 from fsat.clips import corrections, folds
 from fsat.core import files, params
-from fsat.core.errors import FsatError
+from fsat.core.errors import FsatError, listed
 from fsat.core.stage import run
 
 
@@ -26,6 +26,8 @@ def main() -> None:
     if corrections.digest(path) != before:
         raise FsatError(f"dataset.corrections: {path} was edited while this stage read it. Run `dvc repro` again.")
     files.write_csv("data/folds.csv", table)
+    # The next stages have these in a shell's command: used here, another list is checked here before DVC runs those.
+    print(f"folds to train: {listed(p.folds.ids, limit=20)} of {p.folds.n_splits}")
     if checked:
         counts = [f"{sum(row.action == action for row in checked)} {action}" for action in corrections.ACTIONS]
         print(f"{path}: {len(checked)} corrections ({', '.join(counts)})")
