@@ -46,7 +46,7 @@ def check_remote() -> None:
     """End the script if DVC would take a remote that cannot be read for an empty one, and train anew what it holds."""
     try:
         remote = _remote()
-    except DvcException as error:
+    except (DvcException, ImportError) as error:  # the latter: no plugin for this kind of remote
         sys.exit(f"no DVC remote to share results through: {error}")
     if remote.fs.protocol in ("http", "https"):
         sys.exit(f"{remote.path}: DVC has no run cache over HTTP. Share results through another kind of remote.")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -140,4 +141,7 @@ def test_a_project_without_remote_is_told_so(tmp_path: Path, monkeypatch: pytest
     project.call(tmp_path, "dvc", "init", "--no-scm", "--quiet")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="no DVC remote to share results through: "):
+        shared_run.check_remote()
+    monkeypatch.setattr(shared_run, "_remote", Mock(side_effect=ImportError("s3 requires dvc-s3")))
+    with pytest.raises(SystemExit, match="share results through: s3 requires dvc-s3"):
         shared_run.check_remote()
