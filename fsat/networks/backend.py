@@ -10,16 +10,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from fsat.core import seeds
+from fsat.core import keras_backend, seeds
 from fsat.core.network import STRIDE
 from fsat.inputs.batches import Batch
 
 
 def prepare(seed: int, *key: int | str, precision: str = "float32", deterministic: bool = True) -> None:
-    """Set Keras' global state for one purpose: seed of initial weights, dtype policy, deterministic ops.
+    """Set Keras' global state for one purpose: defaults, seed of initial weights, dtype policy, deterministic ops.
 
     Automatic layer names, which weight files hold, start anew.
     """
+    keras_backend.set_defaults()
     keras.utils.clear_session()
     keras.utils.set_random_seed(seeds.entropy(seed, *key) % 2**32)
     keras.config.set_dtype_policy(precision)

@@ -29,7 +29,7 @@ def test_a_branch_runs_what_it_changes_and_gets_a_table(shared: Path, tmp_path: 
     project.commit(runner, "more mixup")
     ran = project.shared_run(runner, "--against", "origin/main")
     fold = {"stage1@0", "stage2@0", "predict@0"}
-    assert ran == fold | {"baseline", "ensemble", "evaluate", "calibrate", "report", "bundle"}
+    assert ran == fold | {"folds", "baseline", "ensemble", "evaluate", "calibrate", "report", "bundle"}
     table = (runner / "metrics_diff.md").read_text()
     old, new = (json.loads((folder / "metrics" / "map3.json").read_text()) for folder in (shared, runner))
     row = next(line for line in table.splitlines() if "| cv.stage2 " in line)
