@@ -194,6 +194,8 @@ def test_index_survives_writing_and_reading(kaggle: Callable[..., Path], tmp_pat
         lambda text: text.replace("fname", "FName"),
         lambda text: text.replace("a.wav", '"a.wav"'),
         lambda text: "\ufeff" + text.replace(",", ";").replace("\n", "\r\n"),
+        lambda text: "sep=;\n" + text.replace(",", ";"),
+        lambda text: '\ufeff"SEP=|"\r\n' + text.replace(",", "|").replace("\n", "\r\n"),
     ],
 )
 def test_dialects_of_csv_are_accepted(kaggle: Callable[..., Path], spoil: Callable[[str], str]) -> None:
