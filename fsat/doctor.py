@@ -63,8 +63,8 @@ def examine(root: Path, *, start_tensorflow: bool = True) -> Iterator[Check]:
     yield memory(total_memory())
     settings, check = parameters(root)
     yield check
-    if (check := repository(root)) is not None:
-        yield check
+    if (absent := repository(root)) is not None:
+        yield absent
     cache, links = dvc(root)
     yield cache
     yield from truncated_dvc_files(root)

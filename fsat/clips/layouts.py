@@ -50,17 +50,7 @@ COLUMNS = [
 RESERVED_LABELS = {"model", "split", "fold", "fname"}
 _USAGES = {usage.lower(): usage for usage in ("Public", "Private", "Ignored")}
 # Characters that show nothing, though they are no format characters: joiner, selectors, Hangul and Braille fillers.
-_BLANK = {
-    "\u034f",
-    "\u115f",
-    "\u1160",
-    "\u17b4",
-    "\u17b5",
-    "\u2800",
-    "\u3164",
-    "\uffa0",
-    *map(chr, range(0xFE00, 0xFE10)),
-}
+_BLANK = {*"\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0", *map(chr, range(0xFE00, 0xFE10))}
 _VERIFIED = {"1": "1", "0": "0", "true": "1", "false": "0", "": ""}
 
 
@@ -182,12 +172,12 @@ def _locate(
             f"{audio}/ is a symbolic link out of the dataset: its clips are read, but DVC does not see when they "
             "change. After a change: `dvc repro --force`"
         )
-    if rows and not (folder / audio).is_dir():
+    if rows and not home.is_dir():
         remedy = "Put it there" + (", or remove the table to go on without a test set." if split == "test" else ".")
         problems.add("folder of clips missing", remedy, f"{audio}/ ({len(rows)} clips in {table})")
         return []
     # macOS decomposes accents in file names, tables do not: both spellings name the same file.
-    on_disk = {unicodedata.normalize("NFC", name): name for name in files_below(folder / audio)}
+    on_disk = {unicodedata.normalize("NFC", name): name for name in files_below(home)}
     located: list[_Row] = []
     lines: dict[str, str] = {}
     for row in rows:
@@ -205,7 +195,7 @@ def _locate(
             continue
         lines[key] = row.get("line", table)
         name = on_disk.pop(key, fname)
-        path = folder / audio / name
+        path = home / name
         if not (inside(folder, path) or inside(home, path)):
             problems.add(*tables.OUTSIDE, where)
             continue

@@ -248,6 +248,7 @@ def _limited(
     for chunk in chunks:
         size += len(chunk)
         if size > largest:
+            part.unlink()
             what = f"{remote.url}: the server sends more than {largest:,} bytes"
             raise FsatError(f"{what}. If the file is that large, say so in {remote.listed_in}.")
         yield chunk

@@ -8,14 +8,14 @@ import pickletools
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from fsat.core import files
 from fsat.core.errors import FsatError
 
-_DTYPES = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
+_DTYPES: dict[str, np.dtype[Any]] = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
 _DICTIONARY, _TENSOR = "collections OrderedDict", "torch._utils _rebuild_tensor_v2"
 # The pickle of a network of a few hundred tensors has some tens of kilobytes.
 _LARGEST_PICKLE = 1_000_000
@@ -48,8 +48,8 @@ def _follow(pickle: bytes, load_storage: Callable[[Any], np.ndarray]) -> Any:
         del stack[start:]
         return found
 
-    for opcode, argument, _ in pickletools.genops(pickle):
-        name: str = opcode.name
+    for opcode, given, _ in pickletools.genops(pickle):
+        name, argument = opcode.name, cast("Any", given)
         if name in _NUMBERS_AND_TEXT:
             stack.append(argument)
         elif name in _CONSTANTS:
