@@ -4,21 +4,27 @@ import http.client
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tiny_bundle import ROOT, project
+from app_process import running
+from tiny_bundle import project
 
 from fsat.app import page
 from fsat.app.guard import is_own
 
 __all__ = ["project"]
 
-SMALL = "from fsat.app import page; page.MAX_FILE_BYTES = 100_000; from fsat.cli import main; main()"
+SMALL = """
+import signal
+from fsat.app import page
+from fsat.cli import main
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever pytest was started by
+page.MAX_FILE_BYTES = 100_000
+main()
+"""
 BOUNDARY = "x7"
 
 
@@ -49,29 +55,11 @@ def served(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     left.mkdir()
     (left / "upload.wav").touch()
     os.utime(left, (0, 0))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"), "socks5://127.0.0.1:9")
-    process = subprocess.Popen(
-        [sys.executable, "-c", SMALL, "app", "--model", str(project / "data" / "bundle"), "--port", str(port)],
-        cwd=ROOT,
-        env=os.environ | proxies | {"TMPDIR": str(folders), "no_proxy": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line == f"fsat app: http://127.0.0.1:{port} (Ctrl+C ends it)\n", process.communicate()
-    assert not left.exists()
-    try:
+    environment = proxies | {"no_proxy": "", "NO_PROXY": ""}
+    with running(SMALL, project / "data" / "bundle", folders, end=signal.SIGHUP, **environment) as port:
+        assert not left.exists()
         yield Served(port, folders)
-    finally:
-        process.send_signal(signal.SIGHUP)
-        output, errors = process.communicate(timeout=60)
-    assert (output, errors, process.returncode) == ("", "", 0)
-    assert list(folders.glob("fsat-app-*")) == []
 
 
 def test_other_pages_and_other_names_are_refused(served: Served) -> None:
