@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fsat.core import files
-from fsat.core.errors import FsatError
+from fsat.core.errors import FsatError, escaped
 
 TIMES = Path("logs/times.csv")
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -26,7 +26,7 @@ def run(main: Callable[..., None]) -> None:
         _say_other_versions(Path("versions.yaml"))
         main(*sys.argv[1:])
     except FsatError as error:
-        sys.exit(f"\n{name}: {error}\n")
+        sys.exit(f"\n{name}: {escaped(error)}\n")
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise
