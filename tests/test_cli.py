@@ -1,6 +1,7 @@
 """The command `fsat`: what it prints, where, and with which exit code."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 import pytest
@@ -255,8 +256,7 @@ def test_resume_loses_no_file_and_has_none_twice(
     half, part, journal = (tmp_path / name for name in ("half.csv", ".half.csv.rows.part", ".half.csv.journal"))
     for at in range(len(NAMES) + 1):
         assert tag(half, *NAMES[:at], "kill.wav", *NAMES[at:])[0] == 130 and not half.exists()
-        with part.open("ab") as rows:
-            rows.write(b'a9.wav,"')
+        part.write_bytes(part.read_bytes() + b'a9.wav,"')
         code, output, errors = tag(half, *NAMES)
         assert half.read_bytes() == expected and not part.exists()
         assert code == 1 and output == "" and errors.startswith("fsat: bad.wav: ")
@@ -270,6 +270,28 @@ def test_resume_loses_no_file_and_has_none_twice(
         tag(half, *NAMES)
         assert half.read_bytes() == expected, cut
         half.unlink()
+
+
+@pytest.mark.usefixtures("parrot")
+@pytest.mark.parametrize("n_written", range(9))
+def test_resume_after_a_full_disk(n_written: int, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may take half of what is written last."""
+    append, calls = destination._append, iter(range(9))
+
+    def on_a_full_disk(stream: BinaryIO, data: bytes) -> int:
+        if next(calls) == n_written:
+            append(stream, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return append(stream, data)
+
+    words = ("tag", "a.wav", "b.wav", "c.wav", "--top", 1, "--output", tmp_path / "out.csv")
+    with monkeypatch.context() as full:
+        full.setattr(destination, "_append", on_a_full_disk)
+        code, _, errors = run(*words)
+    assert code == 1 and errors.endswith("out.csv cannot be written (No space left on device).")
+    assert run(*words, "--resume") == (0, "", "")
+    rows = 'a.wav,a,0.7\nb.wav,"b, or so",0.7\nc.wav,c,0.7\n'
+    assert (tmp_path / "out.csv").read_text() == "path,label1,probability1\n" + rows
 
 
 @pytest.mark.usefixtures("parrot")

@@ -279,7 +279,7 @@ def _append(stream: BinaryIO, data: bytes) -> int:
 
 def _digest(stream: BinaryIO) -> str:
     stream.seek(0)
-    return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def _short(value: object) -> str:

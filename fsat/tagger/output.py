@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from fsat.core import files
 from fsat.core.errors import FsatError, one_line, shown
@@ -86,7 +86,8 @@ class Printer:
 
     def _write_row(self, row: Sequence[Any]) -> None:
         # Python 3.11 and 3.12 leave a carriage return outside quotes, where it ends the row for a reader.
-        quoting = csv.QUOTE_NONNUMERIC if "\r" in str(row[0]) else csv.QUOTE_MINIMAL
+        has_return = any("\r" in str(value) for value in row)
+        quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
         csv.writer(self.stream, lineterminator="\n", quoting=quoting).writerow(row)
 
     def _write_label(self, start_s: float, end_s: float, label: str, probability: float) -> None:

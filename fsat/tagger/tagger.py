@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -195,9 +195,9 @@ class Tagger:
             raise FsatError(f"{sound}: a file has a sample rate of its own; give one with an array only.")
         else:
             [tagged] = self.tag_files([sound])
-        if not isinstance(tagged, Tagged):
+        if isinstance(tagged, Failed):
             raise audio.AudioError(tagged.path, tagged.reason)
-        return tagged
+        return cast("Tagged", tagged)
 
     def tag_files(
         self,
@@ -274,12 +274,11 @@ class Tagger:
             return first
         average = partial(np.average, axis=0, weights=[part.end_s - part.start_s for part in parts])
         embedding = None if first.embedding is None else average([part.embedding for part in parts]).astype(np.float32)
-        mark: dict[str, float | bool] = {}
+        values: dict[str, Any] = {"probabilities": average([part.probabilities for part in parts])}
         if self._unknown is not None:
             score = float(average([part.unknown_score for part in parts]))
-            mark = {"unknown_score": score, "unknown": score > self._unknown.threshold[self.stage]}
-        values = {"end_s": parts[-1].end_s, "probabilities": average([part.probabilities for part in parts])}
-        return replace(first, embedding=embedding, **values, **mark)
+            values |= {"unknown_score": score, "unknown": score > self._unknown.threshold[self.stage]}
+        return replace(first, end_s=parts[-1].end_s, embedding=embedding, **values)
 
     def _features(self, paths: list[str], name: str) -> list[list[Features] | Failed]:
         work = partial(file_features, preprocessing=self.manifest.preprocessing, filters=self.filters)

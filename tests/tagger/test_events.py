@@ -33,7 +33,7 @@ def test_neighbours_with_a_label_are_one_event_with_their_mean() -> None:
 
 def test_events_end_with_their_file_and_failures_follow() -> None:
     failure = Failed("y.wav", "truncated")
-    x = [*windows([(0.9, 0.0), (0.9, 0.0)]), Ended("x.wav")]
+    x: list[Tagged | Failed | Ended] = [*windows([(0.9, 0.0), (0.9, 0.0)]), Ended("x.wav")]
     found = list(events_of([*x, *x, Ended("silent.wav"), *windows([(0.8, 0.0)], path="y.wav"), failure], 0.5))
     one = [Event("x.wav", 0.0, 3.0, LABELS[0], 0.9), Ended("x.wav")]
     assert found[:-2] == [*one, *one, Ended("silent.wav")]  # one that is named twice in a row, one without events
