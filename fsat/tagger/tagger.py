@@ -42,7 +42,7 @@ from fsat.tagger.windows import Ended, Failed, Features, file_features, part_fea
 BATCH_BINS, MAX_BATCH = 1 << 17, 16
 CHUNK_WINDOWS, CHUNK_FILES = 16, 128  # whose features are in memory at a time,
 CHUNK_S = 1800.0  # and no more than this many seconds of sound, unless one file or window has more
-_FEW_FILES = 16  # with fewer files, starting other processes would take longer than the work
+_FEW_FILES, _LITTLE_S = 16, 120.0  # with less, starting other processes would take longer than the work
 MIN_SEGMENT_S = 0.05  # a shorter window holds less than a few frames of a spectrogram
 ARRAY = "array"  # name of samples that come without a file; the random spans hang on it
 Item = TypeVar("Item")
@@ -282,7 +282,8 @@ class Tagger:
 
     def _features(self, paths: list[str], name: str) -> list[list[Features] | Failed]:
         work = partial(file_features, preprocessing=self.manifest.preprocessing, filters=self.filters)
-        if len(paths) < _FEW_FILES:
+        is_little = len(paths) < _FEW_FILES and sum(map(audio.announced_seconds, paths)) < _LITTLE_S
+        if is_little or len(paths) == 1:
             return [work(path) for path in paths]
         with self._workers:
             return list(parallel.map_clips(work, paths, desc=name))
