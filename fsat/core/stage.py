@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fsat.core import files, guard
-from fsat.core.errors import FsatError
+from fsat.core.errors import FsatError, escaped
 
 TIMES = Path("logs/times.csv")
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -33,7 +33,7 @@ def run(main: Callable[..., None], *, prepare: Callable[[], None] | None = None)
         if watch:
             guard.finish(watch)
     except FsatError as error:
-        sys.exit(f"\n{name}: {error}\n")
+        sys.exit(f"\n{name}: {escaped(error)}\n")
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise

@@ -42,6 +42,23 @@ def test_a_failed_folder_leaves_the_earlier_one_and_a_killed_process_disturbs_no
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["three"]
 
 
+def test_a_link_under_the_name_that_is_written_to_is_not_followed(tmp_path: Path) -> None:
+    other, folder = tmp_path / "other", tmp_path / "folder"
+    other.write_text("mine")
+    folder.mkdir()
+    (folder / "mine").touch()
+    for name in ("a.json", "out"):
+        for target in (other, folder, tmp_path / "nothing"):
+            (tmp_path / f".{name}.part").symlink_to(target)
+            if name == "out":
+                with files.atomic_folder(tmp_path / name) as part:
+                    (part / "one").touch()
+            else:
+                files.write_json(tmp_path / name, 1)
+    assert other.read_text() == "mine" and [path.name for path in folder.iterdir()] == ["mine"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "folder", "other", "out"]
+
+
 def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
     table = pd.DataFrame({"fname": ["a", "b"], "x": [0.1, 1 / 3]})
     for number in (1, 2):
