@@ -294,9 +294,10 @@ def test_a_clip_counts_in_the_loss_as_much_as_it_weighs(no_augmentation: params.
     assert training.loss_weights(right.targets[:2], None, by_class).tolist() == [2, 1]
 
 
+@pytest.mark.usefixtures("shallow")
 def test_train_fold_writes_its_folder_and_clears_its_state(recipe_augmentation: params.Augment, tmp_path: Path) -> None:
     plan = recipe(recipe_augmentation, epochs=(1, 0, 0), bounds=(33, 40))
-    network = {"backbone": "MobileNetV2", "width": 0.35, "batchnorm_momentum": 0.9}
+    network = {"backbone": "EfficientAT", "width": 0.4, "batchnorm_momentum": 0.9}
     digests = []
     for name in ("first", "second"):
         training.train_fold(
@@ -351,6 +352,7 @@ def with_frozen(plan: training.Recipe, *, trunk_rate: float = 1.0, epochs: int =
     return replace(plan, schedule=plan.schedule.model_copy(update={"frozen": frozen}), trunk_rate=trunk_rate)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_share_of_the_trained_weights(recipe_augmentation: params.Augment, tmp_path: Path) -> None:
     """The rest is what the network was before it was fine-tuned: after phase 0, not before it."""
     plan = with_frozen(recipe(recipe_augmentation, epochs=(2, 0, 0), select="last", bounds=(32, 40)))
@@ -371,11 +373,11 @@ def test_a_share_of_the_trained_weights(recipe_augmentation: params.Augment, tmp
 
 
 def real_network() -> keras.Model:
-    return model.build_network(
-        backbone="MobileNet", width=0.25, batchnorm_momentum=0.9, n_mels=32, n_classes=2, head=[], freeze_batchnorm=True
-    )
+    sizes = {"width": 0.4, "batchnorm_momentum": 0.9, "n_mels": 32, "n_classes": 2}
+    return model.build_network(backbone="EfficientAT", **sizes, head=[], freeze_batchnorm=True)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_trunk_at_rate_0_keeps_its_weights_while_the_head_learns(
     no_augmentation: params.Augment, tmp_path: Path
 ) -> None:
@@ -391,6 +393,7 @@ def test_a_trunk_at_rate_0_keeps_its_weights_while_the_head_learns(
     assert np.abs(network.get_layer("probabilities").get_weights()[1] - head_before[1]).max() > 1e-3
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_training_that_begins_with_the_head_resumes_to_the_same_bytes(
     recipe_augmentation: params.Augment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,7 @@ def test_fewer_folds_and_back_trains_nothing_and_leaves_no_trace(finished_projec
     ran = {name.split("@")[0] for name in project.repro(folder, *SCORES)}
     assert not ran & {"stage1", "stage2", "predict"}
     clean = project.clone(tmp_path / "clean", **{"folds.ids": [0]})
-    shutil.copytree(finished_project / ".dvc" / "cache", clean / ".dvc" / "cache", symlinks=True)
+    shutil.copytree(folder / ".dvc" / "cache", clean / ".dvc" / "cache", symlinks=True)
     project.repro(clean, *SCORES)
     # DVC keeps the entries of stages that are gone; all others are those of the clean clone.
     expected = project.locks(clean)["dvc.lock"]
