@@ -389,7 +389,6 @@ def test_a_trunk_at_rate_0_keeps_its_weights_while_the_head_learns(
     assert history["phase"].tolist() == ["frozen", "cyclic", "finetune_low", "finetune_high"]
     for old, new in zip(before, network.get_layer("trunk").get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-    # The features of a trunk without training are near 0: it is the bias that learns.
     assert np.abs(network.get_layer("probabilities").get_weights()[1] - head_before[1]).max() > 1e-3
 
 
