@@ -76,6 +76,12 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def copy(finished_project: Path, tmp_path: Path) -> Path:
+    """A copy of the finished clone that a test may change."""
+    return Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
+
+
+@pytest.fixture
 def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
     """EfficientAT with two of its fifteen blocks: quick to build, to trace and to convert."""
     from fsat.networks import efficientat

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 TRAINING = {"stage1@0", "stage1@1", "stage2@0", "stage2@1"}
 FEATURES = {"index", "trim", "filters", "mel", "spectral", "pca", "folds"}
 
-# All stages and phases, two folds, a few steps. `clone` leaves two of the backbone's blocks.
+# All stages and phases, two folds, a few steps. `clone` leaves two of the backbone's fifteen blocks.
 TINY = {
     "sources.demo.clips_per_class": 2,
     "mel.n_mels": 32,
@@ -53,10 +53,7 @@ def call(folder: Path, *command: str, check: bool = True) -> subprocess.Complete
 
 
 def clone(folder: Path, **overrides: Any) -> Path:
-    """A git repository with the project's files, as they are in the working tree, and parameters of `TINY`.
-
-    Of the backbone two of fifteen blocks are left, which takes half of the processor time of a training.
-    """
+    """A git repository with the project's files, as they are in the working tree, at the size of `TINY`."""
     folder.mkdir(exist_ok=True)
     listed = call(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").stdout.splitlines()
     for name in listed:

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 import project
 from fsat.clips import corrections
@@ -36,12 +35,6 @@ def test_a_second_run_does_nothing_and_the_status_is_clean(finished_project: Pat
     assert project.repro(finished_project) == []
     assert "up to date" in project.call(finished_project, "dvc", "status", "dvc.yaml").stdout
     assert project.call(finished_project, "git", "status", "--porcelain").stdout == ""
-
-
-@pytest.fixture
-def copy(finished_project: Path, tmp_path: Path) -> Path:
-    """A copy of the finished clone that a test may change."""
-    return Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
 
 
 def test_a_correction_trains_anew_and_computes_no_feature(copy: Path) -> None:

@@ -21,13 +21,8 @@ def shared(finished_project: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_branch_runs_what_it_changes_and_gets_a_table_and_an_experiment_finds_it(
-    shared: Path, tmp_path: Path
-) -> None:
-    """Another `mixup.alpha`, for one of the folds: no feature is computed, nothing of the other fold.
-
-    The baseline follows the choice of folds.
-    """
+def test_a_branch_and_an_experiment_run_what_they_change_and_get_a_table(shared: Path, tmp_path: Path) -> None:
+    """Another `mixup.alpha` for one of the folds: no feature is computed. The baseline follows the choice of folds."""
     runner = tmp_path / "runner"
     project.call(tmp_path, "git", "clone", "--quiet", str(shared), str(runner))
     changes = {"mixup.alpha": 0.4, "folds.ids": [0]}
@@ -73,9 +68,8 @@ def test_a_lock_is_checked_without_data(finished_project: Path, tmp_path: Path) 
     assert code == 1 and "mel" in text
 
 
-def test_a_changed_stage_whose_inputs_are_there_is_noticed(finished_project: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
-    with (folder / "stages" / "evaluate.py").open("a") as stream:
+def test_a_changed_stage_whose_inputs_are_there_is_noticed(copy: Path) -> None:
+    with (copy / "stages" / "evaluate.py").open("a") as stream:
         stream.write("# a remark\n")
-    code, text = check_lock(folder)
+    code, text = check_lock(copy)
     assert code == 1 and "evaluate" in text
