@@ -373,7 +373,7 @@ def test_a_share_of_the_trained_weights(recipe_augmentation: params.Augment, tmp
 
 
 def real_network() -> keras.Model:
-    sizes = {"width": 0.4, "batchnorm_momentum": 0.9, "n_mels": 32, "n_classes": 2}
+    sizes: dict[str, Any] = {"width": 0.4, "batchnorm_momentum": 0.9, "n_mels": 32, "n_classes": 2}
     return model.build_network(backbone="EfficientAT", **sizes, head=[], freeze_batchnorm=True)
 
 
