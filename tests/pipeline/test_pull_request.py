@@ -43,8 +43,8 @@ def test_a_branch_and_an_experiment_run_what_they_change_and_get_a_table(shared:
     project.call(tmp_path, "git", "clone", "--quiet", str(shared), str(other))
     project.call(other, "dvc", "pull", "--quiet", "--run-cache", "--allow-missing", check=False)
     words = [f"--set-param={key}={value}" for key, value in changes.items()]
-    output = project.call(other, "dvc", "exp", "run", *words, "evaluate", "calibrate").stdout
-    found, ran = (set(re.findall(words, output)) for words in (r"Stage '(.*)' is cached", r"Running stage '(.*)'"))
+    output = project.call(other, "dvc", "exp", "run", "--pull", *words, "evaluate", "calibrate").stdout
+    found, ran = (set(re.findall(said, output)) for said in (r"Stage '(.*)' is cached", r"Running stage '(.*)'"))
     # Stages with metrics run: their files are in git, and so not in the remote.
     assert found | ran == changed and found >= {"stage1@0", "stage2@0", "predict@0"}
     difference = project.call(other, "dvc", "metrics", "diff").stdout
