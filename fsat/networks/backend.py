@@ -64,7 +64,8 @@ def adam(rates: Mapping[int, float] | None = None) -> keras.optimizers.Adam:
                 v=self._velocities[number].value.handle,
                 beta1_power=tf.pow(tf.cast(self.beta_1, variable.dtype), steps),
                 beta2_power=tf.pow(tf.cast(self.beta_2, variable.dtype), steps),
-                lr=tf.cast(learning_rate, variable.dtype) * factors.get(id(variable), 1.0),
+                # Keras hands over TensorFlow's variable; the factors are by its own.
+                lr=tf.cast(learning_rate, variable.dtype) * factors.get(id(self._trainable_variables[number]), 1.0),
                 beta1=self.beta_1,
                 beta2=self.beta_2,
                 epsilon=self.epsilon,
