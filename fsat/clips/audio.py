@@ -26,8 +26,9 @@ MAX_SECONDS = 3_600
 # Larger than in any sound file; the power spectrum of such samples is still finite in float32.
 MAX_SAMPLE = 1e6
 _BLOCK_FRAMES = 1 << 18
-_SILENT = 2.0**-15  # one step of 16-bit samples
-_CANCELLING = 10.0 ** (-40 / 10)  # power of the mean over that of the channels
+SILENT, CANCELLING = "silent", "channels cancel"
+_SILENT_PEAK = 2.0**-15  # one step of 16-bit samples
+_CANCELLING_POWER = 10.0 ** (-40 / 10)  # of the mean, over that of the channels
 # What libsndfile notes of a header in formats that `containers` does not check.
 _NOTED = re.compile(r"(?:Frames|Cols) *: (?P<more>\d+)|(?P<size>\d+) \(?should be (?P<there>\d+)|truncated file")
 _NOTING = ("SVX", "VOC", "WVE", "AVR", "MAT4", "MAT5", "MPC2K")
@@ -47,7 +48,7 @@ class AudioError(FsatError):
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """What a clip file holds; `problem` is empty if it can be used, else the numbers are 0; `note`: of its sound."""
+    """What a clip file holds; `problem` is empty if it can be used, else the numbers are 0; `note`: `SILENT`, ..."""
 
     sample_rate: int
     channels: int
@@ -144,22 +145,15 @@ def probe(path: str | Path) -> ClipInfo:
                     power_of_mean += float(np.vdot(mono, mono))
     except AudioError as error:
         return ClipInfo(0, 0, 0.0, error.reason)
-    note = "silent" if sound.peak <= _SILENT else "channels cancel" if power_of_mean < _CANCELLING * power else ""
+    note = CANCELLING if power_of_mean <= _CANCELLING_POWER * power else ""
+    note = SILENT if sound.peak <= _SILENT_PEAK else note if sound.channels > 1 else ""
     return ClipInfo(sound.sample_rate, sound.channels, n_frames / sound.sample_rate, "", note)
 
 
-def plain_format(path: str | Path) -> tuple[str, str] | None:
-    """Format and encoding of samples, as libsndfile names them; None for a file that is not read as it is."""
-    try:
-        with _regular_file(path) as file:
-            found = containers.examine(file)
-            if found.kind or found.problem or found.content:
-                return None
-            os.lseek(file.fileno(), 0, os.SEEK_SET)
-            with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
-                return sound.format, sound.subtype
-    except (OSError, soundfile.SoundFileError):
-        return None
+def header(path: str | Path) -> tuple[int, str, str]:
+    """Sample rate; format and encoding as libsndfile names them, "" where a file is not read as it is; `AudioError`."""
+    with _opened(path, max_seconds=np.inf) as sound:
+        return sound.sample_rate, *sound.form
 
 
 def resample(x: np.ndarray, rate: int, wanted_rate: int) -> np.ndarray:
@@ -180,6 +174,7 @@ class _Sound:
     channels: int
     n_frames: int
     blocks: Iterator[np.ndarray]  # float32 (n, channels)
+    form: tuple[str, str] = ("", "")
     peak: float = 0.0
 
 
@@ -198,20 +193,11 @@ def _opened(path: str | Path, *, max_seconds: float = MAX_SECONDS, partly: bool 
         except OSError as error:
             raise AudioError(str(path), f"cannot be read ({error.strerror})") from error
         try:
-            if container.problem and not partly:
-                raise DecodeError(container.problem)
-            sound = _decoded(container, file, stack)
-            if not MIN_RATE <= sound.sample_rate <= MAX_RATE:
-                raise DecodeError(f"sample rate {sound.sample_rate} Hz, allowed is {MIN_RATE} to {MAX_RATE}")
-            if sound.n_frames > max_seconds * sound.sample_rate:
-                found = f"{sound.n_frames // sound.sample_rate} s long by its header, allowed is {max_seconds}"
-                raise DecodeError(f"{found}; `fsat tag --segments` takes any")
-            sound.blocks = _checked(sound, sound.blocks, max_seconds)
-            yield sound
-            if container.problem:
-                raise DecodeError(container.problem)
+            yield _plausible(container, file, stack, max_seconds=max_seconds, partly=partly)
         except DecodeError as error:
             raise AudioError(str(path), container.problem or str(error)) from error
+        if container.problem:
+            raise AudioError(str(path), container.problem)
         # What was checked may not be what was read.
         if _state(file) != before:
             raise AudioError(str(path), "changed while it was read")
@@ -242,6 +228,22 @@ def _state(file: BinaryIO) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
+def _plausible(
+    container: containers.Container, file: BinaryIO, stack: ExitStack, *, max_seconds: float, partly: bool
+) -> _Sound:
+    """Open a clip whose rate and length, by its header, can be those of a sound."""
+    if container.problem and not partly:
+        raise DecodeError(container.problem)
+    sound = _decoded(container, file, stack)
+    if not MIN_RATE <= sound.sample_rate <= MAX_RATE:
+        raise DecodeError(f"sample rate {sound.sample_rate} Hz, allowed is {MIN_RATE} to {MAX_RATE}")
+    if sound.n_frames > max_seconds * sound.sample_rate:
+        found = f"{sound.n_frames // sound.sample_rate} s long by its header, allowed is {max_seconds}"
+        raise DecodeError(f"{found}; `fsat tag --segments` takes any")
+    sound.blocks = _checked(sound, sound.blocks, max_seconds)
+    return sound
+
+
 def _decoded(container: containers.Container, file: BinaryIO, stack: ExitStack) -> _Sound:
     """What libsndfile decodes, or FFmpeg where libsndfile fails, finds nothing or is known to be wrong."""
     reason = ""
@@ -255,7 +257,8 @@ def _decoded(container: containers.Container, file: BinaryIO, stack: ExitStack) 
             raise DecodeError(f"{container.kind}, which the extra `formats` reads: {ffmpeg.INSTALL}")
         raise DecodeError(f"{reason}; {ffmpeg.INSTALL} reads more formats")
     try:
-        track = stack.enter_context(ffmpeg.opened(container.content or file))
+        content = container.content or containers.Excerpt(file, 0, _state(file)[0])  # its seek forgives all
+        track = stack.enter_context(ffmpeg.opened(content))
         return _Sound(track.sample_rate, track.channels, 0, track.blocks(_BLOCK_FRAMES))
     except DecodeError as error:
         raise DecodeError(reason or f"{_UNDECODABLE} ({container.kind}: {error})") from error
@@ -278,7 +281,8 @@ def _by_libsndfile(container: containers.Container, file: BinaryIO, stack: ExitS
         raise DecodeError(f"damaged after 0 samples ({_reason(error)})") from error
     if len(first) == 0:
         raise DecodeError("a header without samples")
-    return _Sound(sound.samplerate, sound.channels, sound.frames, _blocks(sound, first, n_block))
+    form = ("", "") if container.content else (sound.format, sound.subtype)
+    return _Sound(sound.samplerate, sound.channels, sound.frames, _blocks(sound, first, n_block), form)
 
 
 def _blocks(sound: soundfile.SoundFile, block: np.ndarray, n_block: int) -> Iterator[np.ndarray]:

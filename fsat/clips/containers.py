@@ -18,7 +18,7 @@ _MPEG_TAGS = (0x50, 0x55)  # WAVE_FORMAT_MPEG, WAVE_FORMAT_MPEGLAYER3
 # A recorder that cannot go back to the header leaves 0 in it, or about the largest signed or unsigned number.
 _ABOUT = 0x2000
 _PLACEHOLDERS = (0x80000000, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
-_HEADER_BYTES = 1_024  # a size may be wrong by this much: some writers count the header as samples
+_HEADER_BYTES = 1_024  # some writers count the header as samples: a size may be too large by so much
 _W64 = bytes.fromhex("726966662E91CF11A5D628DB04C10000")
 _ASF = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
 _EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
@@ -139,7 +139,8 @@ def _samples(file: BinaryIO, samples: _Samples | None, *, trailing: bool = False
     size = file.seek(0, 2)
     present, announced = size - samples.start, samples.announced
     is_open = announced <= 0 or any(abs(announced - value) <= _ABOUT for value in _PLACEHOLDERS)
-    if announced > present and not is_open and announced - present > min(samples.start, _HEADER_BYTES):
+    slack = min(samples.start, _HEADER_BYTES) if trailing else 0
+    if announced - present > slack and not is_open:
         return Container(problem=f"truncated: {max(0, present)} of {announced} bytes of samples")
     end = samples.start + announced
     if announced < present and trailing:

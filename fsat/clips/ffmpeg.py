@@ -4,10 +4,11 @@ AAC, MP3, MP2 and AC-3 are decoded in integers, so that the samples do not depen
 and Windows Media in floats.
 """
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,8 +19,8 @@ INSTALL = "`pip install '.[formats]'`"
 _FIXED = {"aac": "aac_fixed", "mp3": "mp3", "mp2": "mp2", "mp1": "mp1", "ac3": "ac3_fixed"}
 # Others would open files and addresses that a playlist names, or run decoders of pictures.
 _FORMATS = (
-    *("mov", "matroska", "asf", "avi", "flv", "mpeg", "mpegts", "aac", "mp3", "ogg", "flac", "wav", "w64", "aiff"),
-    *("caf", "au", "amr", "ac3", "eac3", "wv", "ape", "tta"),
+    *("mov", "matroska", "asf", "avi", "aac", "mp3", "ogg", "flac", "wav", "w64", "aiff", "caf", "au", "amr"),
+    *("wv", "ape", "tta"),
 )
 _CODECS = (
     *("aac", "aac_latm", "mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float", "ac3", "eac3", "opus", "vorbis"),
@@ -29,7 +30,7 @@ _CODECS = (
     *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
 )
 # Formats that announce a length, and the seconds that a codec's delay may take from it; FFmpeg guesses that of others.
-_SLACK_S = {"mov": 0.1, "avi": 0.1, "caf": 0.1, "flac": 0.0, "wv": 0.0}
+_SLACK_S = {"mov": 0.1, "avi": 0.1, "caf": 0.1, "flac": 0.0, "wv": 0.0, "ape": 0.0, "tta": 0.0}
 _GAP_S = 0.5  # between packets: what was there could not be read
 _SCALES = {"u1": 2.0**-7, "i2": 2.0**-15, "i4": 2.0**-31, "f4": 1.0, "f8": 1.0}
 
@@ -44,7 +45,7 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def opened(content: BinaryIO) -> Iterator["Track"]:
+def opened(content: io.RawIOBase) -> Iterator["Track"]:
     """Open the sound track of a file that is open for reading; `DecodeError` if there is none that can be decoded."""
     import av
 
@@ -52,7 +53,7 @@ def opened(content: BinaryIO) -> Iterator["Track"]:
     options = {"format_whitelist": ",".join(_FORMATS), "codec_whitelist": ",".join(_CODECS)}
     try:
         container = av.open(content, options=options, metadata_errors="replace")
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, ValueError, OSError) as error:
         raise DecodeError(_reason(error)) from error
     with container:
         yield Track(container)
@@ -81,11 +82,14 @@ class Track:
         self._n_frames = 0
         self.sample_rate = self.channels = 0
         self._arrays = self._decoded()
-        self._first = next(self._arrays, None)
+        first = next(self._arrays, None)
+        if first is None:
+            raise DecodeError("a header without samples")
+        self._first = first
 
     def blocks(self, n_frames: int) -> Iterator[np.ndarray]:
         """Yield all samples, float32 (m, channels), about `n_frames` at a time; `DecodeError` where it is damaged."""
-        held, n_held = [] if self._first is None else [self._first], 0
+        held, n_held = [self._first], 0
         damage = None
         try:
             for x in self._arrays:
@@ -115,7 +119,7 @@ class Track:
                 if (packet := next(packets, None)) is None:
                     return
                 frames = self._decoder.decode(packet)
-            except (av.FFmpegError, ValueError) as error:
+            except (av.FFmpegError, ValueError, OSError) as error:
                 if packet is not None and bytes(packet).lstrip(b"\0")[:3] in (b"", b"TAG", b"APE", b"LYR", b"ID3"):
                     continue  # padding and tags behind the last frame
                 raise self._damaged(_reason(error)) from error
@@ -154,7 +158,9 @@ class Track:
 
     def _damaged(self, reason: str) -> DecodeError:
         announced = self._announced()
-        return DecodeError(f"damaged after {self._n_frames}{f' of {announced}' if announced else ''} samples ({reason})")
+        return DecodeError(
+            f"damaged after {self._n_frames}{f' of {announced}' if announced else ''} samples ({reason})"
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -110,11 +110,17 @@ def _frame_length(head: bytes) -> int:
 
 
 def _begins(data: bytes, k: int, *, whole: int) -> bool:
-    """Whether a frame begins at byte k, and another one, or nothing, follows it."""
-    if data[k] != 0xFF or not (length := _frame_length(data[k : k + 4])):
+    """Whether a frame begins at byte k, and others of its kind, or nothing, follow it: more where k is not 0."""
+    kind = _kind(data[k : k + 4]) if data[k] == 0xFF else None
+    if kind is None:
         return False
-    after = data[k + length : k + length + 4]
-    return (k + length >= whole) if len(after) < 4 else _kind(after) == _kind(data[k : k + 4])
+    if k == 0 and _frame_length(data) >= whole:
+        return True
+    for _ in range(4 if k else 1):
+        k += _frame_length(data[k : k + 4])
+        if _kind(data[k : k + 4]) != kind:
+            return False
+    return True
 
 
 def _tag_at(frame: bytes) -> int:
