@@ -88,13 +88,15 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
     return resample(x[:n], sound.sample_rate, sample_rate)
 
 
-def stream(path: str | Path, sample_rate: int) -> Iterator[np.ndarray]:
-    """Yield the samples of `load` block by block; there is no limit on the length, and memory does not grow with it.
+def stream(path: str | Path, sample_rate: int, *, max_seconds: float = np.inf) -> Iterator[np.ndarray]:
+    """Yield the samples of `load` block by block, so that memory does not grow with their number.
 
     Parameters
     ----------
     path, sample_rate
         See `load`.
+    max_seconds : float
+        A longer file is refused.
 
     Yields
     ------
@@ -106,7 +108,7 @@ def stream(path: str | Path, sample_rate: int) -> Iterator[np.ndarray]:
     AudioError
         As `load` does, at the end of what can be read: the blocks before are good.
     """
-    with _opened(path, max_seconds=np.inf, partly=True) as sound:
+    with _opened(path, max_seconds=max_seconds, partly=True) as sound:
         rate = sound.sample_rate
         resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="soxr_hq")
         n_read = n_given = 0
@@ -150,6 +152,15 @@ def probe(path: str | Path) -> ClipInfo:
     return ClipInfo(sound.sample_rate, sound.channels, n_frames / sound.sample_rate, "", note)
 
 
+def announced_seconds(path: str | Path) -> float:
+    """About how long a sound file is, by its header; 0 for what cannot be opened as one."""
+    try:
+        with _opened(path, max_seconds=np.inf) as sound:
+            return sound.seconds
+    except AudioError:
+        return 0.0
+
+
 def header(path: str | Path) -> tuple[int, str, str]:
     """Sample rate; format and encoding as libsndfile names them, "" where a file is not read as it is; `AudioError`."""
     with _opened(path, max_seconds=np.inf) as sound:
@@ -173,6 +184,7 @@ class _Sound:
     sample_rate: int
     channels: int
     n_frames: int
+    seconds: float  # by its header, or a guess
     blocks: Iterator[np.ndarray]  # float32 (n, channels)
     form: tuple[str, str] = ("", "")
     peak: float = 0.0
@@ -259,7 +271,7 @@ def _decoded(container: containers.Container, file: BinaryIO, stack: ExitStack) 
     try:
         content = container.content or containers.Excerpt(file, 0, _state(file)[0])  # its seek forgives all
         track = stack.enter_context(ffmpeg.opened(content))
-        return _Sound(track.sample_rate, track.channels, 0, track.blocks(_BLOCK_FRAMES))
+        return _Sound(track.sample_rate, track.channels, 0, track.seconds, track.blocks(_BLOCK_FRAMES))
     except DecodeError as error:
         raise DecodeError(reason or f"{_UNDECODABLE} ({container.kind}: {error})") from error
 
@@ -282,7 +294,8 @@ def _by_libsndfile(container: containers.Container, file: BinaryIO, stack: ExitS
     if len(first) == 0:
         raise DecodeError("a header without samples")
     form = ("", "") if container.content else (sound.format, sound.subtype)
-    return _Sound(sound.samplerate, sound.channels, sound.frames, _blocks(sound, first, n_block), form)
+    seconds = sound.frames / sound.samplerate if sound.samplerate else 0.0
+    return _Sound(sound.samplerate, sound.channels, sound.frames, seconds, _blocks(sound, first, n_block), form)
 
 
 def _blocks(sound: soundfile.SoundFile, block: np.ndarray, n_block: int) -> Iterator[np.ndarray]:

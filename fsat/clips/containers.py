@@ -72,7 +72,7 @@ class Excerpt(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Fill a buffer from the file, patched."""
-        first = self._start + self._position
+        first = min(self._start + self._position, self._stop)
         self._file.seek(first)
         data = bytearray(self._file.read(max(0, min(len(buffer), self._stop - first))))
         for k, byte in enumerate(self._patch, start=self._at - first):
@@ -219,12 +219,10 @@ def _are_chunks(file: BinaryIO, position: int, size: int) -> bool:
 
 
 def _w64_samples(file: BinaryIO) -> _Samples | None:
-    position = 40
-    for _ in range(_MAX_CHUNKS):
+    size, position = file.seek(0, 2), 40
+    while position + 24 <= size:
         file.seek(position)
         chunk = file.read(24)
-        if len(chunk) < 24:
-            break
         length = int.from_bytes(chunk[16:], "little")
         if chunk[:4] == b"data":
             return _Samples(position + 24, length - 24, position + 16, 8, "little", extra=24)
@@ -233,12 +231,10 @@ def _w64_samples(file: BinaryIO) -> _Samples | None:
 
 
 def _caf_samples(file: BinaryIO) -> _Samples | None:
-    position = 8
-    for _ in range(_MAX_CHUNKS):
+    size, position = file.seek(0, 2), 8
+    while position + 12 <= size:
         file.seek(position)
         chunk = file.read(12)
-        if len(chunk) < 12:
-            break
         length = int.from_bytes(chunk[4:], "big", signed=True)
         if chunk[:4] == b"data":  # four bytes of it count edits; -1: to the end
             return _Samples(position + 16, length - 4 if length > 0 else 0, position + 4, 8, "big", extra=4)

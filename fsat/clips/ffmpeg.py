@@ -32,7 +32,7 @@ _CODECS = (
 # Formats that announce a length, and the seconds that a codec's delay may take from it; FFmpeg guesses that of others.
 _SLACK_S = {"mov": 0.1, "avi": 0.1, "caf": 0.1, "flac": 0.0, "wv": 0.0, "ape": 0.0, "tta": 0.0}
 _GAP_S = 0.5  # between packets: what was there could not be read
-_SCALES = {"u1": 2.0**-7, "i2": 2.0**-15, "i4": 2.0**-31, "f4": 1.0, "f8": 1.0}
+_SCALES = {1: 2.0**-7, 2: 2.0**-15, 4: 2.0**-31}  # of integer samples, by their bytes
 
 
 class DecodeError(Exception):
@@ -60,7 +60,7 @@ def opened(content: io.RawIOBase) -> Iterator["Track"]:
 
 
 class Track:
-    """The sound track of a container, its first frame decoded: `sample_rate` in Hz, and number of `channels`."""
+    """The sound track of a container, its first frame decoded: `sample_rate` in Hz, `channels`, and about how many `seconds`."""
 
     def __init__(self, container: "av.container.InputContainer") -> None:
         import av
@@ -79,6 +79,7 @@ class Track:
             self._decoder.extradata = coded.extradata
         self._decoder.thread_count = 1
         self._format = container.format.name.split(",")[0]
+        self.seconds = (container.duration or 0) / 1e6  # in formats that announce none a guess
         self._n_frames = 0
         self.sample_rate = self.channels = 0
         self._arrays = self._decoded()
@@ -145,8 +146,9 @@ class Track:
             what = "it changes from {} Hz, {} channels to {} Hz, {} channels".format(*expected, *found)
             raise self._damaged(what)
         self._n_frames += len(x)
-        y = x.astype(np.float32)
-        y *= np.float32(_SCALES[x.dtype.str[1:]])
+        if x.dtype.kind == "f":
+            return x.astype(np.float32)
+        y = x.astype(np.float32) * np.float32(_SCALES[x.dtype.itemsize])
         return y - 1 if x.dtype == np.uint8 else y
 
     def _announced(self) -> int:

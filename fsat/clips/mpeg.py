@@ -83,7 +83,7 @@ def walk(file: BinaryIO, start: int, stop: int) -> Frames | None:
     tail = stop - end  # behind the last frame is no sound
     lost -= min(lost, tail)  # nor is it lost
     problem = f"damaged: {lost} bytes are in no MPEG frame, {found} frames are there" if lost > _MOST_LOST else ""
-    return Frames(found, announced, end, False, announced is not None and n_tags == 1 and not first, problem)
+    return Frames(found, announced, end, False, announced is not None and n_tags == 1 and not first + lost, problem)
 
 
 def _kind(head: bytes) -> tuple[int, int, int] | None:
@@ -134,7 +134,7 @@ def _announced(frame: bytes) -> int | None:
     place = _tag_at(frame)
     if frame[place : place + 4] == b"VBRI":
         return int.from_bytes(frame[place + 14 : place + 18], "big")
-    has_frames = place and frame[place + 7] & 1
+    has_frames = place and len(frame) >= place + 12 and frame[place + 7] & 1
     return int.from_bytes(frame[place + 8 : place + 12], "big") if has_frames else None
 
 
