@@ -17,6 +17,7 @@ import soundfile
 import soxr
 
 from fsat.clips import containers, ffmpeg
+from fsat.clips.container import Container, Excerpt
 from fsat.clips.ffmpeg import DecodeError
 from fsat.core.errors import FsatError
 
@@ -231,7 +232,7 @@ def _regular_file(path: str | Path) -> Iterator[BinaryIO]:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise AudioError(str(path), f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
     with file:
-        yield file  # type: ignore[misc]  # FileIO has what BinaryIO asks for, but for types
+        yield file
 
 
 def _state(file: BinaryIO) -> tuple[int, int]:
@@ -240,9 +241,7 @@ def _state(file: BinaryIO) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _plausible(
-    container: containers.Container, file: BinaryIO, stack: ExitStack, *, max_seconds: float, partly: bool
-) -> _Sound:
+def _plausible(container: Container, file: BinaryIO, stack: ExitStack, *, max_seconds: float, partly: bool) -> _Sound:
     """Open a clip whose rate and length, by its header, can be those of a sound."""
     if container.problem and not partly:
         raise DecodeError(container.problem)
@@ -256,7 +255,7 @@ def _plausible(
     return sound
 
 
-def _decoded(container: containers.Container, file: BinaryIO, stack: ExitStack) -> _Sound:
+def _decoded(container: Container, file: BinaryIO, stack: ExitStack) -> _Sound:
     """What libsndfile decodes, or FFmpeg where libsndfile fails, finds nothing or is known to be wrong."""
     reason = ""
     if not container.kind:
@@ -269,7 +268,7 @@ def _decoded(container: containers.Container, file: BinaryIO, stack: ExitStack) 
             raise DecodeError(f"{container.kind}, which the extra `formats` reads: {ffmpeg.INSTALL}")
         raise DecodeError(f"{reason}; {ffmpeg.INSTALL} reads more formats")
     try:
-        content = container.content or containers.Excerpt(file, 0, _state(file)[0])  # its seek forgives all
+        content = container.content or Excerpt(file, 0, _state(file)[0])  # its seek forgives all
         track = stack.enter_context(ffmpeg.opened(content))
         return _Sound(track.sample_rate, track.channels, 0, track.seconds, track.blocks(_BLOCK_FRAMES))
     except DecodeError as error:
@@ -279,7 +278,7 @@ def _decoded(container: containers.Container, file: BinaryIO, stack: ExitStack) 
 _UNDECODABLE = "not audio that can be decoded"
 
 
-def _by_libsndfile(container: containers.Container, file: BinaryIO, stack: ExitStack) -> _Sound:
+def _by_libsndfile(container: Container, file: BinaryIO, stack: ExitStack) -> _Sound:
     """Open a file and read its first block."""
     os.lseek(file.fileno(), 0, os.SEEK_SET)
     try:

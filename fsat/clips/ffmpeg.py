@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 INSTALL = "`pip install '.[formats]'`"
 _FIXED = {"aac": "aac_fixed", "mp3": "mp3", "mp2": "mp2", "mp1": "mp1", "ac3": "ac3_fixed"}
+_FIXED_PROFILES = (None, "LC", "HE-AAC", "HE-AACv2")  # of AAC; the fixed decoder lacks others
 # Others would open files and addresses that a playlist names, or run decoders of pictures.
 _FORMATS = (
     *("mov", "matroska", "asf", "avi", "aac", "mp3", "ogg", "flac", "wav", "w64", "aiff", "caf", "au", "amr"),
@@ -52,7 +53,7 @@ def opened(content: io.RawIOBase) -> Iterator["Track"]:
     content.seek(0)
     options = {"format_whitelist": ",".join(_FORMATS), "codec_whitelist": ",".join(_CODECS)}
     try:
-        container = av.open(content, options=options, metadata_errors="replace")
+        container = av.open(content, "r", options=options, metadata_errors="replace")
     except (av.FFmpegError, ValueError, OSError) as error:
         raise DecodeError(_reason(error)) from error
     with container:
@@ -60,7 +61,7 @@ def opened(content: io.RawIOBase) -> Iterator["Track"]:
 
 
 class Track:
-    """The sound track of a container, its first frame decoded: `sample_rate` in Hz, `channels`, and about how many `seconds`."""
+    """A container's sound track, its first frame decoded: `sample_rate` in Hz, `channels`, about how many `seconds`."""
 
     def __init__(self, container: "av.container.InputContainer") -> None:
         import av
@@ -73,8 +74,9 @@ class Track:
         coded = self._stream.codec_context
         if coded is None or coded.name not in _CODECS:
             raise DecodeError(f"its sound is encoded as {coded.name if coded else 'unknown'}, which is not read")
-        self._decoder = coded
-        if fixed := _FIXED.get(coded.codec.canonical_name):
+        self._decoder: Any = coded
+        fixed = _FIXED.get(coded.codec.canonical_name)
+        if fixed and coded.profile in _FIXED_PROFILES:
             self._decoder = av.CodecContext.create(fixed, "r")
             self._decoder.extradata = coded.extradata
         self._decoder.thread_count = 1

@@ -223,7 +223,7 @@ _NOTES = {
 
 
 def _probe(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Add sample_rate, channels and seconds, and the problem of each clip whose audio cannot be used; notes on sound."""
+    """Add sample_rate, channels and seconds, and the problem of each bad clip; with notes on what the good ones are."""
     present = table.index[table["problem"] == ""]
     paths = [folder / path for path in table.loc[present, "path"]]
     clips = list(parallel.map_clips(audio.probe, paths, desc="index"))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from fsat.clips.container import Container, Excerpt
+
 # kbit/s by the index in a header, for versions 1 and 2 of the layers.
 _RATES = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -46,9 +48,23 @@ class Frames:
     problem: str
 
 
+def examine(file: BinaryIO, start: int, stop: int) -> Container:
+    """MPEG audio: libsndfile guesses the length unless the first frame has a tag that says it."""
+    frames = walk(file, start, stop)
+    is_whole_file = start == 0 and stop == file.seek(0, 2)
+    if frames is None:
+        return Container() if is_whole_file else Container("MP3 in a WAV", "", Excerpt(file, start, stop))
+    problem, announced = frames.problem, frames.announced
+    if announced is not None and frames.found + 1 < announced:  # some tags count themselves
+        problem = f"truncated: {frames.found} of {announced} MPEG frames"
+    is_plain = frames.is_plain and frames.found == announced
+    content = None if is_whole_file and is_plain else Excerpt(file, start, frames.stop)
+    return Container("" if is_plain else "MP3 without a right count of its frames", problem, content)
+
+
 def walk(file: BinaryIO, start: int, stop: int) -> Frames | None:
     """Count the frames between two bytes of a file; None if this is no MPEG audio, or one with free bit rates."""
-    position = _behind_id3(file, start)
+    position = behind_id3(file, start)
     file.seek(position)
     searched = file.read(min(_SEARCHED, max(0, stop - position)))
     first = next((k for k in range(len(searched)) if _begins(searched, k, whole=stop - position)), None)
@@ -138,7 +154,7 @@ def _announced(frame: bytes) -> int | None:
     return int.from_bytes(frame[place + 8 : place + 12], "big") if has_frames else None
 
 
-def _behind_id3(file: BinaryIO, position: int) -> int:
+def behind_id3(file: BinaryIO, position: int) -> int:
     """Position behind the ID3v2 tags that begin here."""
     while True:
         file.seek(position)
@@ -153,7 +169,7 @@ def _behind_tags(file: BinaryIO, position: int, stop: int) -> int:
     file.seek(position)
     head = file.read(32)
     if head[:3] == b"ID3":
-        return _behind_id3(file, position)
+        return behind_id3(file, position)
     if head[:3] == b"TAG":
         return position + 128
     if head[:8] == b"APETAGEX":

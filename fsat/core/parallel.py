@@ -58,12 +58,8 @@ def map_clips(
             yield from _progress(results, total=len(items), desc=desc)
     except _WorkerLostError as error:
         message = f"{desc}: a worker process was killed, most likely for want of memory. Set FSAT_JOBS to fewer."
-        for item in error.items:
-            if _kills(function, item):
-                message = (
-                    f"{desc}: {shown(str(item))} ends the process that works on it, a fault of a decoder: remove it."
-                )
-                break
+        if culprit := next((shown(str(item)) for item in error.items if _kills(function, item)), ""):
+            message = f"{desc}: {culprit} ends the process that works on it, a fault of a decoder. Remove it."
         raise FsatError(message) from error
 
 
@@ -78,8 +74,8 @@ class _WorkerLostError(Exception):
 def _kills(function: Callable[[Item], Result], item: Item) -> bool:
     """Whether an item, alone, ends the process that works on it."""
     with _executor(2, cluster=False) as (executor, _):
-        assert executor is not None
-        return isinstance(executor.submit(_call, function, item).exception(), TerminatedWorkerError)
+        error = executor and executor.submit(_call, function, item).exception()
+    return isinstance(error, TerminatedWorkerError)
 
 
 def _results(

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from fsat.clips import audio, containers
+from fsat.clips.container import Container
 
 RATE = 16_000
 BEFORE = np.random.default_rng(1).normal(0, 0.1, 5 * RATE).astype(np.float32)
@@ -51,7 +52,7 @@ def at_moment(moment: int, change: Callable[[], object], monkeypatch: pytest.Mon
     n_read = 0
     check, plain = containers.examine, soundfile.SoundFile.read
 
-    def checked(file: BinaryIO) -> containers.Container:
+    def checked(file: BinaryIO) -> Container:
         found = check(file)
         if moment == -1:
             change()
