@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -26,7 +26,8 @@ MIN_RATE, MAX_RATE = 1_000, 1_000_000
 MAX_SECONDS = 3_600
 # Larger than in any sound file; the power spectrum of such samples is still finite in float32.
 MAX_SAMPLE = 1e6
-_BLOCK_FRAMES = 1 << 18
+_BLOCK_FRAMES, _SMALL_BLOCK = 1 << 18, 1 << 10
+_UNDECODABLE = "not audio that can be decoded"
 SILENT, CANCELLING = "silent", "channels cancel"
 _SILENT_PEAK = 2.0**-15  # one step of 16-bit samples
 _CANCELLING_POWER = 10.0 ** (-40 / 10)  # of the mean, over that of the channels
@@ -266,16 +267,13 @@ def _decoded(container: Container, file: BinaryIO, stack: ExitStack) -> _Sound:
     if not ffmpeg.is_installed():
         if container.kind:
             raise DecodeError(f"{container.kind}, which the extra `formats` reads: {ffmpeg.INSTALL}")
-        raise DecodeError(f"{reason}; {ffmpeg.INSTALL} reads more formats")
+        raise DecodeError(f"{reason}; {ffmpeg.INSTALL} reads more" if reason.startswith(_UNDECODABLE) else reason)
     try:
         content = container.content or Excerpt(file, 0, _state(file)[0])  # its seek forgives all
         track = stack.enter_context(ffmpeg.opened(content))
         return _Sound(track.sample_rate, track.channels, 0, track.seconds, track.blocks(_BLOCK_FRAMES))
     except DecodeError as error:
         raise DecodeError(reason or f"{_UNDECODABLE} ({container.kind}: {error})") from error
-
-
-_UNDECODABLE = "not audio that can be decoded"
 
 
 def _by_libsndfile(container: Container, file: BinaryIO, stack: ExitStack) -> _Sound:
@@ -299,14 +297,23 @@ def _by_libsndfile(container: Container, file: BinaryIO, stack: ExitStack) -> _S
 
 def _blocks(sound: soundfile.SoundFile, block: np.ndarray, n_block: int) -> Iterator[np.ndarray]:
     """Yield the first block and all others; memory does not grow with the clip."""
-    n_frames = 0
+    n_frames, damage = 0, None
     while len(block):
         n_frames += len(block)
         yield block
         try:
             block = sound.read(n_block, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
-            raise DecodeError(f"damaged after {n_frames} samples ({_reason(error)})") from error
+            if damage is not None:
+                break
+            damage, n_block = error, _SMALL_BLOCK  # up to the damage in small steps
+            with suppress(soundfile.SoundFileError):
+                sound.seek(n_frames)
+                block = sound.read(n_block, dtype="float32", always_2d=True)
+                continue
+            break
+    if damage is not None:
+        raise DecodeError(f"damaged after {n_frames} of {sound.frames} samples ({_reason(damage)})")
     if n_frames < sound.frames:
         raise DecodeError(f"truncated: {n_frames} of {sound.frames} samples")
     for noted in _NOTED.finditer(sound.extra_info) if sound.format in _NOTING else ():

@@ -185,6 +185,17 @@ def test_windows_get_what_is_before_the_damage(tmp_path: Path) -> None:
         assert 0.55 * RATE < n < 0.85 * RATE
 
 
+def test_a_cut_flac_is_read_to_within_a_frame_of_the_cut(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 700_000), RATE)
+    path.write_bytes(path.read_bytes()[:-200_000])
+    n = 0
+    with pytest.raises(audio.AudioError, match=r"damaged after \d+ of 700000 samples") as raised:
+        for block in audio.stream(path, RATE):
+            n += len(block)
+    assert f"after {n} of" in str(raised.value) and 550_000 < n < 620_000
+
+
 def test_fixed_point_decoders_are_used(tmp_path: Path) -> None:
     """Samples that are whole numbers of steps: they do not depend on the processor."""
     for name, step in {"m4a": 2.0**-31, "mp3": 2.0**-15}.items():
@@ -203,9 +214,7 @@ def test_without_pyav_the_message_names_the_extra(
     assert message in problem and "pip install '.[formats]'" in problem
 
 
-def test_a_long_file_without_a_length_is_told_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "MAX_SECONDS", 0.5)
-    monkeypatch.setattr(audio._opened, "__kwdefaults__", {"max_seconds": 0.5, "partly": False}, raising=False)
+def test_a_long_file_without_a_length_is_told_of_windows(tmp_path: Path) -> None:
     (tmp_path / "a.aac").write_bytes(encoded("aac"))
     with pytest.raises(audio.AudioError, match=r"longer than 0\.5 s; `fsat tag --segments` takes any"):
         list(audio.stream(tmp_path / "a.aac", RATE, max_seconds=0.5))
