@@ -17,7 +17,7 @@ _MPEG_TAGS = (0x50, 0x55)  # WAVE_FORMAT_MPEG, WAVE_FORMAT_MPEGLAYER3
 # A recorder that cannot go back to the header leaves 0 in it, or about the largest signed or unsigned number.
 _ABOUT = 0x2000
 _PLACEHOLDERS = (0x80000000, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
-_HEADER_BYTES = 1_024  # some writers count the header as samples: a size may be too large by so much
+_FEW_BYTES = 1_024
 _SCAN_BYTES = 1 << 20
 
 
@@ -40,8 +40,9 @@ def compared(file: BinaryIO, samples: Samples | None, *, trailing: bool = False)
     size = file.seek(0, 2)
     present, announced = size - samples.start, samples.announced
     is_open = announced <= 0 or any(abs(announced - value) <= _ABOUT for value in _PLACEHOLDERS)
-    slack = min(samples.start, _HEADER_BYTES) if trailing else 0
-    if announced - present > slack and not is_open:
+    # Some writers count the header, or a part of it, as samples.
+    counts_header = trailing and 8 <= announced - present <= max(44, min(samples.start, 128))
+    if announced > present and not is_open and not counts_header:
         return Container(problem=f"truncated: {max(0, present)} of {announced} bytes of samples")
     end = samples.start + announced
     if announced < present and trailing:
@@ -50,7 +51,7 @@ def compared(file: BinaryIO, samples: Samples | None, *, trailing: bool = False)
         is_open = is_open or not _is_trailer(file, end, size)
         if announced == 0 and _is_trailer(file, end, size, shortest=0):
             return Container()
-    elif announced < present - _HEADER_BYTES:
+    elif announced < present - _FEW_BYTES:
         is_open = True
     if not is_open and announced <= present:
         return Container()
@@ -92,7 +93,7 @@ def _is_second_file(file: BinaryIO, end: int) -> bool:
     return any(data[k : k + 4] in CHUNKED and data[k + 8 : k + 12].isalpha() for k in (end % 2, 0))
 
 
-def _is_trailer(file: BinaryIO, end: int, size: int, *, shortest: int = _HEADER_BYTES) -> bool:
+def _is_trailer(file: BinaryIO, end: int, size: int, *, shortest: int = _FEW_BYTES) -> bool:
     """Whether chunks, tags or padding follow the samples; a few bytes more are of no interest."""
     if size - end < shortest:
         return True

@@ -138,6 +138,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "cut and tagged.mp3": (TAGGED_MP3[: len(TAGGED_MP3) // 2], r"truncated: \d+ of \d+ MPEG frames"),
     "hole.mp3": (MP3[:4000] + b"\1" * 9000 + MP3[4000:], r"damaged: \d+ bytes are in no MPEG frame"),
     "cut in a wav.wav": (riff_with(MP3)[:5000], r"truncated: \d+ of \d+ bytes of samples"),
+    "last byte.wav": (WAV[:-1], rf"truncated: {N_BYTES - 1} of {N_BYTES} bytes of samples"),
     "half.wav": (WAV[: len(WAV) // 2], rf"truncated: {len(WAV) // 2 - 44} of {N_BYTES} bytes of samples"),
     "id3 in front.wav": (
         ID3V2 + WAV[: len(WAV) // 2],
