@@ -2,6 +2,7 @@
 
 import io
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -33,7 +34,7 @@ def encoded(name: str, seconds: float = 1.0, *, video: bool = False, sound: bool
             picture = av.VideoFrame(16, 16, "yuv420p")
             picture.pts, picture.time_base = 0, Fraction(1, 10)
         if sound:
-            track = file.add_stream(codec, rate=rate)
+            track: Any = file.add_stream(codec, rate=rate)
             track.layout, track.format = "mono", sample_format
             if name == "wma":
                 track.bit_rate = 64_000

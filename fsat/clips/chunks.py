@@ -33,27 +33,32 @@ class Samples:
     extra: int = 0  # what the written size counts beyond the samples
 
 
+def is_open(size: int) -> bool:
+    """Whether a size is a placeholder: what it measures goes on to the end of the file."""
+    return size <= 0 or any(abs(size - value) <= _ABOUT for value in _PLACEHOLDERS)
+
+
 def compared(file: BinaryIO, samples: Samples | None, *, trailing: bool = False) -> Container:
     """Compare the announced samples with what follows; `trailing`: chunks may come behind them."""
     if samples is None:
         return Container()
     size = file.seek(0, 2)
     present, announced = size - samples.start, samples.announced
-    is_open = announced <= 0 or any(abs(announced - value) <= _ABOUT for value in _PLACEHOLDERS)
+    to_end = is_open(announced)
     # Some writers count the header, or a part of it, as samples.
     counts_header = trailing and 8 <= announced - present <= max(44, min(samples.start, 128))
-    if announced > present and not is_open and not counts_header:
+    if announced > present and not to_end and not counts_header:
         return Container(problem=f"truncated: {max(0, present)} of {announced} bytes of samples")
     end = samples.start + announced
     if announced < present and trailing:
         if _is_second_file(file, end):
             return Container(problem=f"two joined files: {announced} bytes of samples are announced, {present} follow")
-        is_open = is_open or not _is_trailer(file, end, size)
+        to_end = to_end or not _is_trailer(file, end, size)
         if announced == 0 and _is_trailer(file, end, size, shortest=0):
             return Container()
     elif announced < present - _FEW_BYTES:
-        is_open = True
-    if not is_open and announced <= present:
+        to_end = True
+    if not to_end and announced <= present:
         return Container()
     right = min(present + samples.extra, 256**samples.size_bytes - 1).to_bytes(samples.size_bytes, samples.order)
     return Container(content=Excerpt(file, 0, size, at=samples.size_at, patch=right))

@@ -11,6 +11,7 @@ from fsat.clips.container import Container, Excerpt
 
 _W64 = bytes.fromhex("726966662E91CF11A5D628DB04C10000")
 _ASF = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
+_ASF_PROPERTIES = bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365")
 _EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"moof", b"styp", b"pnot")
 _FIRST = (b"ftyp", _EBML, _ASF, b"AVI ")  # come once a file
@@ -198,18 +199,26 @@ def _riff_lists(file: BinaryIO) -> Iterator[_Element]:
         file.seek(position)
         head = file.read(12)
         length = int.from_bytes(head[4:8], "little")
-        yield _Element(head[8:12], position, 8 + length if length else size - position)
-        position += 8 + length + length % 2 if length else size
+        if chunks.is_open(length):
+            length = size - position - 8
+        yield _Element(head[8:12], position, 8 + length)
+        position += 8 + length + length % 2
 
 
 def _asf_objects(file: BinaryIO) -> Iterator[_Element]:
-    size, position = file.seek(0, 2), 0
+    """Top-level objects of Windows Media; in a broadcast all sizes but that of the first are invalid."""
+    size, position, is_live = file.seek(0, 2), 0, False
     while position + 24 <= size:
         file.seek(position)
         head = file.read(24)
         length = int.from_bytes(head[16:], "little")
-        yield _Element(head[:16], position, length if length >= 24 else size - position)
-        position += length if length >= 24 else size
+        if length < 24 or (position and is_live):
+            length = size - position
+        elif position == 0:
+            about = head + file.read(min(length, _MAX_PAGE))
+            is_live = bool((about[about.find(_ASF_PROPERTIES) :] + bytes(96))[88] & 1)
+        yield _Element(head[:16], position, length)
+        position += length
 
 
 def _ebml_elements(file: BinaryIO) -> Iterator[_Element]:

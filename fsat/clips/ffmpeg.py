@@ -26,12 +26,12 @@ _FORMATS = (
 _CODECS = (
     *("aac", "aac_latm", "mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float", "ac3", "eac3", "opus", "vorbis"),
     *("flac", "alac", "wavpack", "ape", "tta", "wmav1", "wmav2", "wmapro", "wmalossless", "wmavoice", "amrnb", "amrwb"),
-    *("speex", "nellymoser", "gsm_ms", "adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt", "adpcm_yamaha", "pcm_alaw"),
+    *("speex", "gsm_ms", "g726", "adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt", "adpcm_yamaha", "pcm_alaw"),
     *("pcm_mulaw", "pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
     *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
 )
 # Formats that announce a length, and the seconds that a codec's delay may take from it; FFmpeg guesses that of others.
-_SLACK_S = {"mov": 0.1, "avi": 0.1, "caf": 0.1, "flac": 0.0, "wv": 0.0, "ape": 0.0, "tta": 0.0}
+_SLACK_S = {"mov": 0.1, "caf": 0.1, "flac": 0.0, "wv": 0.0, "ape": 0.0, "tta": 0.0}
 _GAP_S = 0.5  # between packets: what was there could not be read
 _SCALES = {1: 2.0**-7, 2: 2.0**-15, 4: 2.0**-31}  # of integer samples, by their bytes
 

@@ -12,7 +12,8 @@ import soundfile
 pytest.importorskip("av", reason="the extra `formats` is not installed")
 
 from encoded import FORMATS, encoded
-from fsat.clips import audio
+from fsat.clips import audio, ffmpeg
+from fsat.clips.chunks import Order
 from fsat.clips.container import Excerpt
 
 RATE = 44_100
@@ -33,10 +34,10 @@ N_BYTES = 2 * RATE
 ID3V1, ID3V2 = b"TAG" + b"x" * 125, b"ID3\3\0\0\0\0\0\x0a" + bytes(10)
 
 
-def sized(content: bytes, size: int, *, order: str = "little", name: bytes = b"data", width: int = 4) -> bytes:
+def sized(content: bytes, size: int, *, order: Order = "little", name: bytes = b"data", width: int = 4) -> bytes:
     """Another size for a chunk."""
     at = content.index(name) + len(name)
-    return content[:at] + (size % 256**width).to_bytes(width, order) + content[at + width :]  # type: ignore[arg-type]
+    return content[:at] + (size % 256**width).to_bytes(width, order) + content[at + width :]
 
 
 def flac_total(content: bytes, total: int) -> bytes:
@@ -209,7 +210,7 @@ def test_fixed_point_decoders_are_used(tmp_path: Path) -> None:
 def test_without_pyav_the_message_names_the_extra(
     name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audio.ffmpeg, "is_installed", lambda: False)
+    monkeypatch.setattr(ffmpeg, "is_installed", lambda: False)
     (tmp_path / name).write_bytes(encoded(name))
     problem = audio.probe(tmp_path / name).problem
     assert message in problem and "pip install '.[formats]'" in problem

@@ -53,7 +53,7 @@ def refused(path: Path, problem: str, tagger: Tagger) -> None:
     assert re.search(BOTH_NUMBERS, problem)
     for read in (tagger, partial(trim.trim_clip, sample_rate=RATE, top_db=60)):
         with pytest.raises(audio.AudioError) as raised:
-            read(path)  # type: ignore[operator]
+            read(path)
         assert raised.value.reason == problem
     *windows, failed = tagger.tag_files([path], segment_s=WINDOW_S)
     assert failed == examine(tagger, str(path), segment_s=1, hop_s=1, threshold=0.5) == Failed(str(path), problem)
