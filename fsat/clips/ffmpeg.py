@@ -92,7 +92,7 @@ class Track:
 
     def blocks(self, n_frames: int) -> Iterator[np.ndarray]:
         """Yield all samples, float32 (m, channels), about `n_frames` at a time; `DecodeError` where it is damaged."""
-        held, n_held = [self._first], 0
+        held, n_held = [self._first], len(self._first)
         damage = None
         try:
             for x in self._arrays:
@@ -133,7 +133,7 @@ class Track:
                 start = packet.pts * packet.time_base
                 if end is not None and start - end > _GAP_S:
                     raise self._damaged(f"{float(start - end):.1f} s are missing")
-                end = start + (packet.duration or 0) * packet.time_base if packet.duration else None
+                end = start + packet.duration * packet.time_base if packet.duration else None
             for frame in frames:
                 yield self._samples(frame)
 
