@@ -19,7 +19,7 @@ from pathlib import Path
 from fsat.core.errors import FsatError
 
 # What the tagger must do without.
-ABSENT = ("tensorflow", "keras", "pandas", "scikit-learn", "librosa", "matplotlib", "pyarrow", "dvc", "numba")
+ABSENT = ("tensorflow", "keras", "pandas", "scikit-learn", "librosa", "matplotlib", "pyarrow", "dvc", "numba", "av")
 
 
 def main() -> None:

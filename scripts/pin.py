@@ -10,7 +10,7 @@ import yaml
 
 # In the order of the pipeline: reading sound, features, tables, networks, figures, bundles.
 SHAPING = (
-    "numpy", "scipy", "soundfile", "soxr", "librosa", "pandas", "pyarrow", "scikit-learn", "h5py", "keras",
+    "numpy", "scipy", "soundfile", "av", "soxr", "librosa", "pandas", "pyarrow", "scikit-learn", "h5py", "keras",
     "tensorflow", "matplotlib", "pillow", "onnx", "tf2onnx",
 )  # fmt: skip
 HEADER = "# Libraries whose versions shape the bytes of an output; from requirements.txt by `make pin`.\n"

@@ -63,12 +63,12 @@ def examine(tagger: Tagger, path: str, *, segment_s: float, hop_s: float, thresh
 def _playable(path: str) -> Path:
     """The file, or a FLAC copy beside it, in mono."""
     try:
-        info = soundfile.info(path)
-    except soundfile.SoundFileError as error:
+        rate, form, encoding = audio.header(path)
+    except audio.AudioError as error:
         raise audio.AudioError(path, "changed while it was read") from error
-    if info.subtype in _PLAYED.get(info.format, ()):
+    if encoding in _PLAYED.get(form, ()):
         return Path(path)
-    rate = min(info.samplerate, _COPY_RATE)
+    rate = min(rate, _COPY_RATE)
     copy = Path(path).with_name(Path(path).name + ".play.flac")
     part = copy.with_name(copy.name + ".part")
     with soundfile.SoundFile(part, "w", rate, 1, format="FLAC", subtype="PCM_16") as stream:

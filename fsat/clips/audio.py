@@ -4,17 +4,21 @@ A clip is either read completely or refused with a reason: a decode error never 
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 
+from fsat.clips import containers, ffmpeg
+from fsat.clips.container import Container, Excerpt
+from fsat.clips.ffmpeg import DecodeError
 from fsat.core.errors import FsatError
 
 # With a damaged header that says 1 Hz or 4 GHz, resampling would use all memory.
@@ -22,16 +26,14 @@ MIN_RATE, MAX_RATE = 1_000, 1_000_000
 MAX_SECONDS = 3_600
 # Larger than in any sound file; the power spectrum of such samples is still finite in float32.
 MAX_SAMPLE = 1e6
-_BLOCK_FRAMES = 1 << 18
-_MAX_CHUNKS = 1_000
-# First four bytes of formats made of chunks: byte order, and name of the chunk that holds the samples.
-_CHUNKED: dict[bytes, tuple[Literal["little", "big"], bytes]] = {
-    b"RIFF": ("little", b"data"),
-    b"RF64": ("little", b"data"),
-    b"RIFX": ("big", b"data"),
-    b"FORM": ("big", b"SSND"),
-}
-_UNKNOWN_SIZES = {0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF}  # written by encoders that stream and cannot go back
+_BLOCK_FRAMES, _SMALL_BLOCK = 1 << 18, 1 << 10
+_UNDECODABLE = "not audio that can be decoded"
+SILENT, CANCELLING = "silent", "channels cancel"
+_SILENT_PEAK = 2.0**-15  # one step of 16-bit samples
+_CANCELLING_POWER = 10.0 ** (-40 / 10)  # of the mean, over that of the channels
+# What libsndfile notes of a header in formats that `containers` does not check.
+_NOTED = re.compile(r"(?:Frames|Cols) *: (?P<more>\d+)|(?P<size>\d+) \(?should be (?P<there>\d+)|truncated file")
+_NOTING = ("SVX", "VOC", "WVE", "AVR", "MAT4", "MAT5", "MPC2K")
 
 
 class AudioError(FsatError):
@@ -48,12 +50,13 @@ class AudioError(FsatError):
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """What a clip file holds; `problem` is empty if it can be used, else the other fields are 0."""
+    """What a clip file holds; `problem` is empty if it can be used, else the numbers are 0; `note`: `SILENT`, ..."""
 
     sample_rate: int
     channels: int
     seconds: float
     problem: str
+    note: str = ""
 
 
 def load(path: str | Path, sample_rate: int) -> np.ndarray:
@@ -62,7 +65,7 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
     Parameters
     ----------
     path : str or Path
-        Anything libsndfile decodes: WAV, FLAC, OGG, MP3, AIFF ...
+        Anything libsndfile decodes: WAV, FLAC, OGG, MP3, AIFF; with PyAV also MP4, WebM, AAC, WMA, videos.
     sample_rate : int
         Wanted rate in Hz. A clip of another rate is resampled with soxr's high quality, librosa's default.
 
@@ -77,15 +80,14 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
         If the file is missing, is no audio, is damaged or truncated, or holds NaN or infinite samples.
     """
     with _opened(path) as sound:
-        x = np.empty(sound.frames, dtype=np.float32)  # one array: blocks put together would need twice the memory
+        x = np.empty(sound.n_frames, dtype=np.float32)  # one array: blocks put together would need twice the memory
         n = 0
-        for block in _blocks(sound, path):
-            if n + len(block) > len(x):  # a header that announces too little
+        for block in sound.blocks:
+            if n + len(block) > len(x):  # a header that announces nothing, or too little
                 x = np.concatenate([x[:n], np.empty(2 * len(x) + len(block), dtype=np.float32)])
             np.mean(block, axis=1, out=x[n : n + len(block)])
             n += len(block)
-        rate = sound.samplerate
-    return resample(x[:n], rate, sample_rate)
+    return resample(x[:n], sound.sample_rate, sample_rate)
 
 
 def stream(path: str | Path, sample_rate: int, *, max_seconds: float = np.inf) -> Iterator[np.ndarray]:
@@ -96,7 +98,7 @@ def stream(path: str | Path, sample_rate: int, *, max_seconds: float = np.inf) -
     path, sample_rate
         See `load`.
     max_seconds : float
-        A file that is longer by its header is refused.
+        A longer file is refused.
 
     Yields
     ------
@@ -106,13 +108,13 @@ def stream(path: str | Path, sample_rate: int, *, max_seconds: float = np.inf) -
     Raises
     ------
     AudioError
-        As `load` does. Damage behind the header is found when it is reached: the blocks yielded before it are good.
+        As `load` does, at the end of what can be read: the blocks before are good.
     """
-    with _opened(path, max_seconds=max_seconds) as sound:
-        rate = sound.samplerate
+    with _opened(path, max_seconds=max_seconds, partly=True) as sound:
+        rate = sound.sample_rate
         resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="soxr_hq")
         n_read = n_given = 0
-        for block in _blocks(sound, path):
+        for block in sound.blocks:
             n_read += len(block)
             mono = block.mean(axis=1)
             y = mono if rate == sample_rate else resampler.resample_chunk(mono)
@@ -138,19 +140,33 @@ def probe(path: str | Path) -> ClipInfo:
     """Decode a whole clip block by block; a clip that cannot be used gives a `problem`, not an exception."""
     try:
         with _opened(path) as sound:
-            n_frames = sum(len(block) for block in _blocks(sound, path))
-            return ClipInfo(sound.samplerate, sound.channels, n_frames / sound.samplerate, "")
+            n_frames, power, power_of_mean = 0, 0.0, 0.0
+            for block in sound.blocks:
+                n_frames += len(block)
+                if sound.channels > 1:
+                    mono = block @ np.full(sound.channels, 1 / sound.channels, dtype=np.float32)
+                    power += float(np.vdot(block, block)) / sound.channels
+                    power_of_mean += float(np.vdot(mono, mono))
     except AudioError as error:
         return ClipInfo(0, 0, 0.0, error.reason)
+    note = CANCELLING if power_of_mean <= _CANCELLING_POWER * power else ""
+    note = SILENT if sound.peak <= _SILENT_PEAK else note if sound.channels > 1 else ""
+    return ClipInfo(sound.sample_rate, sound.channels, n_frames / sound.sample_rate, "", note)
 
 
 def announced_seconds(path: str | Path) -> float:
-    """Length of a sound file by its header; 0 for what cannot be opened as one."""
+    """About how long a sound file is, by its header; 0 for what cannot be opened as one."""
     try:
         with _opened(path, max_seconds=np.inf) as sound:
-            return float(sound.frames / sound.samplerate)
+            return sound.seconds
     except AudioError:
         return 0.0
+
+
+def header(path: str | Path) -> tuple[int, str, str]:
+    """Sample rate; format and encoding as libsndfile names them, "" where a file is not read as it is; `AudioError`."""
+    with _opened(path, max_seconds=np.inf) as sound:
+        return sound.sample_rate, *sound.form
 
 
 def resample(x: np.ndarray, rate: int, wanted_rate: int) -> np.ndarray:
@@ -163,9 +179,47 @@ def resample(x: np.ndarray, rate: int, wanted_rate: int) -> np.ndarray:
     return np.pad(y, (0, n_wanted - len(y))) if len(y) < n_wanted else y[:n_wanted]
 
 
+@dataclass
+class _Sound:
+    """An open clip; `n_frames` is by its header, 0 if unknown; `peak` is that of the blocks that have been read."""
+
+    sample_rate: int
+    channels: int
+    n_frames: int
+    seconds: float  # by its header, or a guess
+    blocks: Iterator[np.ndarray]  # float32 (n, channels)
+    form: tuple[str, str] = ("", "")
+    peak: float = 0.0
+
+
 @contextmanager
-def _opened(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Iterator[soundfile.SoundFile]:
-    """Open a clip whose header is plausible and whose bytes are all there, and stay so until it has been read."""
+def _opened(path: str | Path, *, max_seconds: float = MAX_SECONDS, partly: bool = False) -> Iterator[_Sound]:
+    """Open a clip, by one handle, whose header is plausible and whose bytes are all there, and stay so.
+
+    With `partly`, what is there can be read before the error is raised.
+    """
+    with _regular_file(path) as file, ExitStack() as stack:
+        before = _state(file)
+        try:
+            if before[0] == 0:
+                raise AudioError(str(path), "0 bytes")
+            container = containers.examine(file)
+        except OSError as error:
+            raise AudioError(str(path), f"cannot be read ({error.strerror})") from error
+        try:
+            yield _plausible(container, file, stack, max_seconds=max_seconds, partly=partly)
+        except DecodeError as error:
+            raise AudioError(str(path), container.problem or str(error)) from error
+        if container.problem:
+            raise AudioError(str(path), container.problem)
+        # What was checked may not be what was read.
+        if _state(file) != before:
+            raise AudioError(str(path), "changed while it was read")
+
+
+@contextmanager
+def _regular_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file without a buffer, because decoders move the position of its handle too."""
     try:
         # Opening a pipe or a device can block for ever, so the type of the file is checked first.
         mode = Path(path).stat().st_mode
@@ -173,103 +227,117 @@ def _opened(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Iterator[s
             raise AudioError(str(path), "a folder, not an audio file")
         if not stat.S_ISREG(mode):
             raise AudioError(str(path), "not a regular file")
-        stream = Path(path).open("rb")  # noqa: SIM115 - closed below
+        file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed below
     except FileNotFoundError as error:
         raise AudioError(str(path), "no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise AudioError(str(path), f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
-    with stream:
-        before = _state(stream)
-        try:
-            _check_container(stream, path)
-        except OSError as error:
-            raise AudioError(str(path), f"cannot be read ({error.strerror})") from error
-        try:
-            sound = soundfile.SoundFile(str(path))
-        except (soundfile.SoundFileError, TypeError) as error:  # TypeError: the suffix says headerless .raw
-            raise AudioError(str(path), f"not audio that can be decoded ({_reason(error)})") from error
-        with sound:
-            if not MIN_RATE <= sound.samplerate <= MAX_RATE:
-                raise AudioError(str(path), f"sample rate {sound.samplerate} Hz, allowed is {MIN_RATE} to {MAX_RATE}")
-            if sound.frames > max_seconds * sound.samplerate:
-                found = f"{sound.frames // sound.samplerate} s long by its header, allowed is {max_seconds}"
-                raise AudioError(str(path), f"{found}; `fsat tag --segments` takes any")
-            yield sound
-        # What was checked may not be what was read.
-        if _state(stream) != before:
-            raise AudioError(str(path), "changed while it was read")
+    with file:
+        yield file
 
 
-def _state(stream: BinaryIO) -> tuple[int, int]:
+def _state(file: BinaryIO) -> tuple[int, int]:
     """Size and time of the last change of an open file."""
-    found = os.fstat(stream.fileno())
+    found = os.fstat(file.fileno())
     return found.st_size, found.st_mtime_ns
 
 
-def _blocks(sound: soundfile.SoundFile, path: str | Path) -> Iterator[np.ndarray]:
-    """Yield float32 blocks (n_frames, channels) of an open clip, checked; memory does not grow with the clip."""
-    n_frames, block_frames = 0, max(1, _BLOCK_FRAMES // sound.channels)
-    while True:
+def _plausible(container: Container, file: BinaryIO, stack: ExitStack, *, max_seconds: float, partly: bool) -> _Sound:
+    """Open a clip whose rate and length, by its header, can be those of a sound."""
+    if container.problem and not partly:
+        raise DecodeError(container.problem)
+    sound = _decoded(container, file, stack)
+    if not MIN_RATE <= sound.sample_rate <= MAX_RATE:
+        raise DecodeError(f"sample rate {sound.sample_rate} Hz, allowed is {MIN_RATE} to {MAX_RATE}")
+    if sound.n_frames > max_seconds * sound.sample_rate:
+        found = f"{sound.n_frames // sound.sample_rate} s long by its header, allowed is {max_seconds}"
+        raise DecodeError(f"{found}; `fsat tag --segments` takes any")
+    sound.blocks = _checked(sound, sound.blocks, max_seconds)
+    return sound
+
+
+def _decoded(container: Container, file: BinaryIO, stack: ExitStack) -> _Sound:
+    """What libsndfile decodes, or FFmpeg where libsndfile fails, finds nothing or is known to be wrong."""
+    reason = ""
+    if not container.kind:
         try:
-            block = sound.read(block_frames, dtype="float32", always_2d=True)
-        except soundfile.SoundFileError as error:
-            raise AudioError(str(path), f"damaged after {n_frames} samples ({_reason(error)})") from error
-        if len(block) == 0:
-            break
-        # One pass: a NaN fails the comparison as an infinity does.
-        if not max(block.max(), -block.min()) <= MAX_SAMPLE:
-            finite = np.isfinite(block).all()
-            raise AudioError(str(path), f"samples beyond {MAX_SAMPLE:g}" if finite else "NaN or infinite samples")
+            return _by_libsndfile(container, file, stack)
+        except DecodeError as error:
+            reason = str(error)
+    if not ffmpeg.is_installed():
+        if container.kind:
+            raise DecodeError(f"{container.kind}, which the extra `formats` reads: {ffmpeg.INSTALL}")
+        raise DecodeError(f"{reason}; {ffmpeg.INSTALL} reads more" if reason.startswith(_UNDECODABLE) else reason)
+    try:
+        content = container.content or Excerpt(file, 0, _state(file)[0])  # its seek forgives all
+        track = stack.enter_context(ffmpeg.opened(content))
+        return _Sound(track.sample_rate, track.channels, 0, track.seconds, track.blocks(_BLOCK_FRAMES))
+    except DecodeError as error:
+        raise DecodeError(reason or f"{_UNDECODABLE} ({container.kind}: {error})") from error
+
+
+def _by_libsndfile(container: Container, file: BinaryIO, stack: ExitStack) -> _Sound:
+    """Open a file and read its first block."""
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    try:
+        sound = stack.enter_context(soundfile.SoundFile(container.content or file.fileno(), closefd=False))
+    except soundfile.SoundFileError as error:
+        raise DecodeError(f"{_UNDECODABLE} ({_reason(error)})") from error
+    n_block = max(1, _BLOCK_FRAMES // sound.channels)
+    try:
+        first = sound.read(n_block, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise DecodeError(f"damaged after 0 samples ({_reason(error)})") from error
+    if len(first) == 0:
+        raise DecodeError("a header without samples")
+    form = ("", "") if container.content else (sound.format, sound.subtype)
+    seconds = sound.frames / sound.samplerate if sound.samplerate else 0.0
+    return _Sound(sound.samplerate, sound.channels, sound.frames, seconds, _blocks(sound, first, n_block), form)
+
+
+def _blocks(sound: soundfile.SoundFile, block: np.ndarray, n_block: int) -> Iterator[np.ndarray]:
+    """Yield the first block and all others; memory does not grow with the clip."""
+    n_frames, damage = 0, None
+    while len(block):
         n_frames += len(block)
         yield block
+        try:
+            block = sound.read(n_block, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            if damage is not None:
+                break
+            damage, n_block = error, _SMALL_BLOCK  # up to the damage in small steps
+            with suppress(soundfile.SoundFileError):
+                sound.seek(n_frames)
+                block = sound.read(n_block, dtype="float32", always_2d=True)
+                continue
+            break
+    if damage is not None:
+        raise DecodeError(f"damaged after {n_frames} of {sound.frames} samples ({_reason(damage)})")
     if n_frames < sound.frames:
-        raise AudioError(str(path), f"truncated: {n_frames} of {sound.frames} samples")
+        raise DecodeError(f"truncated: {n_frames} of {sound.frames} samples")
+    for noted in _NOTED.finditer(sound.extra_info) if sound.format in _NOTING else ():
+        if noted["more"] is None or int(noted["more"]) > n_frames:
+            raise DecodeError(f"truncated: {n_frames} samples, its header announces more ({noted[0]})")
+
+
+def _checked(sound: _Sound, blocks: Iterator[np.ndarray], max_seconds: float) -> Iterator[np.ndarray]:
+    n_frames = 0
+    for block in blocks:
+        # One pass: a NaN fails the comparison as an infinity does.
+        peak = max(block.max(), -block.min())
+        if not peak <= MAX_SAMPLE:
+            finite = np.isfinite(block).all()
+            raise DecodeError(f"samples beyond {MAX_SAMPLE:g}" if finite else "NaN or infinite samples")
+        sound.peak = max(sound.peak, float(peak))
+        n_frames += len(block)
+        if n_frames > max_seconds * sound.sample_rate:
+            raise DecodeError(f"longer than {max_seconds} s; `fsat tag --segments` takes any")
+        yield block
     if n_frames == 0:
-        raise AudioError(str(path), "a header without samples")
+        raise DecodeError("a header without samples")
 
 
 def _reason(error: Exception) -> str:
     """The error message of libsndfile, without the path."""
     return str(getattr(error, "error_string", error)).strip().rstrip(".")
-
-
-def _check_container(stream: BinaryIO, path: str | Path) -> None:
-    """Compare the size in a header with the size of the file: libsndfile reads a truncated file without an error."""
-    head = stream.read(12)
-    if not head:
-        raise AudioError(str(path), "0 bytes")
-    if head[:4] in _CHUNKED:
-        announced, present = _chunk_of_samples(stream, *_CHUNKED[head[:4]])
-        if announced > present and announced not in _UNKNOWN_SIZES:
-            raise AudioError(str(path), f"truncated: {present} of {announced} bytes of samples")
-    elif head[:4] == b"OggS" and not _ogg_ends(stream):
-        raise AudioError(str(path), "truncated: no end-of-stream page")
-
-
-def _chunk_of_samples(stream: BinaryIO, order: Literal["little", "big"], name: bytes) -> tuple[int, int]:
-    """Bytes of the chunk `name` of a WAV or AIFF: by its header, and present; (0, 0) if there is no such chunk."""
-    size = stream.seek(0, 2)
-    position, wide_size = 12, 0xFFFFFFFF
-    for _ in range(_MAX_CHUNKS):
-        stream.seek(position)
-        chunk = stream.read(8)
-        if len(chunk) < 8:
-            break
-        length = int.from_bytes(chunk[4:], order)
-        if chunk[:4] == b"ds64":  # RF64 keeps the 64-bit length of its data here
-            wide_size = int.from_bytes(stream.read(16)[8:], "little")
-        if chunk[:4] == name:
-            return (wide_size if length == 0xFFFFFFFF else length), size - position - 8
-        position += 8 + length + length % 2
-    return 0, 0
-
-
-def _ogg_ends(stream: BinaryIO) -> bool:
-    """Whether the last Ogg page has the end-of-stream flag and all its bytes (RFC 3533); a page is under 64 KiB."""
-    size = stream.seek(0, 2)
-    stream.seek(max(0, size - 70_000))
-    tail = stream.read()
-    page = tail[tail.rfind(b"OggS") :]
-    if len(page) < 27 or len(page) < 27 + page[26]:
-        return False
-    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])

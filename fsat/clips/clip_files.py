@@ -9,7 +9,8 @@ from pathlib import Path, PureWindowsPath
 # Files with other suffixes are no clips. Formats that cannot be read are in the list so that they are reported.
 AUDIO_SUFFIXES = (
     *(".wav", ".wave", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"),
-    *(".snd", ".caf", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".ape", ".wv"),
+    *(".snd", ".au", ".caf", ".w64", ".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".3gp", ".aac", ".wma", ".wmv", ".webm"),
+    *(".weba", ".mkv", ".mka", ".avi", ".mp2", ".amr", ".ape", ".wv"),
 )
 
 

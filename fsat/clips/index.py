@@ -62,7 +62,7 @@ def scan(folder: str | Path, *, bad_clips: str = "fail", exclude_licenses: Seque
     listing = layouts.read(folder)
     table, problems, notes = listing.table, listing.problems, listing.notes
     table, n_excluded = _without_licenses(table, exclude_licenses, notes)
-    table = _probe(table, Path(folder).absolute())  # for workers in another folder
+    table, notes_on_sound = _probe(table, Path(folder).absolute())  # for workers in another folder
 
     bad = table[(table["split"] == "train") & (table["problem"] != "")]
     bad_items = (bad["path"] + ": " + bad["problem"]).tolist()
@@ -96,7 +96,7 @@ def scan(folder: str | Path, *, bad_clips: str = "fail", exclude_licenses: Seque
     if len(unreadable):
         items = unreadable["path"] + ": " + unreadable["problem"]
         notes.append(f"{len(items)} test clips cannot be read; they keep their row: {listed(items, limit=_SHOWN)}")
-    notes += _notes_on_length(table)
+    notes += notes_on_sound + _notes_on_length(table)
     notes += _notes_on_repeats(train)
     pairs = duplicates(train, test)
     notes += [f"test clip {pair.test} is also in train: {pair.train} ({pair.why})" for pair in pairs[:_SHOWN]]
@@ -215,8 +215,15 @@ def _without_licenses(table: pd.DataFrame, licenses: Sequence[str], notes: list[
     return table[~excluded].reset_index(drop=True), int(excluded.sum())
 
 
-def _probe(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Add sample_rate, channels and seconds, and the problem of each clip whose audio cannot be used."""
+_NOTES = {
+    audio.SILENT: "are silent",
+    audio.CANCELLING: "have channels that cancel each other in their mean, 40 dB or more below them, which is all that "
+    "is learned from: keep one channel",
+}
+
+
+def _probe(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Add sample_rate, channels and seconds, and the problem of each bad clip; with notes on what the good ones are."""
     present = table.index[table["problem"] == ""]
     paths = [folder / path for path in table.loc[present, "path"]]
     clips = list(parallel.map_clips(audio.probe, paths, desc="index"))
@@ -225,7 +232,11 @@ def _probe(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     for column, dtype in (("sample_rate", "Int64"), ("channels", "Int64"), ("seconds", "Float64")):
         values = [None if clip.problem else round(getattr(clip, column), 6) for clip in clips]
         table[column] = pd.Series(values, index=present, dtype=dtype).reindex(table.index)
-    return table
+    notes = []
+    for note, what in _NOTES.items():
+        if items := [path for path, clip in zip(table.loc[present, "path"], clips, strict=True) if clip.note == note]:
+            notes.append(f"{len(items)} clips {what}: {listed(items, limit=_SHOWN)}")
+    return table, notes
 
 
 def _notes_on_labels(sizes: "pd.Series[int]", test: pd.DataFrame) -> list[str]:

@@ -22,7 +22,7 @@ from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
 from fsat.core import loaded_code
-from fsat.core.errors import FsatError, listed
+from fsat.core.errors import FsatError, listed, shown
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -63,9 +63,26 @@ def map_clips(
             closing(_results(executor, function, items, n_ahead=_AHEAD_PER_WORKER * n_workers)) as results,
         ):
             yield from _progress(results, total=len(items), desc=desc)
-    except TerminatedWorkerError as error:
+    except _WorkerLostError as error:
         message = f"{desc}: a worker process was killed, most likely for want of memory. Set FSAT_JOBS to fewer."
+        if culprit := next((shown(str(item)) for item in error.items if _kills(function, item)), ""):
+            message = f"{desc}: {culprit} ends the process that works on it, a fault of a decoder. Remove it."
         raise FsatError(message) from error
+
+
+class _WorkerLostError(Exception):
+    """A worker ended while these items were waiting for their results."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        super().__init__(items)
+        self.items = items
+
+
+def _kills(function: Callable[[Item], Result], item: Item) -> bool:
+    """Whether an item, alone, ends the process that works on it."""
+    with _executor(2, cluster=False) as (executor, _):
+        error = executor and executor.submit(_call, function, item).exception()
+    return isinstance(error, TerminatedWorkerError)
 
 
 def _results(
@@ -75,16 +92,20 @@ def _results(
     if executor is None:
         yield from (_call(function, item) for item in items)
         return
-    pending: deque[Future[Result]] = deque()
+    pending: deque[tuple[Item, Future[Result]]] = deque()
     try:
         for item in items:
-            pending.append(executor.submit(_call, function, item))
+            pending.append((item, executor.submit(_call, function, item)))
             if len(pending) > n_ahead:
-                yield pending.popleft().result()
+                yield pending[0][1].result()
+                pending.popleft()
         while pending:
-            yield pending.popleft().result()
+            yield pending[0][1].result()
+            pending.popleft()
+    except TerminatedWorkerError as error:
+        raise _WorkerLostError([item for item, _ in pending]) from error
     finally:
-        for future in pending:
+        for _, future in pending:
             future.cancel()
 
 

@@ -17,7 +17,10 @@ from tiny_bundle import RATE, copied, edit, project, put, tone
 
 pytest.importorskip("gradio", reason="the extra `app` is not installed")
 pytest.importorskip("aiohttp", reason="aiohttp, which comes with dvc, drives the browser")
+pytest.importorskip("av", reason="the extra `app` is not installed")
 import browser
+
+from encoded import encoded
 
 __all__ = ["project"]
 
@@ -84,19 +87,19 @@ async def settled(page: browser.Page) -> None:
 
 
 async def drop_and_play(page: browser.Page, paths: list[Path]) -> None:
-    """Two files are tagged, shown as text and played; the third, which is no sound, is named."""
+    """Four files are tagged, shown as text and played; the one that is no sound is named."""
     await page.drop(paths, ".upload-container")
-    await page.until(f"{n_of('.fsat-card')} == 2 && {n_of('.fsat-problem')} == 1 && {n_of('.fsat-waiting')} == 0")
+    await page.until(f"{n_of('.fsat-card')} == 4 && {n_of('.fsat-problem')} == 1 && {n_of('.fsat-waiting')} == 0")
     problem: str = await page.run("document.querySelector('.fsat-problem').innerText")
     assert problem.startswith("bad") and "not audio that can be decoded" in problem and "\n" not in problem
     shown = await page.run("[...document.querySelectorAll('.fsat-name')].map(e => e.innerText)")
-    assert sorted(shown) == sorted(LABELS * 2)
+    assert sorted(shown) == sorted(LABELS * 4)
     await page.until(
         "[...document.querySelectorAll('.fsat-figure img')].every(i => i.complete && i.naturalWidth == 900)"
     )
     await page.until("[...document.querySelectorAll('audio')].every(a => a.readyState >= 1)")
     lengths: Any = await page.run("[...document.querySelectorAll('.fsat-card audio')].map(a => a.duration)")
-    assert lengths == [pytest.approx(6.0, abs=0.05), pytest.approx(1.5, abs=0.05)]
+    assert lengths == [pytest.approx(seconds, abs=0.1) for seconds in (6.0, 1.5, 2.0, 2.0)]
     # A click in the middle seeks, and the line follows.
     figure = "document.querySelector('.fsat-figure')"
     await page.run(
@@ -123,7 +126,10 @@ def test_files_are_dropped_and_the_microphone_records(server: Server, tmp_path: 
     soundfile.write(tmp_path / "two.wav", np.concatenate([tone(300, 2.0), tone(4000, 2.0)]), RATE)
     soundfile.write(tmp_path / "one.aiff", tone(900, 0.5), RATE)
     (tmp_path / "bad & <b>bold.wav").write_text("no sound")
-    paths = [tmp_path / name for name in ("two.wav", "bad & <b>bold.wav", "one.aiff")]
+    for name in ("m4a", "webm"):
+        (tmp_path / f"voice.{name}").write_bytes(encoded(name, 2.0))
+    names = ("two.wav", "bad & <b>bold.wav", "one.aiff", "voice.m4a", "voice.webm")
+    paths = [tmp_path / name for name in names]
     flags = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
              f"--use-file-for-fake-audio-capture={server.microphone}")  # fmt: skip
 

@@ -101,9 +101,9 @@ def absurd_rate(path: Path) -> None:
     path.write_bytes(content)
 
 
-def endless(path: Path) -> None:
-    content = bytearray(written(path, tone(0.1), kind="FLAC").read_bytes())
-    content[21:26] = bytes([content[21] | 0x0F, 255, 255, 255, 255])  # total samples in STREAMINFO
+def doubled_total(path: Path) -> None:
+    content = bytearray(written(path, tone(), kind="FLAC").read_bytes())
+    content[22:26] = (44_100).to_bytes(4, "big")  # total samples in STREAMINFO
     path.write_bytes(content)
 
 
@@ -116,14 +116,18 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated aiff": (cut_off(1000, "AIFF"), "truncated"),
     "truncated rf64": (cut_off(1000, "RF64"), "truncated"),
     "truncated flac": (cut_off(1000, "FLAC"), "damaged|truncated"),
-    "truncated ogg": (cut_off(100, "OGG", "VORBIS"), "truncated: no end-of-stream page"),
+    "truncated ogg": (cut_off(100, "OGG", "VORBIS"), r"truncated: \d+ of \d+ bytes of the last Ogg page"),
     "truncated mp3": (cut_off(2000, "MP3", "MPEG_LAYER_III"), "truncated"),
     "text": (lambda path: path.write_text("this is not audio " * 100), "not audio"),
     "one nan": (lambda path: written(path, np.where(AT, np.nan, 0.1), subtype="FLOAT"), "NaN or infinite"),
     "one infinity": (lambda path: written(path, np.where(AT, -np.inf, 0.1), subtype="FLOAT"), "NaN or infinite"),
     "huge samples": (lambda path: written(path, np.full(1000, 1e30), subtype="DOUBLE"), "samples beyond"),
     "absurd rate": (absurd_rate, "sample rate 1 Hz"),
-    "endless": (endless, "s long by its header, allowed is 3600; `fsat tag --segments` takes any"),
+    "flac that announces twice the samples": (doubled_total, "truncated: 22050 of 44100 samples|damaged"),
+    "too long": (
+        lambda path: written(path, np.zeros(3_601_000), 1000, subtype="PCM_U8"),
+        "3601 s long by its header, allowed is 3600; `fsat tag --segments` takes any",
+    ),
     "folder": (Path.mkdir, "a folder"),
     "missing": (lambda path: None, "no such file"),
     "pipe": (os.mkfifo, "not a regular file"),
@@ -143,10 +147,8 @@ def test_bad_clips_are_refused_with_a_reason(tmp_path: Path, make: Callable[[Pat
     assert "\n" not in info.problem
 
 
-@pytest.mark.parametrize("name", ["clip.raw", "no\0name.wav", "x" * 300 + ".wav"])
+@pytest.mark.parametrize("name", ["no\0name.wav", "x" * 300 + ".wav"])
 def test_strange_names_are_refused(tmp_path: Path, name: str) -> None:
-    if "\0" not in name and len(name) < 255:
-        written(tmp_path / name, tone(), kind="WAV")
     assert audio.probe(tmp_path / name).problem != ""
 
 

@@ -4,13 +4,14 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 import soundfile
 
-from fsat.clips import audio
+from fsat.clips import audio, containers
+from fsat.clips.container import Container
 
 RATE = 16_000
 BEFORE = np.random.default_rng(1).normal(0, 0.1, 5 * RATE).astype(np.float32)
@@ -28,24 +29,34 @@ def same(x: np.ndarray, y: np.ndarray) -> bool:
     return len(x) == len(y) and np.allclose(x, y, atol=1e-6)
 
 
+def replace_by_half(path: Path) -> None:
+    """Another file under the same name, cut off: its header has to be checked, not that of the first one."""
+    other = path.with_name(f"other{path.suffix}")
+    write(other, AFTER)
+    os.truncate(other, other.stat().st_size // 2)
+    other.replace(path)
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "truncated": lambda path: os.truncate(path, path.stat().st_size // 3),
     "emptied": lambda path: path.write_bytes(b""),
     "continued": lambda path: path.write_bytes(path.read_bytes() + np.random.default_rng(3).bytes(50_000)),
     "overwritten": lambda path: write(path, AFTER),
     "removed": Path.unlink,
+    "replaced": replace_by_half,
 }
 
 
 def at_moment(moment: int, change: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
     """Change the file after its header was checked (-1), or before block `moment` is read."""
     n_read = 0
-    check, plain = audio._check_container, soundfile.SoundFile.read
+    check, plain = containers.examine, soundfile.SoundFile.read
 
-    def checked(*args: Any) -> None:
-        check(*args)
+    def checked(file: BinaryIO) -> Container:
+        found = check(file)
         if moment == -1:
             change()
+        return found
 
     def read(sound: soundfile.SoundFile, *args: Any, **options: Any) -> np.ndarray:
         nonlocal n_read
@@ -55,7 +66,7 @@ def at_moment(moment: int, change: Callable[[], object], monkeypatch: pytest.Mon
         return plain(sound, *args, **options)
 
     monkeypatch.setattr(audio, "_BLOCK_FRAMES", 8_192)
-    monkeypatch.setattr(audio, "_check_container", checked)
+    monkeypatch.setattr(containers, "examine", checked)
     monkeypatch.setattr(soundfile.SoundFile, "read", read)
 
 

@@ -46,8 +46,16 @@ def thread_counts(_: int) -> set[int]:
     return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
 
-def kill_the_worker(_: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def kill_the_worker(_: int, *, once: Path) -> None:
+    if not once.exists():
+        once.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_of_five(number: int) -> int:
+    if number == 5:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return number
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -81,9 +89,10 @@ def test_errors_reach_the_caller(jobs: int) -> None:
         list(parallel.map_clips(work, ["missing.wav", "missing.wav"], desc="test", jobs=jobs))
 
 
-def test_a_killed_worker_is_told() -> None:
+def test_a_killed_worker_is_told(tmp_path: Path) -> None:
+    work = partial(kill_the_worker, once=tmp_path / "killed")
     with pytest.raises(FsatError, match=r"test: a worker process was killed, .* FSAT_JOBS"):
-        list(parallel.map_clips(kill_the_worker, range(4), desc="test", jobs=2))
+        list(parallel.map_clips(work, range(4), desc="test", jobs=2))
     assert list(parallel.map_clips(slow_square, range(3), desc="test", jobs=2)) == [0, 1, 4]
 
 
@@ -106,6 +115,11 @@ def test_workers_of_a_killed_process_end() -> None:
     """They held its pipes open for five minutes."""
     done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, cwd=ROOT, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
+
+
+def test_an_item_that_ends_its_worker_is_named() -> None:
+    with pytest.raises(FsatError, match=r"test: 5 ends the process that works on it, a fault of a decoder"):
+        list(parallel.map_clips(die_of_five, range(8), desc="test", jobs=2))
 
 
 def test_jobs_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 `FSAT_FUZZ=4 pytest tests/pipeline/test_fuzz.py` for four times as many, `FSAT_FUZZ_SEED` for others.
 """
 
+import contextlib
 import io
 import os
 import random
@@ -25,7 +26,7 @@ from fsat.core.errors import FsatError
 ROOT = Path(__file__).parents[2]
 TIMES = int(os.environ.get("FSAT_FUZZ", "1"))
 SEED = int(os.environ.get("FSAT_FUZZ_SEED", "20180629"))
-N_CLIPS, N_TABLES, N_PARAMS = 650 * TIMES, 100 * TIMES, 300 * TIMES
+N_CLIPS, N_TABLES, N_PARAMS, N_FFMPEG = 650 * TIMES, 100 * TIMES, 300 * TIMES, 50 * TIMES
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +128,23 @@ def test_mutated_clips(tmp_path: Path) -> None:
     assert len(files.read_csv(tmp_path / "index.csv")) == good
     with pytest.raises(FsatError, match=f"{bad} problems"):
         scan(folder)
+
+
+def test_mutated_files_that_ffmpeg_decodes(tmp_path: Path) -> None:
+    """Read in whole and in blocks with one result, or refused with one line."""
+    encoded = pytest.importorskip("encoded", reason="the extra `formats` is not installed").encoded
+    rng = random.Random(SEED)
+    originals = [encoded(name, 0.3) for name in ("m4a", "webm", "mp3", "wma", "aac")]
+    path, n_read = tmp_path / "clip", 0
+    for number in range(N_FFMPEG):
+        path.write_bytes(mutate(rng.choice(originals), rng, head=rng.choice([64, 600, 4000])))
+        with no_hang(20, f"file {number}"):
+            info = audio.probe(path)
+            assert "\n" not in info.problem
+            n_read += not info.problem
+            with contextlib.suppress(audio.AudioError):
+                assert sum(map(len, audio.stream(path, 44_100))) > 0 and not info.problem
+    assert 0 < n_read < N_FFMPEG
 
 
 TABLE = "fname,label,manually_verified,freesound_id,license,fold,group\n" + "".join(

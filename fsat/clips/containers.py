@@ -1,0 +1,253 @@
+"""What the header of a sound file announces, compared with the bytes that are there: decoders stop without an error."""
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO, cast
+
+from fsat.clips import chunks, mpeg
+from fsat.clips.container import Container, Excerpt
+
+_W64 = bytes.fromhex("726966662E91CF11A5D628DB04C10000")
+_ASF = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
+_ASF_PROPERTIES = bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365")
+_EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"moof", b"styp", b"pnot")
+_FIRST = (b"ftyp", _EBML, _ASF, b"AVI ")  # come once a file
+_SCAN_BYTES = 1 << 20
+_MAX_PAGE = 27 + 255 + 255 * 255
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def examine(file: BinaryIO) -> Container:
+    """Read what the header announces; the file is open and is not decoded."""
+    file.seek(0)
+    head = file.read(16).ljust(16, b"\0")
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return _checked(file, "AVI", _riff_lists(file))
+    if head[:4] in chunks.CHUNKED:
+        return chunks.in_chunks(file, head)
+    if head == _W64:
+        return chunks.compared(file, chunks.in_w64(file))
+    if head[:4] == b"caff":
+        return chunks.compared(file, chunks.in_caf(file))
+    if head[:4] == b".snd":
+        start, announced = (int.from_bytes(head[k : k + 4], "big") for k in (4, 8))
+        return chunks.compared(file, chunks.Samples(start, announced, 8, 4, "big"))
+    if head[:7] == b"NIST_1A":
+        return chunks.in_sphere(file)
+    if head[:4] == b"OggS":
+        return _ogg(file)
+    if head[:4] == b"fLaC":
+        return _flac(file, head)
+    if head[4:8] in _BOXES:
+        return _mp4(file)
+    if head[:4] == _EBML:
+        return _checked(file, "WebM or Matroska", _ebml_elements(file))
+    if head == _ASF:
+        return _checked(file, "Windows Media", _asf_objects(file))
+    if head[:5] == b"#!AMR":
+        return Container("AMR")
+    if _begins_adts(head):
+        return Container("AAC")
+    size, start = file.seek(0, 2), mpeg.behind_id3(file, 0)
+    file.seek(start)
+    head = file.read(4).ljust(4, b"\0")
+    if start and (head in (*chunks.CHUNKED, b"fLaC", b"OggS") or _begins_adts(head)):  # a tag in front of it
+        content = Excerpt(file, start, size)
+        found = examine(cast(BinaryIO, content))
+        return replace(found, content=found.content or content)
+    return mpeg.examine(file, 0, size)
+
+
+def _begins_adts(head: bytes) -> bool:
+    return head[0] == 0xFF and head[1] & 0xF6 == 0xF0
+
+
+# Streams that libsndfile reads where nothing is odd ------------------------------------------------------------------
+
+
+def _ogg(file: BinaryIO) -> Container:
+    """Walk the pages (RFC 3533): a file may lack the end-of-stream flag, but ends with a whole page.
+
+    Decoders leave out pages that are lost or have another checksum, without an error.
+    """
+    size = file.seek(0, 2)
+    position = n_chains = 0
+    was_first = False
+    numbers: dict[bytes, int] = {}
+    while position < size:
+        file.seek(position)
+        page = file.read(_MAX_PAGE)
+        if page[:4] != b"OggS":
+            skipped = page.find(b"OggS", 1)
+            position += skipped if skipped > 0 else max(1, len(page) - 3)
+            continue
+        n_segments = page[26] if len(page) > 26 else 0
+        length = 27 + n_segments + sum(page[27 : 27 + n_segments])
+        if position + length > size:
+            return Container(problem=f"truncated: {size - position} of {length} bytes of the last Ogg page")
+        number, stream, is_first = int.from_bytes(page[18:22], "little"), page[14:18], bool(page[5] & 2)
+        expected = number if is_first else numbers.get(stream, number - 1) + 1
+        if number != expected or not _has_ogg_checksum(page[:length]):
+            return Container(problem=f"damaged: Ogg page {expected}, at byte {position} of {size}, is lost or spoilt")
+        numbers[stream] = number
+        n_chains += is_first and not was_first
+        was_first = is_first
+        position += length
+    return Container("chained Ogg" if n_chains > 1 else "")
+
+
+def _has_ogg_checksum(page: bytes) -> bool:
+    """Whether a page has its CRC: that of zlib with the bits of each byte the other way round."""
+    data = (page[:22] + bytes(4) + page[26:]).translate(_REVERSED)
+    return zlib.crc32(data, 0xFFFFFFFF) ^ 0xFFFFFFFF == int.from_bytes(page[22:26].translate(_REVERSED), "big")
+
+
+def _flac(file: BinaryIO, head: bytes) -> Container:
+    file.seek(8)
+    info = file.read(34)
+    total = int.from_bytes(info[10:18], "big") & (1 << 36) - 1
+    if total == 0:
+        return Container("FLAC of unknown length")
+    if _occurs_again(file, head[:8]):
+        return Container("joined FLAC")
+    return Container("FLAC longer than announced" if _last_flac_sample(file, info) > total else "")
+
+
+def _last_flac_sample(file: BinaryIO, info: bytes) -> int:
+    """A sample's number at or before the end of the last frame, from the header of that frame; 0 if none is found."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - 65_536))
+    tail = file.read()
+    for at in range(len(tail) - 16, 0, -1):
+        if tail[at] != 0xFF or tail[at + 1] & 0xFE != 0xF8 or tail[at + 3] & 1:
+            continue
+        n_more = max(0, 8 - (~tail[at + 4] & 0xFF).bit_length() - 1) if tail[at + 4] & 0x80 else 0
+        wide = {6: 1, 7: 2}.get(tail[at + 2] >> 4, 0) + {12: 1, 13: 2, 14: 2}.get(tail[at + 2] & 15, 0)
+        end = at + 5 + n_more + wide
+        if end < len(tail) and _crc8(tail[at:end]) == tail[end]:
+            number = tail[at + 4] & (0x7F >> n_more + bool(n_more))
+            for byte in tail[at + 5 : at + 5 + n_more]:
+                number = number << 6 | byte & 0x3F
+            return number if tail[at + 1] & 1 else number * int.from_bytes(info[2:4], "big")
+    return 0
+
+
+def _crc8(data: bytes) -> int:
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc << 1 & 0xFF ^ (7 if crc & 0x80 else 0)
+    return crc
+
+
+# Formats that only FFmpeg reads --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Element:
+    name: bytes
+    start: int
+    length: int  # 0: to the end of the file
+
+
+def _checked(file: BinaryIO, kind: str, elements: Iterator[_Element]) -> Container:
+    """Whether the last element is there to its end, and the first one does not come a second time."""
+    size = file.seek(0, 2)
+    seen: set[bytes] = set()
+    for element in elements:
+        there = size - element.start
+        seen.add(element.name)
+        if element.length > there:
+            name = element.name.decode() if re.fullmatch(rb"[ -~]{4}", element.name) else "the last element"
+            return Container(kind, f"truncated: {there} of {element.length} bytes of {name}{_lacks_index(kind, seen)}")
+        if element.start and element.name in _FIRST:
+            return Container(kind, f"two joined files: the first ends at byte {element.start} of {size}")
+    return Container(kind, _lacks_index(kind, seen).removeprefix("; "))
+
+
+def _lacks_index(kind: str, names: set[bytes]) -> str:
+    return "; its index (moov) is missing" if kind == "MP4" and b"moov" not in names else ""
+
+
+def _mp4(file: BinaryIO) -> Container:
+    return _checked(file, "MP4", _boxes(file))
+
+
+def _boxes(file: BinaryIO) -> Iterator[_Element]:
+    """Top-level boxes of MP4 and QuickTime; `ftyp` comes once a file."""
+    size, position = file.seek(0, 2), 0
+    while position + 8 <= size:
+        file.seek(position)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if length == 0 or not re.fullmatch(rb"[ -~\xa9]{4}", head[4:8]):
+            length = size - position
+        yield _Element(head[4:8], position, length)
+        position += max(8, length)
+
+
+def _riff_lists(file: BinaryIO) -> Iterator[_Element]:
+    """An AVI and its continuations."""
+    size, position = file.seek(0, 2), 0
+    while position + 12 <= size:
+        file.seek(position)
+        head = file.read(12)
+        length = int.from_bytes(head[4:8], "little")
+        if chunks.is_open(length):
+            length = size - position - 8
+        yield _Element(head[8:12], position, 8 + length)
+        position += 8 + length + length % 2
+
+
+def _asf_objects(file: BinaryIO) -> Iterator[_Element]:
+    """Top-level objects of Windows Media; in a broadcast all sizes but that of the first are invalid."""
+    size, position, is_live = file.seek(0, 2), 0, False
+    while position + 24 <= size:
+        file.seek(position)
+        head = file.read(24)
+        length = int.from_bytes(head[16:], "little")
+        if length < 24 or (position and is_live):
+            length = size - position
+        elif position == 0:
+            about = head + file.read(min(length, _MAX_PAGE))
+            is_live = bool((about[about.find(_ASF_PROPERTIES) :] + bytes(96))[88] & 1)
+        yield _Element(head[:16], position, length)
+        position += length
+
+
+def _ebml_elements(file: BinaryIO) -> Iterator[_Element]:
+    """Elements of WebM; those without a size, as browsers write them, are entered."""
+    size, position = file.seek(0, 2), 0
+    while position < size:
+        file.seek(position)
+        head = file.read(12)
+        n_name = 9 - head[0].bit_length()
+        if n_name > 4 or len(head) <= n_name or head[n_name] == 0:
+            return  # no element: the decoder says more
+        n_size = 9 - head[n_name].bit_length()
+        n_head = n_name + n_size
+        name, bits = head[:n_name], 7 * n_size
+        length = int.from_bytes(head[n_name:n_head], "big") & (1 << bits) - 1
+        if length == (1 << bits) - 1:
+            if name not in (_SEGMENT, _CLUSTER):
+                return
+            length = 0
+        yield _Element(name, position, n_head + length)
+        position += n_head + length
+
+
+def _occurs_again(file: BinaryIO, signature: bytes) -> bool:
+    """Whether the bytes that a file begins with come a second time."""
+    file.seek(len(signature))
+    overlap = b""
+    while block := file.read(_SCAN_BYTES):
+        if signature in overlap + block:
+            return True
+        overlap = block[-len(signature) :]
+    return False

@@ -1,0 +1,181 @@
+"""Frames of MPEG audio, counted by their headers, and what the tag in the first one announces."""
+
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from fsat.clips.container import Container, Excerpt
+
+# kbit/s by the index in a header, for versions 1 and 2 of the layers.
+_RATES = {
+    (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_RATES[2, 3] = _RATES[2, 2]
+_HZ = (44_100, 48_000, 32_000)
+_TAG_PLACES = (13, 21, 36)  # of "Xing" and "Info", by version and channels; of "VBRI" the last
+_SEARCHED = 1 << 16
+_MOST_LOST = 2 * 1441  # bytes between frames, where two recordings of a stream were joined: two frames
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What a stream of MPEG audio holds.
+
+    Attributes
+    ----------
+    found : int
+        Whole frames, without those that hold a tag.
+    announced : int or None
+        Frames by the tag in the first one; None if there is no tag.
+    stop : int
+        Where the last frame ends: tags and padding may follow.
+    ends_inside : bool
+        Whether the file ends inside a frame.
+    is_plain : bool
+        Whether there is a tag, and nothing but frames between the tags of the file.
+    problem : str
+        Why this is not whole; empty if it is.
+    """
+
+    found: int
+    announced: int | None
+    stop: int
+    ends_inside: bool
+    is_plain: bool
+    problem: str
+
+
+def examine(file: BinaryIO, start: int, stop: int) -> Container:
+    """MPEG audio: libsndfile guesses the length unless the first frame has a tag that says it."""
+    frames = walk(file, start, stop)
+    is_whole_file = start == 0 and stop == file.seek(0, 2)
+    if frames is None:
+        return Container() if is_whole_file else Container("MP3 in a WAV", "", Excerpt(file, start, stop))
+    problem, announced = frames.problem, frames.announced
+    if announced is not None and frames.found + 1 < announced:  # some tags count themselves
+        problem = f"truncated: {frames.found} of {announced} MPEG frames"
+    is_plain = frames.is_plain and frames.found == announced
+    content = None if is_whole_file and is_plain else Excerpt(file, start, frames.stop)
+    return Container("" if is_plain else "MP3 without a right count of its frames", problem, content)
+
+
+def walk(file: BinaryIO, start: int, stop: int) -> Frames | None:
+    """Count the frames between two bytes of a file; None if this is no MPEG audio, or one with free bit rates."""
+    position = behind_id3(file, start)
+    file.seek(position)
+    searched = file.read(min(_SEARCHED, max(0, stop - position)))
+    first = next((k for k in range(len(searched)) if _begins(searched, k, whole=stop - position)), None)
+    if first is None:
+        return None
+    kind = _kind(searched[first:])
+    announced = _announced(searched[first : first + 200])
+    found = lost = n_tags = 0
+    position = end = position + first
+    while position < stop:
+        file.seek(position)
+        head = file.read(64)
+        length = _frame_length(head) if _kind(head) == kind else 0
+        if length and position + length > stop:
+            there = min(stop, position + length) - position
+            problem = f"truncated: ends inside an MPEG frame, after {there} of {length} bytes"
+            return Frames(found, announced, stop, True, False, problem)
+        if length:
+            is_tag = _tag_at(head) > 0
+            n_tags += is_tag
+            found += not is_tag
+            position = end = position + length
+            continue
+        skipped = _behind_tags(file, position, stop)
+        if skipped == position:
+            file.seek(position)
+            block = file.read(_SEARCHED)
+            places = (k for k in range(1, len(block)) if _begins(block, k, whole=stop - position))
+            skipped = position + next(places, len(block))
+            lost += skipped - position
+        position = skipped
+    tail = stop - end  # behind the last frame is no sound
+    lost -= min(lost, tail)  # nor is it lost
+    problem = f"damaged: {lost} bytes are in no MPEG frame, {found} frames are there" if lost > _MOST_LOST else ""
+    return Frames(found, announced, end, False, announced is not None and n_tags == 1 and not first + lost, problem)
+
+
+def _kind(head: bytes) -> tuple[int, int, int] | None:
+    """Version, layer and sample rate in the header of a frame; None if it is none."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    version, layer, rate = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3), head[2] >> 2 & 3
+    if version == 1 or layer == 4 or rate == 3 or head[2] >> 4 in (0, 15):
+        return None
+    return version, layer, _HZ[rate] // {3: 1, 2: 2, 0: 4}[version]
+
+
+def _frame_length(head: bytes) -> int:
+    """Bytes of a frame by its header (ISO 11172-3, 13818-3)."""
+    kind = _kind(head)
+    if kind is None:
+        return 0
+    version, layer, hz = kind
+    rate = _RATES[1 if version == 3 else 2, layer][(head[2] >> 4) - 1] * 1000
+    padding = head[2] >> 1 & 1
+    if layer == 1:
+        return (12 * rate // hz + padding) * 4
+    return (72 if layer == 3 and version != 3 else 144) * rate // hz + padding
+
+
+def _begins(data: bytes, k: int, *, whole: int) -> bool:
+    """Whether a frame begins at byte k, and others of its kind, or nothing, follow it: more where k is not 0."""
+    kind = _kind(data[k : k + 4]) if data[k] == 0xFF else None
+    if kind is None:
+        return False
+    if k == 0 and _frame_length(data) >= whole:
+        return True
+    for _ in range(4 if k else 1):
+        k += _frame_length(data[k : k + 4])
+        if _kind(data[k : k + 4]) != kind:
+            return False
+    return True
+
+
+def _tag_at(frame: bytes) -> int:
+    """Place of the tag in a frame; 0 if there is none."""
+    places = [k for k in _TAG_PLACES if frame[k : k + 4] in (b"Xing", b"Info")]
+    return places[0] if places else (36 if frame[36:40] == b"VBRI" else 0)
+
+
+def _announced(frame: bytes) -> int | None:
+    """Number of frames in the tag of the first one; None if there is none."""
+    place = _tag_at(frame)
+    if frame[place : place + 4] == b"VBRI":
+        return int.from_bytes(frame[place + 14 : place + 18], "big")
+    has_frames = place and len(frame) >= place + 12 and frame[place + 7] & 1
+    return int.from_bytes(frame[place + 8 : place + 12], "big") if has_frames else None
+
+
+def behind_id3(file: BinaryIO, position: int) -> int:
+    """Position behind the ID3v2 tags that begin here."""
+    while True:
+        file.seek(position)
+        head = file.read(10)
+        if head[:3] != b"ID3" or len(head) < 10:
+            return position
+        position += 10 + sum((byte & 127) << 7 * k for k, byte in enumerate(head[9:5:-1])) + 10 * (head[5] >> 4 & 1)
+
+
+def _behind_tags(file: BinaryIO, position: int, stop: int) -> int:
+    """Position behind the tags and zeros that begin here."""
+    file.seek(position)
+    head = file.read(32)
+    if head[:3] == b"ID3":
+        return behind_id3(file, position)
+    if head[:3] == b"TAG":
+        return position + 128
+    if head[:8] == b"APETAGEX":
+        return position + 32 * (head[23] >> 7) + int.from_bytes(head[12:16], "little")
+    if head[:1] == b"\0":
+        file.seek(position)
+        block = file.read(_SEARCHED)
+        return min(stop, position + len(block) - len(block.lstrip(b"\0")))
+    return position

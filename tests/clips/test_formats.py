@@ -1,0 +1,255 @@
+"""Untidy headers, crashed recorders, joined and cut files, and formats that libsndfile does not read."""
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("av", reason="the extra `formats` is not installed")
+
+from encoded import FORMATS, encoded
+from fsat.clips import audio, ffmpeg
+from fsat.clips.chunks import Order
+from fsat.clips.container import Excerpt
+
+RATE = 44_100
+T = np.arange(RATE) / RATE
+TONE = 0.3 * np.sin(2 * np.pi * 440 * T) + 0.05 * np.random.default_rng(0).normal(size=RATE)
+
+
+def sound(kind: str, subtype: str = "PCM_16", rate: int = RATE) -> bytes:
+    """One second."""
+    content = io.BytesIO()
+    soundfile.write(content, TONE[:rate], rate, format=kind, subtype=subtype)
+    return content.getvalue()
+
+
+WAV, AIFF, CAF, AU, W64, FLAC = (sound(kind) for kind in ("WAV", "AIFF", "CAF", "AU", "W64", "FLAC"))
+OGG, TAGGED_MP3, MP3 = sound("OGG", "VORBIS"), sound("MP3", "MPEG_LAYER_III"), encoded("mp3")
+N_BYTES = 2 * RATE
+ID3V1, ID3V2 = b"TAG" + b"x" * 125, b"ID3\3\0\0\0\0\0\x0a" + bytes(10)
+
+
+def sized(content: bytes, size: int, *, order: Order = "little", name: bytes = b"data", width: int = 4) -> bytes:
+    """Another size for a chunk."""
+    at = content.index(name) + len(name)
+    return content[:at] + (size % 256**width).to_bytes(width, order) + content[at + width :]
+
+
+def flac_total(content: bytes, total: int) -> bytes:
+    """Another number of samples in STREAMINFO."""
+    word = int.from_bytes(content[18:26], "big") >> 36 << 36 | total
+    return content[:18] + word.to_bytes(8, "big") + content[26:]
+
+
+def riff_with(inner: bytes) -> bytes:
+    """An MP3 in a RIFF container, with a chunk behind it."""
+    form = b"\x55\0\1\0" + RATE.to_bytes(4, "little") + b"\0" * 8 + b"\x0c\0" + b"\0" * 12
+    chunks = b"fmt " + len(form).to_bytes(4, "little") + form + b"data" + len(inner).to_bytes(4, "little") + inner
+    chunks += b"\0" * (len(inner) % 2) + b"fact" + b"\4\0\0\0" + b"\0\1\0\0"
+    return b"RIFF" + (4 + len(chunks)).to_bytes(4, "little") + b"WAVE" + chunks
+
+
+def without_end_flag(content: bytes) -> bytes:
+    """An Ogg file whose last page is no end of stream, with its checksum: CRC-32 of the polynomial 0x04C11DB7."""
+    at = content.rindex(b"OggS")
+    page = bytearray(content[at:])
+    page[5] &= ~4
+    page[22:26] = bytes(4)
+    crc = 0
+    for byte in page:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 0xFFFFFFFF
+    page[22:26] = crc.to_bytes(4, "little")
+    return content[:at] + bytes(page)
+
+
+def without_second_page(content: bytes) -> bytes:
+    at = [k for k in range(len(content)) if content[k : k + 4] == b"OggS"]
+    return content[: at[2]] + content[at[3] :]
+
+
+READ: dict[str, tuple[bytes, float]] = {
+    **{name: (encoded(name), 1) for name in FORMATS},
+    "video.m4a": (encoded("m4a", video=True), 1),
+    **{f"size {size:x}.wav": (sized(WAV, size), 1) for size in (
+        *(0, 0x7FFFEFD4, 0x7FFFF000, 0x7FFFF024, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF - 44, 0xFFFFFFFF),
+        *(N_BYTES + 36, N_BYTES + 44, 44, N_BYTES // 2),
+    )},
+    "size 0, 24 bit.wav": (sized(sound("WAV", "PCM_24"), 0), 1),
+    "list behind.wav": (WAV + b"LIST\4\0\0\0INFO", 1),
+    "cut list behind.wav": (WAV + b"LIST\0\1\0\0INFO" + b"x" * 100, 1),
+    "tag behind.wav": (WAV + ID3V1, 1),
+    "zeros behind.wav": (WAV + bytes(5000), 1),
+    "size 0.aiff": (sized(AIFF, 0, name=b"SSND"), 1),
+    "half.aiff": (sized(AIFF, RATE, name=b"SSND", order="big"), 1),
+    "form 0.aiff": (sized(AIFF, 0, name=b"FORM"), 1),
+    "open.caf": (sized(CAF, -1, width=8), 1),
+    "half.caf": (sized(CAF, RATE, width=8, order="big"), 1),
+    "open.au": (AU[:8] + b"\xff" * 4 + AU[12:], 1),
+    "zero.au": (AU[:8] + b"\0" * 4 + AU[12:], 1),
+    "in a wav.wav": (riff_with(MP3), 1),
+    "tagged in a wav.wav": (riff_with(TAGGED_MP3), 1),
+    "wrong suffix.wav": (encoded("m4a"), 1),
+    "wav.raw": (WAV, 1),
+    "wav.mp3": (WAV, 1),
+    "tagged and id3v1.mp3": (TAGGED_MP3 + ID3V1, 1),
+    "id3v1.mp3": (MP3 + ID3V1, 1),
+    "zeros behind.mp3": (MP3 + bytes(3000), 1),
+    "both without a tag.mp3": (MP3 + MP3, 2),
+    "both with a tag.mp3": (TAGGED_MP3 + TAGGED_MP3, 2),
+    "with and without.mp3": (TAGGED_MP3 + MP3, 2),
+    "without and with.mp3": (MP3 + TAGGED_MP3, 2),
+    "joined.aac": (encoded("aac") * 2, 2),
+    "no end.ogg": (without_end_flag(OGG), 1),
+    "chained.ogg": (OGG * 3, 3),
+    "unknown.flac": (flac_total(FLAC, 0), 1),
+    "unknown and tag.flac": (flac_total(FLAC, 0) + ID3V1, 1),
+    "half.flac": (flac_total(FLAC, RATE // 2), 1),
+    "joined.flac": (FLAC + FLAC, 2),
+    **{f"id3 in front.{name}": (ID3V2 + content, 1) for name, content in
+       {"flac": FLAC, "wav": sized(WAV, 0), "aac": encoded("aac"), "mp3": TAGGED_MP3, "tagless.mp3": MP3}.items()},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_is_there_is_read_to_its_end(name: str, tmp_path: Path) -> None:
+    content, seconds = READ[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    info = audio.probe(path)
+    assert info.problem == ""
+    assert info.seconds == pytest.approx(seconds, abs=0.05 * (1 + seconds))
+    x = audio.load(path, RATE)
+    n_streamed = sum(map(len, audio.stream(path, RATE)))
+    assert len(x) == n_streamed == pytest.approx(info.seconds * RATE, abs=1)
+    middle = x[RATE // 4 :][: RATE // 2]
+    assert np.abs(np.fft.rfft(middle)).argmax() / len(middle) * RATE == pytest.approx(440, abs=4)
+
+
+CUT = r"(truncated|damaged).*\d+ (of \d+|samples)"
+REFUSED: dict[str, tuple[bytes, str]] = {
+    **{f"cut.{name}": (encoded(name)[:-700], CUT) for name in FORMATS},
+    "fragment.mp3": (MP3[:-100], r"truncated: ends inside an MPEG frame, after \d+ of \d+ bytes"),
+    "cut and tagged.mp3": (TAGGED_MP3[: len(TAGGED_MP3) // 2], r"truncated: \d+ of \d+ MPEG frames"),
+    "hole.mp3": (MP3[:4000] + b"\1" * 9000 + MP3[4000:], r"damaged: \d+ bytes are in no MPEG frame"),
+    "cut in a wav.wav": (riff_with(MP3)[:5000], r"truncated: \d+ of \d+ bytes of samples"),
+    "last byte.wav": (WAV[:-1], rf"truncated: {N_BYTES - 1} of {N_BYTES} bytes of samples"),
+    "half.wav": (WAV[: len(WAV) // 2], rf"truncated: {len(WAV) // 2 - 44} of {N_BYTES} bytes of samples"),
+    "id3 in front.wav": (
+        ID3V2 + WAV[: len(WAV) // 2],
+        rf"truncated: {len(WAV) // 2 - 44} of {N_BYTES} bytes of samples",
+    ),
+    "half.caf": (CAF[: len(CAF) // 2], CUT),
+    "half.au": (AU[: len(AU) // 2], CUT),
+    "half.w64": (W64[: len(W64) // 2], CUT),
+    "half.voc": ((voc := sound("VOC"))[: len(voc) // 2], CUT),
+    "half.avr": ((avr := sound("AVR"))[: len(avr) // 2], CUT),
+    "half.nist": ((nist := sound("NIST"))[: len(nist) // 2], CUT),
+    "half of unknown.flac": (flac_total(FLAC, 0)[: len(FLAC) // 2], r"damaged after \d+ samples"),
+    "half.flac": (FLAC[: len(FLAC) // 2], rf"damaged after \d+ of {RATE} samples"),
+    "double.flac": (flac_total(FLAC, 2 * RATE), rf"truncated: {RATE} of {2 * RATE} samples"),
+    "in a page.ogg": (OGG[:-50], r"truncated: \d+ of \d+ bytes of the last Ogg page"),
+    "without a page.ogg": (without_second_page(OGG), r"damaged: Ogg page 2, at byte \d+ of \d+, is lost"),
+    "spoilt.ogg": (OGG[:-900] + b"12345" + OGG[-895:], r"damaged: Ogg page \d, at byte \d+ of \d+, is .*spoilt"),
+    "other rate behind.ogg": (OGG + sound("OGG", "VORBIS", 16_000), r"damaged after \d+ samples"),
+    "joined.wav": (WAV + WAV, "two joined files"),
+    "joined.aiff": (AIFF + AIFF, "two joined files"),
+    **{f"joined.{name}": (encoded(name) * 2, "two joined files") for name in ("m4a", "webm", "wma")},
+    "no sound.m4a": (encoded("m4a", video=True, sound=False), "no sound track: it holds video"),
+    "playlist.m3u8": (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "not audio"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_part_is_refused_with_what_is_there(name: str, tmp_path: Path) -> None:
+    content, reason = REFUSED[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    for read in (audio.load, lambda *args: list(audio.stream(*args))):
+        with pytest.raises(audio.AudioError, match=reason) as raised:
+            read(path, RATE)
+        assert raised.value.reason == audio.probe(path).problem
+
+
+def test_windows_get_what_is_before_the_damage(tmp_path: Path) -> None:
+    for name, content in {"a.wav": WAV, "b.flac": FLAC, "c.aac": encoded("aac"), "d.mp3": MP3, "e.caf": CAF}.items():
+        (tmp_path / name).write_bytes(content[: len(content) * 3 // 4 + 60])
+        n = 0
+        with pytest.raises(audio.AudioError):
+            for block in audio.stream(tmp_path / name, RATE):
+                n += len(block)
+        assert 0.55 * RATE < n < 0.85 * RATE
+
+
+def test_a_cut_flac_is_read_to_within_a_frame_of_the_cut(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 700_000), RATE)
+    path.write_bytes(path.read_bytes()[:-200_000])
+    n = 0
+    with pytest.raises(audio.AudioError, match=r"damaged after \d+ of 700000 samples") as raised:
+        for block in audio.stream(path, RATE):
+            n += len(block)
+    assert f"after {n} of" in str(raised.value) and 550_000 < n < 620_000
+
+
+def test_fixed_point_decoders_are_used(tmp_path: Path) -> None:
+    """Samples that are whole numbers of steps: they do not depend on the processor."""
+    for name, step in {"m4a": 2.0**-31, "mp3": 2.0**-15}.items():
+        (tmp_path / name).write_bytes(encoded(name))
+        x = audio.load(tmp_path / name, RATE).astype(np.float64)
+        assert np.array_equal(x / step, np.rint(x / step))
+
+
+@pytest.mark.parametrize(("name", "message"), [("m4a", "MP4"), ("mp3", "MP3 without"), ("webm", "WebM")])
+def test_without_pyav_the_message_names_the_extra(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ffmpeg, "is_installed", lambda: False)
+    (tmp_path / name).write_bytes(encoded(name))
+    problem = audio.probe(tmp_path / name).problem
+    assert message in problem and "pip install '.[formats]'" in problem
+
+
+def test_a_long_file_without_a_length_is_told_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "a.aac").write_bytes(encoded("aac"))
+    with pytest.raises(audio.AudioError, match=r"longer than 0\.5 s; `fsat tag --segments` takes any"):
+        list(audio.stream(tmp_path / "a.aac", RATE, max_seconds=0.5))
+    assert sum(map(len, audio.stream(tmp_path / "a.aac", RATE))) > 0.9 * RATE
+
+
+@pytest.mark.parametrize(
+    ("make", "note"),
+    [
+        (lambda x: np.zeros_like(x), audio.SILENT),
+        (lambda x: np.stack([x, x], 1) * 0, audio.SILENT),
+        (lambda x: np.stack([x, -x], 1), audio.CANCELLING),
+        (lambda x: np.stack([x, -0.985 * x], 1), audio.CANCELLING),
+        (lambda x: np.stack([x, -0.9 * x], 1), ""),
+        (lambda x: np.stack([x, 0 * x], 1), ""),
+        (lambda x: 1e-4 * x, ""),
+    ],
+)
+def test_silent_and_cancelling_clips_are_noted(
+    make: Callable[[np.ndarray], np.ndarray], note: str, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "clip.wav", make(TONE), RATE, subtype="FLOAT")
+    assert audio.probe(tmp_path / "clip.wav").note == note
+
+
+def test_an_excerpt_is_a_patched_part_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(range(20)))
+    with (tmp_path / "x").open("rb", buffering=0) as file:
+        part = Excerpt(file, 5, 15, at=8, patch=b"ab")
+        assert part.read() == b"\5\6\7ab" + bytes(range(10, 15))
+        assert (part.seek(-2, 2), part.read(9), part.seek(sys.maxsize), part.read()) == (
+            8,
+            b"\x0d\x0e",
+            sys.maxsize,
+            b"",
+        )
