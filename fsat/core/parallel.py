@@ -66,7 +66,7 @@ def map_clips(
     except _WorkerLostError as error:
         message = f"{desc}: a worker process was killed, most likely for want of memory. Set FSAT_JOBS to fewer."
         if culprit := next((shown(str(item)) for item in error.items if _kills(function, item)), ""):
-            message = f"{desc}: {culprit} ends the process that works on it, a fault of a decoder. Remove it."
+            message = f"{desc}: {culprit} ends the process that works on it, a fault of a decoder or want of memory. Remove it."
         raise FsatError(message) from error
 
 
