@@ -66,7 +66,8 @@ def map_clips(
     except _WorkerLostError as error:
         message = f"{desc}: a worker process was killed, most likely for want of memory. Set FSAT_JOBS to fewer."
         if culprit := next((shown(str(item)) for item in error.items if _kills(function, item)), ""):
-            message = f"{desc}: {culprit} ends the process that works on it, a fault of a decoder or want of memory. Remove it."
+            why = "a fault of a decoder, or want of memory"
+            message = f"{desc}: {culprit} ends the process that works on it: {why}. Remove it."
         raise FsatError(message) from error
 
 

@@ -118,7 +118,7 @@ def test_workers_of_a_killed_process_end() -> None:
 
 
 def test_an_item_that_ends_its_worker_is_named() -> None:
-    with pytest.raises(FsatError, match=r"test: 5 ends the process that works on it, a fault of a decoder"):
+    with pytest.raises(FsatError, match=r"test: 5 ends the process that works on it: a fault of a decoder"):
         list(parallel.map_clips(die_of_five, range(8), desc="test", jobs=2))
 
 
