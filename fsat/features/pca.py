@@ -105,6 +105,16 @@ def project(statistics: "pd.DataFrame", projection: Projection) -> np.ndarray:
     return project_rows(_finite(statistics[projection.columns]), projection)
 
 
+def table(statistics: "pd.DataFrame", projection: Projection) -> "pd.DataFrame":
+    """Principal components as `data/pca/` keeps them: fname (the index of `statistics`), then `component_names`."""
+    import pandas as pd
+
+    names = component_names(len(projection.components))
+    components = pd.DataFrame(project(statistics, projection), columns=names)
+    components.insert(0, "fname", statistics.index)
+    return components
+
+
 def project_rows(values: np.ndarray, projection: Projection) -> np.ndarray:
     """Principal components, float32 (n, k), of finite statistics, float64 (n, d), in the projection's order."""
     with one_blas_thread():
