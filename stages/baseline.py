@@ -25,8 +25,7 @@ def main() -> None:
     n_components = components["train"].shape[1] - 1
 
     def without(fold: int) -> pd.DataFrame:
-        others = statistics.loc[folds.loc[folds["fold"] != fold, "fname"]]
-        return pca.table(statistics, pca.fit(others, n_components=n_components)[0])
+        return pca.held_out(statistics, folds.loc[folds["fold"] == fold, "fname"], n_components=n_components)
 
     found = {
         "statistics": baseline.predict(

@@ -19,7 +19,6 @@ from fsat.core.network import STRIDE, check_labels
 from fsat.networks import efficientat, provenance
 
 
-
 @dataclass(frozen=True)
 class AudioTrunk:
     """A trunk that reads a spectrogram of one channel: functions that build it, and its views of whole clips."""

@@ -51,8 +51,8 @@ def to_onnx(network: keras.Model, *, outputs: Sequence[str], labels: Sequence[st
     """Bytes of an ONNX model of a network in inference mode; equal networks give equal bytes.
 
     Inputs "mel" (B, M, T, 1) and, for a network with components, "pca" (B, P); outputs are those of the layers named,
-    such as "probabilities" (B, C) and "embedding" (B, E). All are float32; B and T are free. `labels`, in the order of the
-    outputs, are kept as JSON in the model's metadata.
+    such as "probabilities" (B, C) and "embedding" (B, E). All are float32; B and T are free. `labels`, in the order of
+    the probabilities, are kept as JSON in the model's metadata.
     """
     import tensorflow as tf
     import tf2onnx

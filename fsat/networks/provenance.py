@@ -1,7 +1,7 @@
-"""What initial weights were trained on, and the layer they were published with: kept in the weights file by its source.
+"""What initial weights were trained on, and the head's first layer: kept in the weights file by its source.
 
-They are an attribute and a group of the HDF5 file, which Keras leaves alone: they go where the file goes. A file without
-the attribute counts as untrained.
+They are an attribute and a group of the HDF5 file, which Keras leaves alone: they go where the file goes. A file
+without the attribute counts as untrained.
 """
 
 from pathlib import Path

@@ -120,9 +120,7 @@ def test_a_view_depends_on_its_own_clip_alone(network: keras.Model) -> None:
     assert all(np.isfinite(values).all() and (values.std(axis=0) > 0).any() for values in together.values())
 
 
-def test_a_long_clip_is_the_weighted_mean_of_its_parts(
-    network: keras.Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_clip_is_the_weighted_mean_of_its_parts(network: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whole_clips, "LONGEST_PART", 100)
     clip = noise(201)
     found = embedding.embed(network, make_store({"long.wav": clip}), name="")["pooled"][0]
