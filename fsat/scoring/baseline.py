@@ -17,6 +17,8 @@ from fsat.scoring import ensemble
 # Inverse strengths of the L2 penalty, the strongest penalty first. The one with the lowest log loss in a
 # cross-validation inside the clips that are fitted on is used.
 CANDIDATES, INNER_FOLDS = (0.003, 0.01, 0.03, 0.1, 0.3), 3
+# Numbers to fit on; with fewer, worker processes take longer to start than to fit.
+_SMALL = 200_000
 # Bias of a class without a clip: its probability is 0.
 _NEVER = -1e9
 
@@ -201,7 +203,8 @@ def predict(
     fits = (*sorted(ids), -1)  # -1: no clip is held out
     tasks = [_task(features, folds, fold, heldout=heldout, standardise=standardise) for fold in fits]
     parts, regressions = [], {}
-    found = parallel.map_clips(_fit_and_predict, tasks, desc=f"regression {model}", unit="fold")
+    jobs = 1 if max(task.known.size for task in tasks) < _SMALL else None
+    found = parallel.map_clips(_fit_and_predict, tasks, desc=f"regression {model}", unit="fold", jobs=jobs)
     for fold, task, (regression, probabilities) in zip(fits, tasks, found, strict=True):
         split = "test" if fold == -1 else "heldout"
         keys = pd.DataFrame({"model": model, "split": split, "fold": fold, "fname": task.others.index.to_numpy(object)})

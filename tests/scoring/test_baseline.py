@@ -1,16 +1,21 @@
 """The baseline: held out by the folds, fitted on all training clips for the test clips, deterministic."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
+from fsat.core import files
 from fsat.core.errors import FsatError
 from fsat.features import pca
-from fsat.scoring import baseline, outcomes
+from fsat.scoring import baseline, ensemble, outcomes
 from shared_data import SHARED, needs
+
+ROOT = Path(__file__).parents[2]
 
 CLASSES = ["Bark", "Cello", "Gong"]
 
@@ -124,6 +129,11 @@ def spectral_like(folds: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(values, index=folds["fname"]).rename(columns=str)
 
 
+def fnames(folds: pd.DataFrame) -> dict[int, pd.Series]:
+    """Held-out clips of folds 0 and 1."""
+    return {fold: folds.loc[folds["fold"] == fold, "fname"] for fold in (0, 1)}
+
+
 def test_components_of_held_out_clips_do_not_see_them(folds: pd.DataFrame) -> None:
     """However far a held-out clip's statistics move: what is predicted of the other clips of its fold stays."""
     statistics = spectral_like(folds)
@@ -132,8 +142,7 @@ def test_components_of_held_out_clips_do_not_see_them(folds: pd.DataFrame) -> No
 
     def found(table: pd.DataFrame) -> pd.DataFrame:
         components = {split: pca.table(table, pca.fit(table, n_components=8)[0]) for split in ("train", "test")}
-        fnames = {fold: folds.loc[folds["fold"] == fold, "fname"] for fold in (0, 1)}
-        heldout = {fold: pca.held_out(table, names, n_components=8) for fold, names in fnames.items()}
+        heldout = {fold: pca.held_out(table, names, n_components=8) for fold, names in fnames(folds).items()}
         return predicted(components, folds, [0, 1], heldout=heldout.__getitem__, standardise=False)
 
     before, after = found(statistics), found(moved)
@@ -254,3 +263,51 @@ def test_the_penalty_is_chosen_without_splitting_a_recording() -> None:
     strongest = baseline.fit(x, labels, CLASSES[:2], groups=few)
     assert strongest.c is None
     np.testing.assert_allclose(strongest.predict(others), whole)
+
+
+# --- stage -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_stage_fits_the_statistics_and_each_view_but_pooled(
+    folds: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Held-out components are fitted without the fold: those of data/pca serve the test clips alone."""
+    from stages import baseline as stage
+
+    monkeypatch.chdir(tmp_path)
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values["folds"] |= {"n_splits": 4, "ids": [0, 1]}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    test = clips(12, seed=1, prefix="t")
+    index = pd.concat([folds.assign(split="train"), test.assign(split="test")])[["split", "fname", "label"]]
+    index = index.assign(usage="Private", verified=1.0, group="")
+    index["group"] = [f"g{number // 2}" for number in range(len(index))]
+    files.write_csv("data/index.csv", index)
+    files.write_csv("data/folds.csv", folds)
+    statistics = spectral_like(index)
+    files.write_parquet("data/spectral.parquet", statistics.reset_index().assign(split=index["split"].to_numpy()))
+    is_train = (index["split"] == "train").to_numpy()
+    projection, _ = pca.fit(statistics[is_train], n_components=8)
+    for split, rows in (("train", is_train), ("test", ~is_train)):
+        files.write_parquet(f"data/pca/{split}.parquet", pca.table(statistics[rows], projection))
+        views = statistics[rows].add_prefix("last.").join(statistics[rows].add_prefix("pooled."))
+        files.write_parquet(f"data/embeddings/{split}.parquet", views.reset_index())
+    stage.main()
+    table, found = pd.read_parquet("data/baseline.parquet"), files.read_json("metrics/baseline.json")
+    assert table.groupby("model").size().to_dict() == {"last": 42, "statistics": 42}
+    assert found["best"] in found["features"] and found["features"].keys() == {"statistics", "last"}
+    assert found["features"]["last"].keys() == {"cv", "test", "C"}
+    coefficients = files.read_npz("data/baseline.npz")
+    tests = table[table["split"] == "test"].set_index("model")
+    for model, features in (("statistics", pca.project(statistics, projection)), ("last", statistics.to_numpy())):
+        probabilities = ensemble.linear(
+            features[~is_train], coefficients[f"{model}.weights"], coefficients[f"{model}.bias"]
+        )
+        np.testing.assert_allclose(tests.loc[model, CLASSES].to_numpy(float), probabilities)
+    heldout = {fold: pca.held_out(statistics[is_train], names, n_components=8) for fold, names in fnames(folds).items()}
+    components = {"train": pca.table(statistics[is_train], projection), "test": heldout[0].iloc[:0]}
+    grouped = folds.merge(index[["fname", "group"]])
+    expected = predicted(components, grouped, [0, 1], heldout=heldout.__getitem__, standardise=False)
+    mine = table[(table["model"] == "statistics") & (table["split"] == "heldout")]
+    np.testing.assert_array_equal(mine[CLASSES], expected[CLASSES])
+    assert "MAP@3 of the best regression" in capsys.readouterr().out
