@@ -1,5 +1,6 @@
 """Statistics and views -> `data/baseline.{parquet,npz}`, `metrics/baseline.json`: what needs no training."""
 
+import numpy as np
 import pandas as pd
 
 from fsat.core import files, params
@@ -34,8 +35,8 @@ def main() -> None:
     }
     for view, tables in views().items():
         found[view] = baseline.predict(tables, folds, p.folds.ids, model=view)
-    scores: dict[str, dict[str, float | None]] = {}
-    coefficients = {}
+    scores: dict[str, dict[str, float]] = {}
+    coefficients: dict[str, np.ndarray] = {}
     for name, predicted in found.items():
         scores[name] = {}
         for part, split in (("cv", "heldout"), ("test", "test")):

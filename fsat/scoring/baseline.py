@@ -17,6 +17,8 @@ from fsat.scoring import ensemble
 # Inverse strengths of the L2 penalty, the strongest penalty first. The one with the lowest log loss in a
 # cross-validation inside the clips that are fitted on is used.
 CANDIDATES, INNER_FOLDS = (0.003, 0.01, 0.03, 0.1, 0.3), 3
+# Where there are too few clips to choose by: near the lowest log loss of 2 to 5 real clips a label.
+UNCHOSEN = 0.1
 # Numbers to fit on; with fewer, worker processes take longer to start than to fit.
 _SMALL = 200_000
 # Bias of a class without a clip: its probability is 0.
@@ -31,13 +33,16 @@ class Regression:
     ----------
     weights : np.ndarray [shape=(C, k), dtype=float64]
     bias : np.ndarray [shape=(C,), dtype=float64]
-    c : float or None
-        The penalty of `CANDIDATES` that was chosen; None where there was nothing to choose by.
+    c : float
+        The penalty, one of `CANDIDATES`.
+    is_chosen : bool
+        Whether there was something to choose it by.
     """
 
     weights: np.ndarray
     bias: np.ndarray
-    c: float | None
+    c: float
+    is_chosen: bool
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Probabilities, float64 (n, C), of features (n, k)."""
@@ -56,8 +61,7 @@ def fit(
 ) -> Regression:
     """Fit a multinomial logistic regression, with the best penalty of `CANDIDATES`.
 
-    With fewer than `INNER_FOLDS` clips (or groups) of a label there is nothing to choose by, and the strongest penalty
-    is used.
+    With fewer than `INNER_FOLDS` clips (or groups) of a label there is nothing to choose by, and `UNCHOSEN` is used.
 
     Parameters
     ----------
@@ -77,14 +81,15 @@ def fit(
     rows = [list(classes).index(label) for label in sorted(set(labels))]
     bias[rows] = 0.0
     if len(rows) == 1:
-        return Regression(coefficients, bias, None)
+        return Regression(coefficients, bias, UNCHOSEN, is_chosen=False)
     values, names = features.astype(np.float64), np.array(labels)
     with one_blas_thread():
         chosen = _chosen(values, names, weights, groups, standardise=standardise)
         fits = _path(values, names, weights, standardise=standardise)
-        for _ in range((chosen or 0) + 1):
+        c = UNCHOSEN if chosen is None else chosen
+        for _ in range(CANDIDATES.index(c) + 1):
             coefficients[rows], bias[rows] = next(fits)
-    return Regression(coefficients, bias, None if chosen is None else CANDIDATES[chosen])
+    return Regression(coefficients, bias, c, is_chosen=chosen is not None)
 
 
 def _path(
@@ -123,8 +128,8 @@ def _chosen(
     groups: Sequence[str] | None,
     *,
     standardise: bool,
-) -> int | None:
-    """Number of the best penalty of `CANDIDATES`; None where there is nothing to choose by."""
+) -> float | None:
+    """The best penalty of `CANDIDATES`; None where there is nothing to choose by."""
     splits = _inner_folds(labels, groups)
     classes = np.unique(labels)
     counted = np.ones(len(labels)) if weights is None else weights
@@ -135,7 +140,7 @@ def _chosen(
         for number, found in enumerate(_path(values[known], labels[known], of_known, standardise=standardise)):
             log_p = log_probabilities(ensemble.linear(values[others], *found))[np.arange(len(others)), targets]
             losses[number] -= np.average(log_p, weights=counted[others])
-    return int(np.argmin(losses)) if splits else None
+    return CANDIDATES[int(np.argmin(losses))] if splits else None
 
 
 def _inner_folds(labels: np.ndarray, groups: Sequence[str] | None) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -265,10 +270,10 @@ def _groups(clips: pd.DataFrame) -> list[str] | None:
 def edges(regressions: Mapping[int, Regression]) -> str:
     """What to say where the weakest or strongest penalty of `CANDIDATES` was chosen: others may be better; or "".
 
-    >>> edges({0: Regression(np.zeros((2, 1)), np.zeros(2), c) for c in [0.3]})
+    >>> edges({0: Regression(np.zeros((2, 1)), np.zeros(2), 0.3, True)})
     'C 0.3, the weakest penalty that was tried, in 1 of 1 fits'
     """
-    counts = Counter(regression.c for regression in regressions.values())
+    counts = Counter(regression.c for regression in regressions.values() if regression.is_chosen)
     ends = {"strongest": CANDIDATES[0], "weakest": CANDIDATES[-1]}
     said = [f"C {c:g}, the {which} penalty that was tried, in {counts[c]} of {len(regressions)} fits"
             for which, c in ends.items() if counts[c]]  # fmt: skip

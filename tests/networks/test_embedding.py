@@ -78,10 +78,9 @@ def test_views_of_whole_clips_equal_the_reference(published: Path) -> None:
     names = sorted({name.partition("/")[0] for name in reference.files} & paths.keys())
     names = sorted(names, key=lambda name: paths[name].stat().st_size)[:4]
     waves = {name: audio.load(paths[name], 44_100) for name in names}
-    options = {"sample_rate": 44_100, "settings": published_network.FRONT_END}
-    bank = mel_bank.kaldi(mel_bank.for_mel(published_network.FRONT_END))
-    options["bank"] = mel_bank.grouped(bank)
-    clips = {name: mel.log_mel(wave, **options) for name, wave in waves.items()}
+    front_end = published_network.FRONT_END
+    bank = mel_bank.grouped(mel_bank.kaldi(mel_bank.for_mel(front_end)))
+    clips = {name: mel.log_mel(wave, sample_rate=44_100, settings=front_end, bank=bank) for name, wave in waves.items()}
     found = embedding.embed(load(published, "middle", "pooled", "last"), make_store(clips), name="")
     assert list(found) == ["middle", "pooled", "last"]
     for view, parts in {"last": ("bands", "hidden"), "middle": ("blocks", "squeezed")}.items():
