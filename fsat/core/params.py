@@ -336,8 +336,22 @@ class Params(Section):
             if value != wanted:
                 text = f"model.{key}: must be {wanted}, as sources.audioset.network is {network} and model.weights is "
                 text += f"{AUDIOSET_WEIGHTS}. Got {value} instead"
-                raise PydanticCustomError("other_network", "{text}", {"text": text})
+                raise PydanticCustomError("sections", "{text}", {"text": text})
         return model
+
+    @field_validator("train")
+    @classmethod
+    def _no_share_of_a_random_head(cls, train: Train, info: ValidationInfo) -> Train:
+        model = info.data.get("model")
+        heads = {"stage1": "the head"}
+        if model and model.head:  # else stage 2 takes over the head of stage 1
+            heads["stage2"] = "a head with hidden layers (model.head)"
+        for stage, head in heads.items():
+            if train.trained_share < 1 and getattr(train, stage).frozen.epochs == 0:
+                text = f"train.trained_share: must be 1 where train.{stage}.frozen.epochs is 0: {head} is random there "
+                text += f"before fine-tuning, and no part of it may stay. Got {train.trained_share} instead"
+                raise PydanticCustomError("sections", "{text}", {"text": text})
+        return train
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -402,7 +416,7 @@ def _message(error: Any) -> str:
     kind, value = error["type"], _show(error.get("input"))
     if kind == "invalid_key":
         return f"{_dotted(location[:-1]) or 'the file'}: has a key that is not text: {value}"
-    if kind == "other_network":
+    if kind == "sections":
         return str(error["msg"])
     if kind == "extra_forbidden":
         return f"{key}: unknown key{_nearest(key)}"

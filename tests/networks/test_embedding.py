@@ -90,15 +90,15 @@ def test_views_of_whole_clips_equal_the_reference(published: Path) -> None:
     np.testing.assert_allclose(found["last"][:, :1536].reshape(-1, 4, 384).mean(axis=1), found["pooled"], atol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def untrained(tmp_path: Path, shallow: None) -> Path:
     """Weights of a trunk without the published head."""
-    path = tmp_path_factory.mktemp("untrained") / "trunk.weights.h5"
+    path = tmp_path / "trunk.weights.h5"
     model.save_trunk(model.build_trunk("EfficientAT", width=0.4), path, pretrained_on="AudioSet")
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def network(untrained: Path) -> keras.Model:
     return load(untrained, "pooled", "middle", n_mels=64)
 
@@ -156,6 +156,7 @@ def run_stage(project: Path, pretrained_on: str, views: list[str]) -> dict[str, 
     return {split: pd.read_parquet(project / f"data/embeddings/{split}.parquet") for split in ("train", "test")}
 
 
+@pytest.mark.usefixtures("shallow")
 def test_views_are_columns_in_the_order_of_the_list(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from stages import embed
 
