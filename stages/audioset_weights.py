@@ -12,7 +12,7 @@ KEPT = Path("state/download")
 
 
 def main() -> None:
-    """Write `data/pretrained/audioset.weights.h5`: the trunk, without the published head."""
+    """Write `data/pretrained/audioset.weights.h5`: the trunk, and beside it the hidden layer of the published head."""
     p = params.read()
     network = published_networks.NETWORKS[p.sources.audioset.network]
     tensors = torch_checkpoint.read(download.fetch(network.file, KEPT))
@@ -21,7 +21,8 @@ def main() -> None:
 
     tagger = efficientat.build_tagger(network.width)
     efficientat.fill(tagger, tensors, width=network.width)
-    model.save_trunk(tagger.get_layer("trunk"), OUT, pretrained_on="AudioSet")
+    hidden = tuple(tagger.get_layer("classifier.2").get_weights())
+    model.save_trunk(tagger.get_layer("trunk"), OUT, pretrained_on="AudioSet", hidden=hidden)
 
 
 if __name__ == "__main__":

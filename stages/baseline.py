@@ -1,47 +1,70 @@
-"""Components and embeddings -> `data/baseline.{parquet,npz}`, `metrics/baseline.json`: what needs no training."""
+"""Statistics and views -> `data/baseline.{parquet,npz}`, `metrics/baseline.json`: what needs no training."""
 
+import numpy as np
 import pandas as pd
 
 from fsat.core import files, params
 from fsat.core.stage import run
+from fsat.features import pca
 from fsat.scoring import baseline, metrics, outcomes
-from fsat.scoring.names import REGRESSION, REGRESSION_ALL
+
+SPLITS = ("train", "test")
 
 
 def main() -> None:
-    """Logistic regression on each feature set, held out by the folds of `folds.ids`.
+    """One logistic regression on the statistics and one on each view but `pooled`, held out by the folds of `ids`.
 
-    Kept are the regression with the best score, and the one on all features, which `ensemble` fuses with stage 2.
+    The statistics' scaler and components, too, are fitted without the clips of a held-out fold.
     """
     p = params.read()
     index, folds = files.read_csv("data/index.csv"), files.read_csv("data/folds.csv")
     if "group" in index:
         folds = folds.merge(index.loc[index["split"] == "train", ["fname", "group"]])
-    splits = ("train", "test")
-    features = {"statistics": {split: files.read_parquet(f"data/pca/{split}.parquet") for split in splits}}
-    embeddings = {split: files.read_parquet(f"data/embeddings/{split}.parquet") for split in splits}
-    if embeddings["train"].shape[1] > 1:  # of a trunk with pre-trained weights
-        features["embeddings"] = embeddings
-        features["both"] = {split: embeddings[split].merge(features["statistics"][split]) for split in splits}
-    predictions = {
-        name: baseline.predict(tables, folds, p.folds.ids, choose_penalty=name != "statistics")
-        for name, tables in features.items()
+    components = {split: files.read_parquet(f"data/pca/{split}.parquet") for split in SPLITS}
+    statistics = files.read_parquet("data/spectral.parquet").set_index("fname").drop(columns="split")
+    statistics = statistics.loc[components["train"]["fname"]]
+    n_components = components["train"].shape[1] - 1
+
+    def without(fold: int) -> pd.DataFrame:
+        return pca.held_out(statistics, folds.loc[folds["fold"] == fold, "fname"], n_components=n_components)
+
+    found = {
+        "statistics": baseline.predict(
+            components, folds, p.folds.ids, model="statistics", heldout=without, standardise=False
+        )
     }
-    scores: dict[str, dict[str, float]] = {name: {} for name in features}
-    for name, table in predictions.items():
+    for view, tables in views().items():
+        found[view] = baseline.predict(tables, folds, p.folds.ids, model=view)
+    scores: dict[str, dict[str, float]] = {}
+    coefficients: dict[str, np.ndarray] = {}
+    for name, predicted in found.items():
+        scores[name] = {}
         for part, split in (("cv", "heldout"), ("test", "test")):
-            if len(clips := outcomes.outcome(table, index, split=split, model=REGRESSION).clips):
+            if len(clips := outcomes.outcome(predicted.table, index, split=split, model=name).clips):
                 scores[name][part] = round(metrics.mean(clips["ap3"].to_numpy()), 6)
-    found = baseline.summary(scores)
-    largest = list(features)[-1]
-    every = predictions[largest].assign(model=REGRESSION_ALL)
-    files.write_parquet("data/baseline.parquet", pd.concat([predictions[found["best"]], every], ignore_index=True))
-    coefficients = baseline.coefficients(features[largest]["train"], folds, choose_penalty=largest != "statistics")
+        fitted = predicted.regressions[-1]
+        scores[name]["C"] = fitted.c
+        coefficients |= {f"{name}.weights": fitted.weights, f"{name}.bias": fitted.bias}
+        if said := baseline.edges(predicted.regressions):
+            print(f"note: regression on {name}: {said}")
+    chosen = baseline.summary(scores)
+    files.write_parquet("data/baseline.parquet", pd.concat([one.table for one in found.values()], ignore_index=True))
     files.write_npz("data/baseline.npz", **coefficients)
-    files.write_json("metrics/baseline.json", found)
-    best = scores[found["best"]]
+    files.write_json("metrics/baseline.json", chosen)
+    best = scores[chosen["best"]]
     test = f", test clips {best['test']:.4f}" if "test" in best else ""
-    print(f"MAP@3 of the regression ({found['best']}): held-out clips {best['cv']:.4f}{test}")
+    print(f"MAP@3 of the best regression ({chosen['best']}): held-out clips {best['cv']:.4f}{test}")
+
+
+def views() -> dict[str, dict[str, pd.DataFrame]]:
+    """The views of `data/embeddings/` that have a regression, as tables of each split; "pooled" has none."""
+    tables = {split: files.read_parquet(f"data/embeddings/{split}.parquet").set_index("fname") for split in SPLITS}
+    of_column = {split: table.columns.str.partition(".").get_level_values(0) for split, table in tables.items()}
+    return {
+        view: {split: tables[split].loc[:, of_column[split] == view].reset_index() for split in SPLITS}
+        for view in of_column["train"].unique()
+        if view != "pooled"
+    }
 
 
 if __name__ == "__main__":

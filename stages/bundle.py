@@ -26,7 +26,8 @@ def main() -> None:
     p = params.read()
     from fsat.networks import onnx_export
 
-    convert_trunk = partial(onnx_export.convert_trunk, p.model.weights, p.model.backbone, p.model.width, p.mel.n_mels)
+    trunk = (p.model.weights, p.model.backbone, p.model.width, p.mel.n_mels)
+    convert_trunk = partial(onnx_export.convert_trunk, *trunk, views=("pooled",))
     models = Path("data/models")
     facts, calibration = files.read_json("metrics/data.json"), files.read_json("metrics/calibration.json")
     temperature, threshold = calibration["temperature"], calibration["unknown"]["threshold"]

@@ -10,30 +10,29 @@ from fsat.networks import provenance
 
 
 def main() -> None:
-    """Embed whole clips where the weights are noted as pre-trained; else the tables have the column fname alone."""
+    """Write the views of `embed.views`; with weights that are not noted as pre-trained the column fname alone."""
     p = params.read()
     limits = MEL_STYLES[p.mel.style].limits
     stores = {split: frames.open_frames(f"data/mel/{split}", limits=limits) for split in ("train", "test")}
-    tables = {split: pd.DataFrame({"fname": pd.Series(store.fnames, dtype=str)}) for split, store in stores.items()}
-    if trained_on := provenance.pretrained_on(p.model.weights):
+    parts = {split: [pd.DataFrame({"fname": pd.Series(store.fnames, dtype=str)})] for split, store in stores.items()}
+    trained_on = provenance.pretrained_on(p.model.weights)
+    if trained_on and p.embed.views:
         keras_backend.use(p.train.backend)
-        from fsat.networks import backend, embedding, model
+        from fsat.networks import backend, embedding
 
-        if p.model.backbone in model.AUDIO_TRUNKS:
-            backend.prepare(0)  # nothing is drawn: all weights are loaded
-            trunk = model.build_trunk(p.model.backbone, width=p.model.width)
-            model.load_trunk_weights(trunk, p.model.weights)
-            for split, store in stores.items():
-                values = embedding.embed(trunk, store, name=f"embed {split}")
-                columns = [f"e{number:04d}" for number in range(values.shape[1])]
-                tables[split] = pd.concat([tables[split], pd.DataFrame(values, columns=columns)], axis=1)
-            print(f"embeddings of {p.model.backbone}, pre-trained on {trained_on}")
-        else:
-            print(f"no embeddings: {p.model.backbone} needs RGB input, and the layers that make it are not pre-trained")
+        backend.prepare(0)  # nothing is drawn: all weights are loaded
+        network = embedding.load(
+            p.model.weights, p.model.backbone, width=p.model.width, n_mels=p.mel.n_mels, names=p.embed.views
+        )
+        for split, store in stores.items():
+            for view, values in embedding.embed(network, store, name=f"embed {split}").items():
+                columns = [f"{view}.{number:04d}" for number in range(values.shape[1])]
+                parts[split].append(pd.DataFrame(values, columns=columns))
+        print(f"views of {p.model.backbone}, pre-trained on {trained_on}: {', '.join(p.embed.views)}")
     else:
-        print(f"no embeddings: {p.model.weights} is not noted as pre-trained")
-    for split, table in tables.items():
-        files.write_parquet(f"data/embeddings/{split}.parquet", table)
+        print("no views: " + (f"{p.model.weights} is not noted as pre-trained" if p.embed.views else "none is listed"))
+    for split, tables in parts.items():
+        files.write_parquet(f"data/embeddings/{split}.parquet", pd.concat(tables, axis=1))
 
 
 if __name__ == "__main__":

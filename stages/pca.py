@@ -14,11 +14,8 @@ def main() -> None:
     spectral = files.read_parquet("data/spectral.parquet").set_index("fname")
     splits = {split: spectral[spectral["split"] == split].drop(columns="split") for split in ("train", "test")}
     projection, explained = pca.fit(splits["train"], n_components=p.pca.n_components)
-    names = pca.component_names(len(explained))
     for split, statistics in splits.items():
-        components = pd.DataFrame(pca.project(statistics, projection), columns=names)
-        components.insert(0, "fname", statistics.index)
-        files.write_parquet(f"data/pca/{split}.parquet", components)
+        files.write_parquet(f"data/pca/{split}.parquet", pca.table(statistics, projection))
     pca.save("data/pca/projection.npz", projection)
     cumulative = np.round(np.cumsum(explained), 6)
     curve = pd.DataFrame({"component": np.arange(1, len(explained) + 1), "cumulative": cumulative})

@@ -35,7 +35,7 @@ _WATCH_S = 1.0
 
 
 def map_clips(
-    function: Callable[[Item], Result], items: Sequence[Item], *, desc: str, jobs: int | None = None
+    function: Callable[[Item], Result], items: Sequence[Item], *, desc: str, unit: str = "clip", jobs: int | None = None
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for every item, in order, while other processes work ahead.
 
@@ -47,8 +47,8 @@ def map_clips(
     ----------
     function : callable
         A function of a module, or a `functools.partial` of one. Every call has one BLAS and OpenMP thread.
-    desc : str
-        What the progress display on stderr calls this work; none if it is empty.
+    desc, unit : str
+        What the progress display on stderr calls this work (none if it is empty), and an item.
     jobs : int >= 1, optional
         Overrides ``FSAT_JOBS`` and ``FSAT_DASK``.
 
@@ -62,7 +62,7 @@ def map_clips(
             _executor(min(jobs or _jobs(), len(items)), cluster=jobs is None) as (executor, n_workers),
             closing(_results(executor, function, items, n_ahead=_AHEAD_PER_WORKER * n_workers)) as results,
         ):
-            yield from _progress(results, total=len(items), desc=desc)
+            yield from _progress(results, total=len(items), desc=desc, unit=unit)
     except _WorkerLostError as error:
         message = f"{desc}: a worker process was killed, most likely for want of memory. Set FSAT_JOBS to fewer."
         if culprit := next((shown(str(item)) for item in error.items if _kills(function, item)), ""):
@@ -204,8 +204,8 @@ def _version(library: str) -> str:
     return str(loaded or importlib.metadata.version(library))
 
 
-def _progress(results: Iterator[Result], *, total: int, desc: str) -> Iterator[Result]:
+def _progress(results: Iterator[Result], *, total: int, desc: str, unit: str) -> Iterator[Result]:
     """A bar on a terminal; in a log file one line now and then."""
-    line = "{desc}: {n_fmt} of {total_fmt} clips, {elapsed} passed, {remaining} left\n"
+    line = "{desc}: {n_fmt} of {total_fmt} {unit}s, {elapsed} passed, {remaining} left\n"
     log: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": _LOG_INTERVAL_S, "bar_format": line}
-    return iter(tqdm(results, total=total, desc=desc, unit="clip", file=sys.stderr, disable=not desc, **log))
+    return iter(tqdm(results, total=total, desc=desc, unit=unit, file=sys.stderr, disable=not desc, **log))

@@ -73,6 +73,15 @@ Shares = Annotated[tuple[PositiveShare, PositiveShare], *_PAIR]
 Ratios = Annotated[tuple[_Ratio, _Ratio], *_PAIR]
 
 
+View = Literal["last", "middle", "pooled"]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) != len(names):
+        raise PydanticCustomError("twice", "must name each once")
+    return names
+
+
 class Section(BaseModel):
     """A section of the file: exactly the keys below, none of which can be changed once read."""
 
@@ -197,6 +206,12 @@ class Model(Section):
     head: Annotated[list[Size], Field(max_length=8)] = Field(description="widths of dense layers before the softmax")
 
 
+class Embed(Section):
+    views: Annotated[list[View], AfterValidator(_distinct)] = Field(
+        description="views of the frozen trunk that are computed; each but pooled has a regression"
+    )
+
+
 class Frozen(Section):
     epochs: CountOrZero = Field(description="passes over the features; 0 leaves the phase out")
     lr: Rate = Field(description="learning rate at the start; it falls to 0 along a cosine")
@@ -301,6 +316,7 @@ class Params(Section):
     augment: Augment = Field(description="augmentation of a training clip")
     mixup: Mixup = Field(description="mixing of two training clips")
     model: Model = Field(description="the network")
+    embed: Embed = Field(description="views of the frozen trunk")
     train: Train = Field(description="training")
     tta: Tta = Field(description="test-time augmentation")
     ensemble: Ensemble = Field(description="the ensemble")

@@ -1,5 +1,6 @@
 """Standardise the spectral statistics and project them on their principal components."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,6 +104,22 @@ def project(statistics: "pd.DataFrame", projection: Projection) -> np.ndarray:
     if missing:
         raise FsatError(f"{len(missing)} statistics of the projection are missing, first {missing[0]}. Fit it anew.")
     return project_rows(_finite(statistics[projection.columns]), projection)
+
+
+def table(statistics: "pd.DataFrame", projection: Projection) -> "pd.DataFrame":
+    """Principal components as `data/pca/` keeps them: fname (the index of `statistics`), then `component_names`."""
+    import pandas as pd
+
+    names = component_names(len(projection.components))
+    components = pd.DataFrame(project(statistics, projection), columns=names)
+    components.insert(0, "fname", statistics.index)
+    return components
+
+
+def held_out(statistics: "pd.DataFrame", fnames: Iterable[str], *, n_components: int) -> "pd.DataFrame":
+    """Components of all clips as of `table`, by a projection that is fitted without the clips `fnames`."""
+    projection, _ = fit(statistics.drop(index=list(fnames)), n_components=n_components)
+    return table(statistics, projection)
 
 
 def project_rows(values: np.ndarray, projection: Projection) -> np.ndarray:

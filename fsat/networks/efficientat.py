@@ -88,6 +88,42 @@ def n_features(width: float) -> int:
     return 6 * _channels(BLOCKS[-1].out, width)
 
 
+def views(trunk: keras.Model, n_mels: int, hidden: tuple[np.ndarray, np.ndarray] | None = None) -> keras.Model:
+    """What a trunk of `build_trunk` says of whole clips: "mel" (B, M, T, 1) -> {name of a view: (B, k)}.
+
+    "pooled" is the mean of the trunk's output over bands and frames (k = C). "middle" are such means of what the first
+    layer of each block and the last convolution read: the outputs of the stem (with the zeros that pad it) and of all
+    blocks; then of what the squeeze layers see. "last" is the mean of the trunk's output over frames alone, the lowest
+    of its m bands first (m x C), then the hidden layer of the published head. At width 0.4 and 128 mel bands k is 384,
+    2144 and 2048. Outputs come from layers that are named like the views.
+
+    Parameters
+    ----------
+    n_mels : int
+        M, which m follows from.
+    hidden : pair of np.ndarray, optional
+        Kernel (C, H) and bias (H,) of the layer "classifier.2"; without it there is no "last".
+    """
+    mel = layers.Input((n_mels, None, 1), name="mel")
+    first = (f"features.{number}.block.0.0" for number in range(1, len(BLOCKS) + 1))
+    outputs = [trunk.get_layer(name).input for name in (*first, f"features.{len(BLOCKS) + 1}.0")]
+    squeezed = [layer.input for layer in trunk.layers if layer.name.endswith(".fc1")]
+    inside = keras.Model(trunk.input, [trunk.output, *outputs, *squeezed], name="inside")
+    last, *others = inside(mel)  # (B, m, t, C)
+    means = [x if len(x.shape) == 2 else layers.GlobalAveragePooling2D()(x) for x in others]
+    found = {
+        "pooled": layers.GlobalAveragePooling2D(name="pooled")(last),
+        "middle": layers.Concatenate(name="middle")(means),
+    }
+    if hidden is not None:
+        dense = layers.Dense(len(hidden[1]), name="classifier.2")
+        of_head = _activation("hard_swish")(dense(found["pooled"]))
+        dense.set_weights(hidden)
+        bands = layers.Flatten()(ops.mean(last, axis=2))  # (B, m x C)
+        found["last"] = layers.Concatenate(name="last")([bands, of_head])
+    return keras.Model(mel, found, name="views")
+
+
 def build_tagger(width: float, n_mels: int | None = None) -> keras.Model:
     """The published network: log-mel "mel" (B, M, T, 1) -> "embedding" (B, C) and AudioSet "logits" (B, 527).
 

@@ -5,7 +5,8 @@ Shapes: B clips in a batch, M mel bins, T frames (free), P principal components,
 
 import inspect
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -17,8 +18,17 @@ from fsat.core.errors import FsatError
 from fsat.core.network import STRIDE, check_labels
 from fsat.networks import efficientat, provenance
 
-# Trunks that read a spectrogram of one channel: name -> function of the width. All others read images.
-AUDIO_TRUNKS = {"EfficientAT": efficientat.build_trunk}
+
+@dataclass(frozen=True)
+class AudioTrunk:
+    """A trunk that reads a spectrogram of one channel: functions that build it, and its views of whole clips."""
+
+    build: Callable[[float], keras.Model]
+    views: Callable[[keras.Model, int, provenance.Hidden | None], keras.Model]
+
+
+# All other trunks read images.
+AUDIO_TRUNKS = {"EfficientAT": AudioTrunk(efficientat.build_trunk, efficientat.views)}
 
 # Spectrogram (1 channel) -> image (3 channels).
 CONVOLUTIONS = ("mel_conv1", "mel_conv2")
@@ -47,7 +57,7 @@ def build_trunk(backbone: str, *, width: float = 1.0, weights: str | None = None
         Random or downloaded initial weights; an audio trunk has random ones.
     """
     if backbone in AUDIO_TRUNKS:
-        return AUDIO_TRUNKS[backbone](width)
+        return AUDIO_TRUNKS[backbone].build(width)
     function = getattr(keras.applications, backbone, None)
     if not inspect.isfunction(function):
         known = sorted(name for name, value in vars(keras.applications).items() if inspect.isfunction(value))
@@ -191,10 +201,13 @@ def input_averages(network: keras.Model) -> set[int]:
     return {id(average) for norm in norms for average in (norm.moving_mean, norm.moving_variance)}
 
 
-def save_trunk(trunk: keras.Model, path: str | Path, *, pretrained_on: str = "") -> None:
+def save_trunk(
+    trunk: keras.Model, path: str | Path, *, pretrained_on: str = "", hidden: provenance.Hidden | None = None
+) -> None:
     """Write a trunk's weights as a `.weights.h5` file that `load_trunk_weights` reads.
 
-    `pretrained_on` is the dataset they were trained on, which the file then notes (`provenance`).
+    `pretrained_on` is the dataset they were trained on, `hidden` the first layer of the head that was trained with
+    them; the file then keeps both (`provenance`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -203,7 +216,7 @@ def save_trunk(trunk: keras.Model, path: str | Path, *, pretrained_on: str = "")
         part = Path(folder) / path.name
         trunk.save_weights(part)
         if pretrained_on:
-            provenance.record(part, pretrained_on)
+            provenance.record(part, pretrained_on, hidden)
         part.replace(path)
 
 

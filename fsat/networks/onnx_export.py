@@ -26,17 +26,18 @@ def convert(folder: str | Path, path: str | Path, labels: Sequence[str]) -> int:
     return int(network.get_layer("embedding").output.shape[-1])
 
 
-def convert_trunk(weights: str | Path, backbone: str, width: float, n_mels: int, path: str | Path) -> int:
-    """Write an audio trunk with its initial weights as an ONNX file with the one output "embedding".
+def convert_trunk(
+    weights: str | Path, backbone: str, width: float, n_mels: int, path: str | Path, *, views: Sequence[str]
+) -> dict[str, int]:
+    """Write an audio trunk with its initial weights as an ONNX file whose outputs are views, named as `embedding` does.
 
-    Returns the length E of the embedding. `FsatError` if the weights cannot be loaded, or Keras does not run on
-    TensorFlow.
+    Returns the length of each view. `FsatError` if the weights cannot be loaded, a view is not known, or Keras does not
+    run on TensorFlow.
     """
     prepare()
-    trunk = model.build_trunk(backbone, width=width)
-    model.load_trunk_weights(trunk, weights)
-    Path(path).write_bytes(to_onnx(embedding.build(trunk, n_mels), outputs=("embedding",)))
-    return int(trunk.output.shape[-1])
+    network = embedding.load(weights, backbone, width=width, n_mels=n_mels, names=views)
+    Path(path).write_bytes(to_onnx(network, outputs=views))
+    return {name: int(network.output[name].shape[-1]) for name in views}
 
 
 def prepare() -> None:
@@ -50,8 +51,8 @@ def to_onnx(network: keras.Model, *, outputs: Sequence[str], labels: Sequence[st
     """Bytes of an ONNX model of a network in inference mode; equal networks give equal bytes.
 
     Inputs "mel" (B, M, T, 1) and, for a network with components, "pca" (B, P); outputs are those of the layers named,
-    "probabilities" (B, C) and "embedding" (B, E). All are float32; B and T are free. `labels`, in the order of the
-    outputs, are kept as JSON in the model's metadata.
+    such as "probabilities" (B, C) and "embedding" (B, E). All are float32; B and T are free. `labels`, in the order of
+    the probabilities, are kept as JSON in the model's metadata.
     """
     import tensorflow as tf
     import tf2onnx

@@ -21,7 +21,7 @@ def write(
     *,
     models: str | Path,
     convert: Callable[[Path, Path, Sequence[str]], int],
-    convert_trunk: Callable[[Path], int],
+    convert_trunk: Callable[[Path], dict[str, int]],
     folds: Sequence[int],
     filters: str | Path,
     projection: str | Path,
@@ -46,7 +46,8 @@ def write(
         Writes the network of such a folder as an ONNX file and returns the length of its embedding
         (`networks.onnx_export.convert`); refuses one that was trained on other labels.
     convert_trunk : callable
-        The same for the trunk with its initial weights; called where the regression reads more than the components.
+        Writes the trunk with its initial weights and returns the length of each view (`onnx_export.convert_trunk`);
+        called where the regression reads more than the components.
     filters, projection : path
         Folder of the stage `filters`; the npz of `pca.save`.
     baseline, baseline_weight
@@ -89,7 +90,7 @@ def write(
             coefficients = files.read_npz(baseline)
             files.write_npz(part / bundles.BASELINE, **coefficients)
             reads_trunk = coefficients["weights"].shape[1] > alike["stage2"]["network"]["n_components"]
-            n_embedding = convert_trunk(part / bundles.TRUNK) if reads_trunk else 0
+            n_embedding = sum(convert_trunk(part / bundles.TRUNK).values()) if reads_trunk else 0
             fusion = Fusion(baseline_weight=baseline_weight, n_embedding=n_embedding)
         lengths = {}
         for stage, fold in summaries:

@@ -42,7 +42,7 @@ def open_network(bundle: Bundle, stage: Stage, fold: int, *, threads: int | None
 
 def open_trunk(bundle: Bundle, n_embedding: int, *, threads: int | None) -> onnxruntime.InferenceSession:
     """Open the network that embeds whole clips; raises as `open_network` does."""
-    return _open(bundle, TRUNK, {}, {"embedding": [None, n_embedding]}, threads)
+    return _open(bundle, TRUNK, {}, {"pooled": [None, n_embedding]}, threads)
 
 
 def _open(
@@ -94,7 +94,7 @@ def embedder(session: onnxruntime.InferenceSession, *, name: str) -> Predictor:
     """Function of the input "mel" (B, M, T, 1) that gives the embedding (B, E); raises as that of `predictor`."""
 
     def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
-        [found] = _run(session, ["embedding"], inputs, name)
+        [found] = _run(session, ["pooled"], inputs, name)
         if not np.isfinite(found).all():
             raise FsatError(f"{name}: gives embeddings that are not finite. Make the bundle anew.")
         return found

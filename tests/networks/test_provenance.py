@@ -13,10 +13,14 @@ from fsat.networks import model, provenance
 def test_the_note_is_what_the_source_wrote_beside_weights_that_can_be_read(tmp_path: Path) -> None:
     trunk, other = (model.build_trunk("EfficientAT", width=0.4) for _ in range(2))
     written = {}
+    hidden = (np.arange(6.0).reshape(3, 2), np.ones(2))
     for name, dataset in (("a", "AudioSet"), ("b", "AudioSet"), ("plain", "")):
         written[name] = tmp_path / f"{name}.weights.h5"
-        model.save_trunk(trunk, written[name], pretrained_on=dataset)
+        model.save_trunk(trunk, written[name], pretrained_on=dataset, hidden=hidden if dataset else None)
         assert provenance.pretrained_on(written[name]) == dataset
+    for kept, given in zip(provenance.hidden(written["a"]) or (), hidden, strict=True):
+        np.testing.assert_array_equal(kept, given)
+    assert provenance.hidden(written["plain"]) is None
     assert written["a"].read_bytes() == written["b"].read_bytes()
     model.load_trunk_weights(other, written["a"])
     for saved, loaded in zip(trunk.get_weights(), other.get_weights(), strict=True):

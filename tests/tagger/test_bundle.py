@@ -89,7 +89,7 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
     return {
         "models": tmp_path / "models",
         "convert": as_it_is,
-        "convert_trunk": lambda path: path.write_bytes(b"trunk") and 4,
+        "convert_trunk": lambda path: path.write_bytes(b"trunk") and {"pooled": 4},
         "folds": [0, 2],
         "baseline": tmp_path / "baseline.npz",
         "baseline_weight": 0.0,
@@ -368,8 +368,9 @@ def with_trunk(project: Path, tmp_path: Path) -> Path:
     files.write_npz(folder / "baseline.npz", weights=weights, bias=np.array([0.5, 0.0, -0.5]))
     trunk = model.build_trunk("EfficientAT", width=0.4)
     model.save_trunk(trunk, tmp_path / "trunk.weights.h5")
-    made = onnx_export.convert_trunk(tmp_path / "trunk.weights.h5", "EfficientAT", 0.4, 32, folder / "trunk.onnx")
-    assert made == 384
+    weights_file = tmp_path / "trunk.weights.h5"
+    made = onnx_export.convert_trunk(weights_file, "EfficientAT", 0.4, 32, folder / "trunk.onnx", views=["pooled"])
+    assert made == {"pooled": 384}
     fusion = {"baseline_weight": 1.0, "n_embedding": 384}
     edit(
         folder,
@@ -380,15 +381,15 @@ def with_trunk(project: Path, tmp_path: Path) -> Path:
 
 
 def test_a_regression_on_embeddings_sees_the_whole_clip(with_trunk: Path, project: Path, tmp_path: Path) -> None:
-    from fsat.networks import embedding, model
+    from fsat.networks import embedding
 
     plain = copied(project, tmp_path / "plain")
     edit(plain, lambda values: values["files"].pop("baseline.npz"))
     edit(plain, lambda values: values.update(fusion=None, calibration=None))
     store = frames.open_frames(project / "data" / "mel" / "test", limits=(-80.0, 0.0))
-    trunk = model.build_trunk("EfficientAT", width=0.4)
-    model.load_trunk_weights(trunk, tmp_path / "trunk.weights.h5")
-    embeddings = embedding.embed(trunk, store, name="")
+    weights_file = tmp_path / "trunk.weights.h5"
+    trunk = embedding.load(weights_file, "EfficientAT", width=0.4, n_mels=32, names=["pooled"])
+    embeddings = embedding.embed(trunk, store, name="")["pooled"]
     arrays = files.read_npz(with_trunk / "baseline.npz")
     regression = ensemble.linear(embeddings, arrays["weights"][:, :384], arrays["bias"])
     paths = [project / "sounds" / name for name in store.fnames]
