@@ -21,7 +21,6 @@ from fsat import verify
 from fsat.clips import corrections, folds
 from fsat.core import files, params
 from fsat.scoring import baseline, metrics, outcomes, verification
-from fsat.scoring.names import REGRESSION
 
 INNER_FOLDS = 5
 CONDITIONS = ("right labels", "right labels, 1 round", "flipped", "flipped, 1 round", "flipped, 2 rounds")
@@ -81,7 +80,7 @@ class Experiment:
             # As the stage does: the penalty is chosen without splitting a recording.
             learned = table if group is None else table.assign(group=group)
             predictions = baseline.predict(self.features, learned, range(INNER_FOLDS), choose_penalty=True)
-            clips = outcomes.outcome(predictions, index, split="test", model=REGRESSION).clips
+            clips = outcomes.outcome(predictions, index, split="test", model="statistics").clips
             result = results[done]
             result.ap3.append(clips["ap3"].to_numpy(np.float64))
             result.correct.append(clips["correct"].to_numpy(np.float64))
@@ -91,7 +90,7 @@ class Experiment:
             result.counts.update(found=len(found), found_flips=len(found & wrong), flips=len(wrong))
             result.counts.update(relabelled=len(relabelled), relabelled_right=n_right)
             if done < n_rounds:
-                proposals = verification.propose(verification.gather(predictions, index, model=REGRESSION), self.rest)
+                proposals = verification.propose(verification.gather(predictions, index, model="statistics"), self.rest)
                 proposed = verify.proposed(proposals, labels=set(right.values()))
                 rows = corrections.merge(rows, proposed, decided=proposals["fname"])
 

@@ -5,10 +5,11 @@ script and written into `dvc.yaml` by `python -m scripts.graph`.
 """
 
 import difflib
+import json
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -71,6 +72,22 @@ _Ratio = Annotated[Float, Field(gt=0, le=1_000)]
 Percentiles = Annotated[tuple[_Percentile, _Percentile], *_PAIR]
 Shares = Annotated[tuple[PositiveShare, PositiveShare], *_PAIR]
 Ratios = Annotated[tuple[_Ratio, _Ratio], *_PAIR]
+
+
+# What can make the submission: networks, and logistic regressions on the statistics and on views of a frozen trunk.
+ModelName = Literal["stage1", "stage2", "statistics", "last", "middle"]
+View = Literal["last", "middle", "pooled"]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) != len(names):
+        raise PydanticCustomError("twice", "must name each once")
+    return names
+
+
+def _conflict(text: str) -> PydanticCustomError:
+    """A problem of values that do not go together; `text` names their keys."""
+    return PydanticCustomError("conflict", "{text}", {"text": text})
 
 
 class Section(BaseModel):
@@ -197,6 +214,12 @@ class Model(Section):
     head: Annotated[list[Size], Field(max_length=8)] = Field(description="widths of dense layers before the softmax")
 
 
+class Embed(Section):
+    views: Annotated[list[View], AfterValidator(_distinct)] = Field(
+        description="views of the frozen trunk that are computed; each but pooled has a regression"
+    )
+
+
 class Frozen(Section):
     epochs: CountOrZero = Field(description="passes over the features; 0 leaves the phase out")
     lr: Rate = Field(description="learning rate at the start; it falls to 0 along a cosine")
@@ -230,6 +253,7 @@ class Plateau(Section):
 
 
 class TrainStage(Section):
+    run: Bool = Field(description="whether the network is trained; if not, its stage writes an empty output")
     frozen: Frozen = Field(description="phase 0: the head alone, on features of the frozen trunk")
     cyclic: Cyclic = Field(description="phase 1: triangular cyclic rate")
     finetune_low: Finetune = Field(description="phase 2: low rate, falling")
@@ -261,6 +285,14 @@ class Train(Section):
     stage1: TrainStage = Field(description="schedule of the mel model")
     stage2: TrainStage = Field(description="schedule of the mel + PCA model")
 
+    @field_validator("stage2")
+    @classmethod
+    def _stage2_has_its_start(cls, stage2: TrainStage, info: ValidationInfo) -> TrainStage:
+        stage1 = info.data.get("stage1")  # absent if it was itself wrong
+        if stage1 is not None and stage2.run and not stage1.run:
+            raise _conflict("train.stage2.run: must be false where train.stage1.run is: its trunk starts from stage 1")
+        return stage2
+
 
 class Tta(Section):
     lengths: Passes = Field(description="lengths between the crop percentiles")
@@ -269,9 +301,11 @@ class Tta(Section):
 
 
 class Ensemble(Section):
-    baseline_weight: NotNegative | Literal["auto"] = Field(
-        description="weight of the baseline's log p in stage 2, where that of the networks' mean log p is 1; 0: none; "
-        "auto: chosen on held-out clips, for the held-out clips of a fold on those of the others"
+    models: Annotated[list[ModelName], Field(min_length=1), AfterValidator(_distinct)] = Field(
+        description="models whose probabilities' geometric mean is the submission"
+    )
+    choose: Literal["all", "best"] = Field(
+        description="all: of all of them; best: of the subset with the lowest log loss on held-out clips"
     )
 
 
@@ -301,6 +335,7 @@ class Params(Section):
     augment: Augment = Field(description="augmentation of a training clip")
     mixup: Mixup = Field(description="mixing of two training clips")
     model: Model = Field(description="the network")
+    embed: Embed = Field(description="views of the frozen trunk")
     train: Train = Field(description="training")
     tta: Tta = Field(description="test-time augmentation")
     ensemble: Ensemble = Field(description="the ensemble")
@@ -320,8 +355,30 @@ class Params(Section):
             if value != wanted:
                 text = f"model.{key}: must be {wanted}, as sources.audioset.network is {network} and model.weights is "
                 text += f"{AUDIOSET_WEIGHTS}. Got {value} instead"
-                raise PydanticCustomError("other_network", "{text}", {"text": text})
+                raise _conflict(text)
         return model
+
+    @field_validator("ensemble")
+    @classmethod
+    def _models_are_there(cls, ensemble: Ensemble, info: ValidationInfo) -> Ensemble:
+        train, embed = info.data.get("train"), info.data.get("embed")
+        if train is None or embed is None:  # wrong themselves
+            return ensemble
+        runs = {"stage1": train.stage1.run, "stage2": train.stage2.run}
+        for model in ensemble.models:
+            lists = f"ensemble.models: lists {model}, but"
+            if not runs.get(model, True):
+                raise _conflict(f"{lists} train.{model}.run is false. Set it to true, or take {model} from the list")
+            if model in get_args(View) and model not in embed.views:
+                views = f"embed.views is {json.dumps(embed.views)}"
+                raise _conflict(f"{lists} {views}. Add {model} to the views, or take it from the list")
+        networks = [model for model in ensemble.models if model in runs]
+        if ensemble.choose == "best" and train.select == "best" and networks:
+            raise _conflict(
+                f"ensemble.choose: must be all where train.select is best and ensemble.models lists {networks[0]}: its "
+                "weights were chosen on the held-out clips. Set train.select to last to choose on them"
+            )
+        return ensemble
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -386,7 +443,7 @@ def _message(error: Any) -> str:
     kind, value = error["type"], _show(error.get("input"))
     if kind == "invalid_key":
         return f"{_dotted(location[:-1]) or 'the file'}: has a key that is not text: {value}"
-    if kind == "other_network":
+    if kind == "conflict":
         return str(error["msg"])
     if kind == "extra_forbidden":
         return f"{key}: unknown key{_nearest(key)}"

@@ -10,7 +10,6 @@ import pandas as pd
 from fsat.core.errors import FsatError
 from fsat.core.network import output_labels
 from fsat.core.numeric import one_blas_thread
-from fsat.scoring.names import REGRESSION
 
 # Inverse strength of the L2 penalty. A weaker penalty overfits a few hundred clips in 350 dimensions.
 C = 0.01
@@ -144,7 +143,7 @@ def predict(
 ) -> pd.DataFrame:
     """Out-of-fold predictions of the held-out clips, and predictions of the test clips by a fit on all training clips.
 
-    Returns a table like `data/predictions.parquet`: model ("regression"), split (heldout, test), fold (-1 for test),
+    Returns a table like `data/predictions.parquet`: model ("statistics"), split (heldout, test), fold (-1 for test),
     fname, then a column of probabilities a label, in the order of `network.output_labels`. `FsatError` if a training
     clip has no features.
 
@@ -179,7 +178,7 @@ def predict(
             groups=_groups(fit_on),
             choose_penalty=choose_penalty,
         )
-        keys = pd.DataFrame({"model": REGRESSION, "split": split, "fold": fold, "fname": others.index.to_numpy(object)})
+        keys = pd.DataFrame({"model": "statistics", "split": split, "fold": fold, "fname": others.index.to_numpy(object)})
         parts.append(pd.concat([keys, pd.DataFrame(probabilities, columns=classes)], axis=1))
     return pd.concat(parts, ignore_index=True)
 
