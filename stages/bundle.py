@@ -63,7 +63,11 @@ def main() -> None:
             "fingerprint": bundle.file_facts(Path("data/index.csv")).sha256,
             "facts": facts,
         },
-        scores={"models": rows, "baseline": files.read_json("metrics/baseline.json")["best"], "calibration": calibration},
+        scores={
+            "models": rows,
+            "baseline": files.read_json("metrics/baseline.json")["best"],
+            "calibration": calibration,
+        },
     )
     print(f"{written.folder}: {len(written.manifest.files)} files. Try: fsat tag clip.wav")
 

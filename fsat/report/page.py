@@ -108,7 +108,9 @@ def build(run: Run, *, listed: int) -> Report:
         },
     }
     caution = "Synthetic demo data." if run.is_demo else ""
-    return Report(_render(context), png.learning_curves(run.histories, run.networks, select=run.select, caution=caution))
+    return Report(
+        _render(context), png.learning_curves(run.histories, run.networks, select=run.select, caution=caution)
+    )
 
 
 def _render(context: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -44,7 +45,9 @@ def learning_curves(
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9, 6), layout="constrained")
-        grid = figure.subplots(2, max(len(stages), 1), sharex="col", sharey="row", squeeze=False)
+        grid = (
+            figure.subplots(2, len(stages), sharex="col", sharey="row", squeeze=False) if stages else np.empty((2, 0))
+        )
         for row, (metric, name) in enumerate((("loss", "Cross-entropy"), ("map3", "MAP@3"))):
             for column, stage in enumerate(stages):
                 _draw_curves(grid[row, column], histories, stage, metric, select=select)

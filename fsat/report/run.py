@@ -24,8 +24,8 @@ class Run:
     predictions, index, folds, trim : pd.DataFrame
         `data/predictions.parquet`, `data/index.csv`, `data/folds.csv`, `data/trim.csv`.
     histories : mapping of fold to pd.DataFrame
-        Epochs of the networks that were trained: stage, epoch, phase, learning_rate, loss, val_loss, val_map3, val_accuracy; the last
-        three may be missing in some epochs.
+        Epochs of the networks that were trained: stage, epoch, phase, learning_rate, loss, val_loss, val_map3,
+        val_accuracy; the last three may be missing in some epochs.
     mel : mapping of "train" and "test" to FrameStore
     regressions, models : pd.DataFrame
         `data/baseline.parquet`, `metrics/models.csv`.

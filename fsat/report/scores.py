@@ -21,10 +21,8 @@ def shown_models(run: Run) -> dict[str, str]:
     """
     there = set(run.models["model"])
     names = {model: name for model, name in NAMES.items() if model in there and model != run.sole}
-    how = "alone" if run.sole else "the geometric mean"
-    if run.parameters["ensemble"]["choose"] == "best":
-        how = "chosen by held-out log loss"
-    names[SUBMISSION] = f"{NAMES[SUBMISSION]}: {listed(run.choice['test'])}, {how}"
+    chosen = listed(run.choice["test"])
+    names[SUBMISSION] = f"{NAMES[SUBMISSION]}: {f'{chosen} alone' if run.sole else f'geometric mean of {chosen}'}"
     if run.baseline in names:
         names[run.baseline] += " (the baseline)"
     return names
@@ -46,6 +44,9 @@ def groups(run: Run, names: Mapping[str, str], splits: list[str]) -> list[dict[s
 
     All scores are those of `metrics/models.csv`.
     """
+    varies = any(subset != run.choice["test"] for subset in run.choice["heldout"].values())
+    by_fold = {SUBMISSION: f"{NAMES[SUBMISSION]}: models chosen for each fold by the others"} if varies else {}
+    own_names = {"test": names, "heldout": {**names, **by_fold}}
     caution = f"{CV_CAUTION}: a little optimistic" if run.is_cautious else ""
     titles = {
         ("test", "all"): ("Test clips", "never seen in training"),
@@ -58,7 +59,7 @@ def groups(run: Run, names: Mapping[str, str], splits: list[str]) -> list[dict[s
     table = []
     for (split, part), (title, note) in titles.items():
         if split in splits and (split, part, SUBMISSION) in stored:
-            rows = [stored[split, part, model] | {"name": name} for model, name in names.items()]
+            rows = [stored[split, part, model] | {"name": name} for model, name in own_names[split].items()]
             table.append({"title": title, "note": note, "rows": rows, "n": rows[0]["n"]})
     return table
 
@@ -96,7 +97,12 @@ def costs(run: Run, splits: list[str]) -> list[dict[str, Any]]:
     """What MAP@3 of the submission would lose without each of its models, as `metrics/models.csv` has it."""
     rows = run.models[(run.models["part"] == "all") & run.models["cost"].notna()]
     return [
-        {"split": SPLITS[split], "model": row["model"], "mean": row["cost"], "interval": (row["cost_low"], row["cost_high"])}
+        {
+            "split": SPLITS[split],
+            "model": row["model"],
+            "mean": row["cost"],
+            "interval": (row["cost_low"], row["cost_high"]),
+        }
         for split in reversed(splits)
         for row in rows[rows["split"] == split].to_dict("records")
     ]
@@ -105,20 +111,20 @@ def costs(run: Run, splits: list[str]) -> list[dict[str, Any]]:
 def verdicts(table: list[dict[str, Any]], *, baseline: str, trained: bool) -> list[str]:
     """A sentence for each model and group of clips in which it does not beat the baseline, or not for certain.
 
-    `table` is the result of `differences`. Where no network is `trained`, the baseline is one of the submission's
-    models, and no certainty is asked for.
+    `table` is the result of `differences`. Where no network is `trained` there is a sentence only for a model that
+    scores less than the baseline.
     """
     subjects = {SUBMISSION: "The submission", "stage1": "Stage 1"}
     sentences = []
     for row in table:
         low, high = row["interval"]
-        if row["second"] != baseline or low > 0:
+        if row["second"] != baseline or low > 0 or (row["mean"] >= 0 and not trained):
             continue
         name, clips = subjects[row["first"]], row["split"].lower()
         interval = f"95 % interval of the difference {low:+.3f} to {high:+.3f}".replace("-", "−")  # noqa: RUF001
         if row["mean"] <= 0:
             sentences.append(f"{name} does not beat the baseline on the {clips} ({interval}).")
-        elif trained:
+        else:
             what = f"scores higher than the baseline on the {clips}, but it may be chance"
             sentences.append(f"{name} {what} ({interval}).")
     return sentences

@@ -178,7 +178,9 @@ def predict(
             groups=_groups(fit_on),
             choose_penalty=choose_penalty,
         )
-        keys = pd.DataFrame({"model": "statistics", "split": split, "fold": fold, "fname": others.index.to_numpy(object)})
+        keys = pd.DataFrame(
+            {"model": "statistics", "split": split, "fold": fold, "fname": others.index.to_numpy(object)}
+        )
         parts.append(pd.concat([keys, pd.DataFrame(probabilities, columns=classes)], axis=1))
     return pd.concat(parts, ignore_index=True)
 
