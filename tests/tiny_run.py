@@ -136,6 +136,9 @@ def make_run(
     parameters["dataset"]["path"] = path or str(folder)
     parameters["folds"]["ids"] = ids
     parameters["train"] |= train
+    parameters["embed"]["views"] = list(views)
+    for stage in STAGES:
+        parameters["train"][stage]["run"] = stage in networks
     parameters["ensemble"] |= {"models": list(models), "choose": choose}
     marked = [*networks] or [view for view in views if view == unknown.VIEW]
     thresholds = {model: UNKNOWN[model][0] for model in marked}

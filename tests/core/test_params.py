@@ -224,9 +224,9 @@ def test_a_stage_without_any_epoch_is_refused(mapping: dict[str, Any]) -> None:
     ("values", "said"),
     [
         ({"train.stage1.run": False}, "train.stage2.run: must be false where train.stage1.run is"),
-        ({"train.stage2.run": False}, "ensemble.models: lists stage2, but train.stage2.run is false. Set it to true, or"),
-        ({"ensemble.models": ["stage2", "last"]}, 'ensemble.models: lists last, but embed.views is []. Add last to the'),
-        ({"ensemble.choose": "best"}, "ensemble.choose: must be all where train.select is best and ensemble.models lists"),
+        ({"train.stage2.run": False}, "ensemble.models: lists stage2, but train.stage2.run is false. Set it to"),
+        ({"ensemble.models": ["stage2", "last"]}, "ensemble.models: lists last, but embed.views is []. Add last to"),
+        ({"ensemble.choose": "best"}, "ensemble.choose: must be all where train.select is best and ensemble.models"),
         ({"ensemble.choose": "best", "train.select": "last"}, ""),
         ({"ensemble.choose": "best", "ensemble.models": ["statistics"]}, ""),
         ({"train.stage2.run": False, "ensemble.models": ["stage1", "statistics"]}, ""),
