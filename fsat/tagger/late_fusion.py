@@ -37,5 +37,6 @@ class LateFusion:
             parts.insert(0, whole_clips.outputs(self._embed, clips.store, n_outputs=n_embedding, name=""))
         with one_blas_thread():
             regression = ensemble.linear(np.concatenate(parts, axis=1), self._weights, self._bias)
-        weighted = self._settings.baseline_weight * log_probabilities(regression)
-        return ensemble.geometric_mean([log_probabilities(probabilities) + weighted])
+        weight = self._settings.baseline_weight
+        total = log_probabilities(probabilities) + weight * log_probabilities(regression)
+        return ensemble.geometric_mean([total / (1 + weight)])
