@@ -20,7 +20,8 @@ def write_empty(folder: Path, why: str) -> None:
 
 def is_empty(folder: Path) -> bool:
     """Whether the folder is of a training that did not run; `FsatError` if its summary cannot be read."""
-    return files.read_json(folder / _SUMMARY).get("run") is False
+    summary = files.read_json(folder / _SUMMARY)
+    return isinstance(summary, dict) and summary.get("run") is False
 
 
 def set_aside_other_folds(folder: Path, ids: Sequence[int], aside: Path, *, stage: str) -> list[str]:
