@@ -56,7 +56,6 @@ def summarise(
     FsatError
         If predictions and index do not belong together; see `outcomes.outcome`.
     """
-    there = [model for model in NAMES if (predictions["model"] == model).any() or model == SUBMISSION]
     there = [model for model in NAMES if model == SUBMISSION or (predictions["model"] == model).any()]
     without = {model: selection.submission(predictions, pair) for model, pair in choice["without"].items()}
 
