@@ -1,15 +1,20 @@
-"""Stages of a run that trains no network: empty outputs of training, and all that follows from regressions alone."""
+"""Stages of a run that trains no network, or stage 1 alone: empty outputs of training, and all that follows."""
 
 import contextlib
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import tiny_run
+import yaml
+from tiny_bundle import inside, project
 
 from fsat.core import files
 from stages import calibrate, ensemble, evaluate, predict, report, stage1, stage2
+
+__all__ = ["project"]
 
 
 @pytest.mark.parametrize("views", [("last",), ()])
@@ -41,3 +46,25 @@ def test_tables_without_networks_flow_from_training_to_the_report(
     told = capsys.readouterr().out
     assert "data/models/stage1/fold0: no network is trained, as train.stage1.run is false" in told
     assert "stage 1" not in told and "optimistic" not in told
+
+
+def test_stage_1_alone_predicts_as_it_did_beside_stage_2(project: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(project, tmp_path / "run", ignore=shutil.ignore_patterns("bundle")))
+    values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    values["train"]["stage2"]["run"], values["ensemble"]["models"] = False, ["stage1", "statistics"]
+    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    tables = [f"data/predictions/fold{fold}/{name}.parquet" for fold in (0, 1) for name in ("predictions", "unknown")]
+    with inside(folder):
+        expected = {name: files.read_parquet(name).query("model == 'stage1'") for name in tables}
+        for name, table in expected.items():
+            files.write_parquet(name, table)
+        stage2.main("0")
+        predict.main("0")
+        for name, table in expected.items():
+            pd.testing.assert_frame_equal(files.read_parquet(name), table.reset_index(drop=True), check_exact=True)
+        assert list(files.read_npz("data/predictions/fold0/reference.npz")) == ["stage1"]
+        for scoring in (ensemble, evaluate, calibrate):
+            scoring.main()
+        assert list(files.read_json("metrics/map3.json")["cv"]) == ["stage1", "statistics", "submission"]
+        found = files.read_json("metrics/calibration.json")
+    assert list(found["temperature"]) == ["stage1", "submission"] and list(found["unknown"]["threshold"]) == ["stage1"]

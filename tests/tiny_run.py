@@ -115,8 +115,8 @@ def make_run(
     }
     ids = [0, 2]
     classes = sorted(labels)
-    tables = _predictions(index, folds, classes, ids, rng, noise)
-    trained = ensemble.combine({fold: table[table["model"].isin(networks)] for fold, table in tables.items()})
+    of_folds = _predictions(index, folds, classes, ids, rng, noise)
+    trained = ensemble.combine({fold: table[table["model"].isin(networks)] for fold, table in of_folds.items()})
     index = index.drop(columns=["kind", "number"])
     found = [baseline.predict(tables, folds, ids).assign(model=name) for name, tables in features.items()]
     regressions = pd.concat(found, ignore_index=True)

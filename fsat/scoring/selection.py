@@ -70,9 +70,9 @@ def choose(
     number = heldout["fold"].to_numpy()
 
     def chosen(candidates: Sequence[str], rows: np.ndarray) -> list[str]:
-        subsets = [subset for subset in losses if set(subset) <= set(candidates)]
         # Rounded, so that the last digits of another processor choose nothing.
-        return list(min(subsets, key=lambda one: round(float(losses[one][rows].mean()), 6), default=candidates))
+        means = {one: round(float(loss[rows].mean()), 6) for one, loss in losses.items() if {*one} <= {*candidates}}
+        return list(min(means, key=means.__getitem__, default=candidates))
 
     def pair(candidates: Sequence[str]) -> dict[str, Any]:
         of_folds = {str(fold): chosen(candidates, number != fold) for fold in folds}
@@ -87,7 +87,7 @@ def _clip_losses(
 ) -> dict[tuple[str, ...], np.ndarray]:
     """By subset, the smallest first: -log p(given label) of each clip, (n,)."""
     logs = {model: log_probabilities(_aligned(predictions, model, heldout)) for model in models}  # (n, C) each
-    subsets = [subset for size in range(1, len(models) + 1) for subset in combinations(models, size)]
+    subsets = [tuple(subset) for size in range(1, len(models) + 1) for subset in combinations(models, size)]
     rows = np.arange(len(targets))
     means = (ensemble.geometric_mean([logs[model] for model in subset]) for subset in subsets)
     return {subset: -log_probabilities(mean)[rows, targets] for subset, mean in zip(subsets, means, strict=True)}

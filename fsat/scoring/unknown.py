@@ -144,7 +144,7 @@ def of_view(
     """
     import pandas as pd
 
-    columns = [name for name in views["train"] if name.startswith(f"{view}.")]
+    columns = [name for name in views["train"] if str(name).startswith(f"{view}.")]
     train, test = (views[split].set_index("fname")[columns] for split in ("train", "test"))
     parts = [pd.DataFrame({"model": [], "split": [], "fold": [], "fname": [], "score": []})]
     for fold, split in [*((fold, "heldout") for fold in ids), (-1, "test")] if columns else ():
