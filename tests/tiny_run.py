@@ -148,7 +148,7 @@ def make_run(
         index=index,
         folds=folds,
         trim=trim,
-        histories={fold: (rows := _history(fold, rng))[rows["stage"].isin(networks)] for fold in ids},
+        histories={fold: (epochs := _history(fold, rng))[epochs["stage"].isin(networks)] for fold in ids},
         mel=mel,
         regressions=regressions,
         models=summary.summarise(every, index, choice=choice, baseline="statistics").models,
