@@ -4,18 +4,18 @@ Heavy imports (NumPy, pydantic) are inside the commands, so that `fsat --help` a
 """
 
 import io
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from fsat import verify
-from fsat.core.errors import FsatError
+from fsat.core.errors import FsatError, escaped, one_line
 from fsat.scoring.names import Stage
 
 if TYPE_CHECKING:
@@ -32,10 +32,16 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 def main() -> None:
     """Entry point of the command: a problem the user can mend is shown as its message, without a traceback."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # a closed stream: the first file that is opened would take its place
+            os.open(os.devnull, os.O_RDWR)
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - till the process ends
     try:
         app()
     except FsatError as error:
-        sys.exit(f"fsat: {error}")
+        sys.exit(f"fsat: {escaped(error)}")
 
 
 TagFormat = Literal["table", "json", "csv", "audacity", "raven"]
@@ -103,69 +109,77 @@ def tag(
     none of the labels, where the bundle holds what that needs. The exit code is 1 if a file could not be tagged; the
     others are tagged all the same.
     """
-    form = form or ("table" if output is None and sys.stdout.isatty() else "csv")
+    form = form or ("table" if output is None and sys.stdout is not None and sys.stdout.isatty() else "csv")
     if events and segments is None:
         raise FsatError("--events needs --segments, the length of the windows that are joined.")
     if events and embeddings is not None:
         raise FsatError("--embeddings are of files or windows, not of --events.")
     if resume and (output is None or form != "csv" or embeddings is not None):
         raise FsatError("--resume goes on with a CSV: it needs --output and --format csv, without --embeddings.")
-    if embeddings is not None and embeddings.suffix not in (".npz", ".parquet"):
-        raise FsatError(f"--embeddings: {embeddings} must end in .npz or .parquet.")
+    from fsat.tagger import bundle, destination
+    from fsat.tagger import output as printing
+
+    if output is not None:
+        destination.refuse_sounds(output, inputs or [])
+    if embeddings is not None:
+        printing.check_embeddings(embeddings)
     names = _expand(inputs or [])
     first_two = list(islice(names, 2))
     if not first_two:
         how = "name sound files or folders of them, or - for names on stdin (`fsat tag --help`)."
         raise FsatError(f"nothing to tag: {how}")
-    from fsat.tagger import bundle
-    from fsat.tagger import output as printing
-
     opened = bundle.read(model)
     if form in printing.LABEL_FORMATS and len(first_two) > 1:
         raise FsatError(f"--format {form} is about one recording: name one file. Other formats: csv, json.")
 
     from fsat.tagger.events import events_of
     from fsat.tagger.tagger import Tagger
-    from fsat.tagger.windows import Failed
+    from fsat.tagger.windows import Ended, Failed
 
     tagger = Tagger(opened, stage=stage, n_folds=folds, lengths=lengths, tries=tries, embeddings=embeddings is not None)
     top = min(top, len(opened.manifest.labels))
     marks = tagger.marks_unknown and not events
     columns = {"top": top, "with_times": segments is not None, "events": events, "marks": marks}
-    done = printing.resume(output, printing.csv_heads(**columns)) if output is not None and resume else None  # type: ignore[arg-type]
+    heads = printing.csv_heads(**columns)  # type: ignore[arg-type]
+    made_by = tagger.described | {"segments": segments, "hop": hop or segments, "columns": ", ".join(heads)}
+    made_by |= {"threshold": threshold if events else None}
     n_asked = 0
-
-    def asked() -> Iterator[str]:
-        nonlocal n_asked
-        for name in _not_done(chain(first_two, names), done or Counter()):
-            n_asked += 1
-            yield name
-
-    tagged = tagger.tag_files(asked(), segment_s=segments, hop_s=hop, progress=len(first_two) > 1)
-    results: Iterator[Tagged | Event | Failed] = events_of(tagged, threshold) if events else tagged
     failed: list[Failed] = []
     kept: list[Tagged] = []
-    with _written(output, append=done is not None) as stream:
+    with destination.opened(output, form=form, heads=heads, made_by=made_by, resume=resume) as place:
+
+        def asked() -> Iterator[str]:
+            nonlocal n_asked
+            for name in _not_done(chain(first_two, names), place.done):
+                n_asked += 1
+                yield name
+
+        is_watched = len(first_two) > 1 and sys.stderr.isatty()
+        tagged = tagger.tag_with_ends(asked(), segment_s=segments, hop_s=hop, progress=is_watched)
+        results: Iterator[Tagged | Event | Failed | Ended] = events_of(tagged, threshold) if events else tagged
         printer = printing.Printer(
-            stream,
+            place.stream,
             form=form,
             highest_hz=opened.manifest.preprocessing.mel.sample_rate / 2,
-            header=stream is sys.stdout or stream.tell() == 0,
+            header=place.needs_header,
             note=INDEPENDENT if opened.manifest.activation == "sigmoid" else "",
             **columns,  # type: ignore[arg-type]
         )
         for result in results:
             if isinstance(result, Failed):
                 failed.append(result)
-                continue
-            printer.add(result)
-            if embeddings is not None:
-                kept.append(cast("Tagged", result))
+                place.broken()
+            elif isinstance(result, Ended):
+                place.ended(result.path)
+            else:
+                printer.add(result)
+                if embeddings is not None:
+                    kept.append(cast("Tagged", result))
         printer.end()
+    for failure in failed:
+        print(f"fsat: {one_line(failure.path)}: {one_line(failure.reason)}", file=sys.stderr)
     if embeddings is not None:
         printing.write_embeddings(embeddings, kept)
-    for failure in failed:
-        print(f"fsat: {printing.one_line(failure.path)}: {failure.reason}", file=sys.stderr)
     if failed:
         print(f"fsat: {len(failed)} of {n_asked} files could not be tagged", file=sys.stderr)
         raise typer.Exit(1)
@@ -173,28 +187,12 @@ def tag(
 
 def _not_done(names: Iterable[str], done: "Counter[str]") -> Iterator[str]:
     """Names that a resumed CSV does not hold yet; one that is asked for twice is tagged twice."""
-    from fsat.tagger.output import printable
-
     left = done.copy()
     for name in names:
-        if left[printable(name)] > 0:
-            left[printable(name)] -= 1
+        if left[name] > 0:
+            left[name] -= 1
         else:
             yield name
-
-
-@contextmanager
-def _written(path: Path | None, *, append: bool) -> Iterator[TextIO]:
-    """Where results go: standard output, or a file."""
-    if path is None:
-        yield sys.stdout
-        return
-    try:
-        stream = path.open("a" if append else "w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise FsatError(f"--output: {path} cannot be written ({error.strerror}).") from error
-    with stream:
-        yield stream
 
 
 def _expand(inputs: Iterable[str]) -> Iterator[str]:
@@ -210,11 +208,16 @@ def _expand(inputs: Iterable[str]) -> Iterator[str]:
 
 def _names_on_stdin() -> Iterator[str]:
     """Names, one a line; a line that does not end is not waited for."""
+    if sys.stdin is None:
+        raise FsatError("standard input is closed: it has no names.")
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # a name may be any bytes
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")  # a name may be any bytes
     while line := sys.stdin.readline(_LONGEST_NAME + 2):
         if len(line) > _LONGEST_NAME:
             raise FsatError(f"standard input has a line of more than {_LONGEST_NAME} characters: no list of names.")
+        if "\0" in line:
+            how = "`iconv -f UTF-16 -t UTF-8` converts a list in UTF-16; `find` needs -print, not -print0"
+            raise FsatError(f"standard input has zero bytes: names are UTF-8 text, one a line ({how}).")
         if line.strip():
             yield line.rstrip("\r\n")
 
@@ -290,7 +293,7 @@ def doctor(
     found, indent = [], "\n" + " " * 22
     for check in checks.examine(Path(), start_tensorflow=not quick):
         found.append(check)
-        print(f"{check.status:8s}  {check.name:10s}  {indent.join(check.text.splitlines())}", flush=True)
+        print(f"{check.status:8s}  {check.name:10s}  {indent.join(map(one_line, check.text.splitlines()))}", flush=True)
     missing = sum(check.status == "missing" for check in found)
     if missing:
         print(f"fsat: {missing} of {len(found)} checks say that something needed is missing", file=sys.stderr)

@@ -18,7 +18,7 @@ from typing import Literal
 import yaml
 
 from fsat.core import guard, params
-from fsat.core.errors import FsatError
+from fsat.core.errors import FsatError, listed
 
 PYTHON = ((3, 11), (3, 13))
 GIB = 2**30
@@ -64,6 +64,8 @@ def examine(root: Path, *, start_tensorflow: bool = True) -> Iterator[Check]:
     yield memory(total_memory())
     settings, check = parameters(root)
     yield check
+    if (absent := repository(root)) is not None:
+        yield absent
     cache, links = dvc(root)
     yield cache
     yield from truncated_dvc_files(root)
@@ -192,6 +194,14 @@ def parameters(root: Path) -> tuple[tuple[str, str] | None, Check]:
     return (p.dataset.path, p.model.weights), Check("parameters", "ok", text)
 
 
+def repository(root: Path) -> Check | None:
+    """A line where DVC finds no git repository, as in a zip that was downloaded; nothing otherwise."""
+    if any((folder / ".git").exists() for folder in (root.resolve(), *root.resolve().parents)):
+        return None
+    advice = "`git clone` the project, or here `git init && git add . && git commit -m start`"
+    return Check("git", "missing", f"no .git in {root.resolve()}: DVC does not run without. {advice}.")
+
+
 def dvc(root: Path) -> tuple[Check, bool]:
     """Whether DVC is there, and how its cache and the working folder share their space; also whether they do."""
     version = _installed("dvc")
@@ -264,6 +274,9 @@ def dataset(root: Path, path: str) -> Check:
             how = "made" if path == "data/demo" else "downloaded"
             return Check("dataset", "ok", f"{path} is not there yet: `dvc repro` has it {how}")
         return Check("dataset", "missing", f"{path} does not exist. Set dataset.path to a folder of clips.")
+    if dangling := sorted(_dangling_links(root / path)):
+        what = f"{path}: links that lead nowhere, at which DVC stops before any stage runs: {listed(dangling)}"
+        return Check("dataset", "missing", f"{what}. Put their files back, or remove the links: `rm LINK`.")
     try:
         listing = layouts.read(root / path)
     except FsatError as error:
@@ -274,6 +287,15 @@ def dataset(root: Path, path: str) -> Check:
     if problems := len(listing.problems) + int(is_bad.sum()):
         return Check("dataset", "missing", f"{text}, {problems} problems. `dvc repro index` lists them.")
     return Check("dataset", "ok", f"{text}, all files there")
+
+
+def _dangling_links(folder: Path) -> Iterator[str]:
+    """Symbolic links below a folder whose target does not exist."""
+    for parent, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(parent, name)
+            if path.is_symlink() and not path.exists():
+                yield path.relative_to(folder).as_posix()
 
 
 def initial_weights(root: Path, path: str) -> Check:

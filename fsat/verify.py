@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,7 +35,8 @@ def verify(
     from fsat.tagger.output import print_table
 
     p = params.read()
-    path = p.dataset.corrections
+    path = Path(p.dataset.corrections)
+    before = path.read_bytes() if path.is_file() else b""
     rows = corrections.read(path)
     index, folds = files.read_csv("data/index.csv"), files.read_csv("data/folds.csv")
     checked = corrections.check(rows, index, path=path)
@@ -66,7 +68,7 @@ def verify(
     if not write:
         print("nothing is written: add --write")
         return
-    corrections.write(path, merged)
+    corrections.replace_file(path, merged, before=before)
     print("written; `dvc exp run` trains with it")
 
 

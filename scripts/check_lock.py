@@ -9,9 +9,12 @@ stage" and exits with 0, so both are looked at.
 import subprocess
 import sys
 
+from scripts.folds import read_parameters
+
 
 def main() -> None:
     """Exit with an error that names the first stage whose lock is stale."""
+    read_parameters()
     result = subprocess.run(["dvc", "repro", "--dry", "--allow-missing"], capture_output=True, text=True, check=False)
     stale = [line.split("'")[1] for line in result.stdout.splitlines() if line.startswith("Running stage '")]
     if result.returncode != 0:

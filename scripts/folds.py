@@ -21,11 +21,20 @@ from pathlib import Path
 import yaml
 
 from fsat.core import params
+from fsat.core.errors import FsatError
 
 MATRIX = ("stage1", "stage2", "predict")
 # What DVC says when another process holds one of its locks.
 LOCKED = ("Unable to acquire lock", "is busy", "is locked", "LockError")
 ATTEMPTS = 60
+
+
+def read_parameters() -> params.Params:
+    """Parameters; ends the script if the schema refuses them. To be called before DVC, which puts them into a shell."""
+    try:
+        return params.read()
+    except FsatError as error:
+        sys.exit(str(error))
 
 
 def run_stage(name: str, device: str | None) -> bool:
@@ -82,7 +91,7 @@ def main() -> None:
     if arguments.workers is not None and arguments.workers < 1:
         parser.error("--workers must be at least 1")
     devices: list[str | None] = list(gpus) if arguments.workers is None else [None] * arguments.workers
-    p = params.read()
+    p = read_parameters()
     subprocess.run(["dvc", "repro", *source_of(p.model.weights), "mel", "pca", "folds"], check=True)
     for stage in MATRIX:
         if failed := run_folds(stage, p.folds.ids, devices):

@@ -4,8 +4,8 @@
     python -m scripts.invalidation fsat/features/mel.py librosa    a module or another file; a library of versions.yaml
 
 Names are looked up in dvc.yaml and sources/dvc.yaml. The stages of a fold (stage1, stage2, predict) stand for all folds
-of `folds.ids`; a new fold runs its own alone. A source runs only if `dataset.path` or `model.weights` names what it
-makes, audioset-tagger only if it is asked for.
+of `folds.ids`; a new fold runs `folds` and its own alone. A source runs only if `dataset.path` or `model.weights` names
+what it makes, audioset-tagger only if it is asked for.
 """
 
 import difflib

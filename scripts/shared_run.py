@@ -13,14 +13,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from fsat.core import guard, params
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from fsat.core import guard
 from fsat.core.errors import FsatError
-from scripts.folds import MATRIX
+from scripts.folds import MATRIX, read_parameters
 
 
-def dvc(*arguments: str, check: bool = True) -> str:
-    """Run DVC, show each line when it comes, return all. Ends the script if DVC fails and `check` is set."""
+def dvc(*arguments: str, hint: str = "") -> str:
+    """Run DVC, show each line when it comes, return all. Ends the script if DVC fails."""
     command = ["dvc", *arguments]
     print(f"$ {' '.join(command)}", flush=True)
     # Python keeps lines for a pipe back until it has 8 KiB of them.
@@ -30,9 +34,44 @@ def dvc(*arguments: str, check: bool = True) -> str:
         for line in process.stdout or ():
             print(line, end="", flush=True)
             lines.append(line)
-    if check and process.returncode != 0:
-        sys.exit(f"failed: {' '.join(command)}")
+    if process.returncode != 0:
+        sys.exit(f"failed: {' '.join(command)}{hint}")
     return "".join(lines)
+
+
+def _remote() -> Any:
+    with Repo() as repo:
+        return repo.cloud.get_remote_odb()
+
+
+def check_remote() -> None:
+    """End the script if DVC would take a remote that cannot be read for an empty one, and train anew what it holds."""
+    try:
+        remote = _remote()
+    except (DvcException, ImportError) as error:  # the latter: no plugin for this kind of remote
+        sys.exit(f"no DVC remote to share results through: {error}")
+    if remote.fs.protocol in ("http", "https"):
+        sys.exit(f"{remote.path}: DVC has no run cache over HTTP. Share results through another kind of remote.")
+    if remote.fs.protocol == "local":
+        store = Path(remote.path).parents[1]  # of files/md5
+        try:
+            for _ in os.walk(store, onerror=_fail):
+                pass
+        except OSError as error:
+            sys.exit(
+                f"{error.filename}: the DVC remote cannot be read ({error.strerror}). Mount it, or ask its owner for "
+                "the right to read; before the very first run make the folder."
+            )
+
+
+def _fail(error: OSError) -> None:
+    raise error
+
+
+def pull() -> None:
+    """Fetch all that the remote has of dvc.lock and the run cache; what it lacks, no machine has run."""
+    hint = ". The remote refuses, or is out of reach: the same command without --quiet says why. Nothing was trained."
+    dvc("pull", "--quiet", "--run-cache", "--allow-missing", hint=hint)
 
 
 def push() -> None:
@@ -51,9 +90,10 @@ def main() -> None:
     parser.add_argument("--against", metavar="REVISION", help="git revision to compare metrics with")
     parser.add_argument("--table", type=Path, default=Path("metrics_diff.md"), help="where the comparison is written")
     arguments = parser.parse_args()
-    folds = arguments.folds.split(",") if arguments.folds else params.read().folds.ids
-    # Stages that never ran here, and sources not in use, have nothing to fetch.
-    dvc("pull", "--quiet", "--run-cache", "--allow-missing", check=False)
+    ids = read_parameters().folds.ids
+    folds = arguments.folds.split(",") if arguments.folds else ids
+    check_remote()
+    pull()
     for fold in folds:
         if "Running stage '" in dvc("repro", "--pull", *(f"{stage}@{fold}" for stage in MATRIX)):
             push()

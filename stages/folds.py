@@ -2,6 +2,7 @@
 
 from fsat.clips import corrections, folds
 from fsat.core import files, params
+from fsat.core.errors import listed
 from fsat.core.stage import run
 
 
@@ -22,6 +23,8 @@ def main() -> None:
     checked = corrections.check(rows, index, path=path)
     table = corrections.apply(train, number, checked, unverified_weight=p.train.unverified_weight)
     files.write_csv("data/folds.csv", table)
+    # The next stages have these in a shell's command: used here, another list is checked here before DVC runs those.
+    print(f"folds to train: {listed(p.folds.ids, limit=20)} of {p.folds.n_splits}")
     if checked:
         counts = [f"{sum(row.action == action for row in checked)} {action}" for action in corrections.ACTIONS]
         print(f"{path}: {len(checked)} corrections ({', '.join(counts)})")

@@ -2,6 +2,7 @@
 
 from fsat.clips import index, layouts
 from fsat.core import files, params
+from fsat.core.errors import escaped
 from fsat.core.stage import run
 
 
@@ -16,7 +17,7 @@ def main() -> None:
     train, test = found.facts["train"], found.facts["test"]
     print(f"{train['clips']} training clips of {train['classes']} labels, {test['clips']} test clips")
     for note in found.notes:
-        print(f"note: {note}")
+        print(f"note: {escaped(note)}")
 
 
 if __name__ == "__main__":

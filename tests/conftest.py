@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores; before TensorFlow and NumPy are imported
@@ -47,22 +48,45 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: start_order(item.path))
 
 
-@pytest.fixture(scope="session")
-def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone in which every stage has run and the result is committed. Tests must not change it."""
+def made_once(name: str, make: Callable[[Path], object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all tests of this run, which must not change it: whichever process comes first makes it."""
     root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # one for all workers: whoever comes first makes it
+    if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
-    folder, done = root / "finished", root / "finished.done"
-    with filelock.FileLock(root / "finished.lock"):
+    folder, done = root / name, root / f"{name}.done"
+    with filelock.FileLock(root / f"{name}.lock"):
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            project.clone(folder)
-            project.repro(folder)
-            project.commit(folder, "run")
+            make(folder)
             done.touch()
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which every stage has run and the result is committed. Tests must not change it."""
+
+    def make(folder: Path) -> None:
+        project.clone(folder)
+        project.repro(folder)
+        project.commit(folder, "run")
+
+    return made_once("finished", make, tmp_path_factory)
+
+
+@pytest.fixture
+def copy(finished_project: Path, tmp_path: Path) -> Path:
+    """A copy of the finished clone that a test may change."""
+    return Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
+
+
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """EfficientAT with two of its fifteen blocks: quick to build, to trace and to convert."""
+    from fsat.networks import efficientat
+
+    monkeypatch.setattr(efficientat, "BLOCKS", efficientat.BLOCKS[3::9])
 
 
 def augmentation(**erase: float | tuple[float, float]) -> params.Augment:

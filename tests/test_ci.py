@@ -34,6 +34,13 @@ def test_a_change_must_pass_the_tests_and_the_check_of_its_lock(
     assert result.stdout.splitlines() == ["make test", "make --silent check-lock"]
 
 
+def test_no_job_keeps_the_token_of_its_checkout() -> None:
+    for path in (project.ROOT / ".github" / "workflows").glob("*.yml"):
+        for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values():
+            checkouts = [step for step in job["steps"] if step.get("uses", "").startswith("actions/checkout@")]
+            assert checkouts and all(step["with"]["persist-credentials"] is False for step in checkouts), path.name
+
+
 def test_hooks_before_a_commit_are_those_of_make_lint() -> None:
     makefile = (project.ROOT / "Makefile").read_text(encoding="utf-8")
     (recipe,) = re.findall(r"^lint: setup\n((?:\t.+\n)+)", makefile, flags=re.MULTILINE)

@@ -1,24 +1,28 @@
 """The command `fsat`: what it prints, where, and with which exit code."""
 
 import csv
+import errno
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 import pytest
+import soundfile
 from tiny_bundle import LABELS, ROOT, project, tone
 
 from fsat import cli
 from fsat.core import files
-from fsat.tagger import bundle
+from fsat.tagger import bundle, destination
 
 __all__ = ["project"]
 Run = Callable[..., tuple[int, str, str]]
@@ -51,17 +55,22 @@ class Parrot:
     made: ClassVar[list[dict[str, object]]] = []
     marks_unknown: ClassVar[bool] = False
 
+    described: ClassVar[dict[str, object]] = {"bundle": "1234"}
+
     def __init__(self, opened: object, **options: object) -> None:
         Parrot.made.append(options)
 
-    def tag_files(
+    def tag_with_ends(
         self, paths: Iterator[str], *, segment_s: float | None, hop_s: float | None, progress: bool
     ) -> Iterator[object]:
         from fsat.tagger.tagger import Tagged
-        from fsat.tagger.windows import Failed
+        from fsat.tagger.windows import Ended, Failed
 
+        assert not progress, "no terminal shows it"
         for path in paths:
-            if "bad" in path:
+            if "kill" in path:
+                raise KeyboardInterrupt
+            if "bad" in path and not segment_s:
                 yield Failed(path, "truncated: 1 of 2 bytes of samples")
                 continue
             best = "abc".index(Path(path).name[0])
@@ -69,6 +78,9 @@ class Parrot:
             for start in (0.0, 2.0) if segment_s else (0.0,):
                 mark = (0.25 * best, best == 2) if Parrot.marks_unknown else (None, None)
                 yield Tagged(path, start, start + 2.0, LETTERS, p, np.full(4, best, dtype=np.float32), *mark)
+                if "bad" in path:
+                    break
+            yield Failed(path, "truncated: 1 of 2 bytes of samples") if "bad" in path else Ended(path)
 
 
 @pytest.fixture
@@ -170,7 +182,13 @@ def test_names_come_from_folders_and_standard_input(run: Run, tmp_path: Path) ->
         (("a.wav", "--events", "--segments", "2", "--embeddings", "x.npz"), "not of --events"),
         (("a.wav", "--resume"), "--resume goes on with a CSV: it needs --output"),
         (("a.wav", "b.wav", "--format", "raven"), "--format raven is about one recording"),
-        (("a.wav", "--output", "{empty}"), "cannot be written (Is a directory)"),
+        (("a.wav", "--output", "{empty}"), "is a folder. Name a file"),
+        (("a.wav", "--output", "{empty}/no/tags.csv"), "is in a folder that does not exist"),
+        (("a.wav", "--output", "/dev/full"), "--output: /dev/full cannot be written (No space left"),
+        (("a.wav", "--embeddings", "/proc/x.npz"), "--embeddings: /proc/x.npz cannot be written (No such"),
+        (("a.wav", "--output", "{empty}/b.wav"), "is a sound, or has the suffix of one. --output takes one name"),
+        (("a.wav", "b", "--output", "./b"), "b is also a file to tag"),
+        (("b", "--output", "/dev/null", "--resume"), "/dev/null is no file"),
     ],
 )
 def test_what_cannot_be_meant_is_a_message_without_traceback(
@@ -208,11 +226,16 @@ def test_embeddings_are_a_table_of_numbers(run: Run, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("parrot")
 def test_events_join_windows(run: Run) -> None:
     _, output, _ = run("tag", "a.wav", "bad.wav", "c.wav", "--segments", 2, "--events", "--threshold", 0.6)
-    assert output == "path,start_s,end_s,label,probability\na.wav,0.0,4.0,a,0.7\nc.wav,0.0,4.0,c,0.7\n"
+    assert [line.split(",0.7")[0] for line in output.splitlines()] == [
+        *("path,start_s,end_s,label,probability", "a.wav,0.0,4.0,a", 'bad.wav,0.0,2.0,"b, or so"', "c.wav,0.0,4.0,c")
+    ]
     _, text, _ = run("tag", "a.wav", "--segments", 2, "--events", "--format", "json")
     assert json.loads(text) == [{"path": "a.wav", "start_s": 0.0, "end_s": 4.0, "label": "a", "probability": 0.7}]
     _, table, _ = run("tag", "a.wav", "--segments", 2, "--events", "--format", "table")
     assert "a 70%" in table and "4.00 s" in table
+
+
+NAMES = ["a1.wav", "b\n2.wav", 'c"3.wav', "a1.wav", "a1.wav", "bad.wav", "b\r4.wav"]
 
 
 @pytest.mark.parametrize("marks", [False, True])
@@ -220,32 +243,169 @@ def test_events_join_windows(run: Run) -> None:
 def test_resume_loses_no_file_and_has_none_twice(
     options: tuple[object, ...], marks: bool, run: Run, parrot: type[Parrot], tmp_path: Path
 ) -> None:
-    """Wherever a kill cuts the file off."""
+    """Wherever a kill comes. What a damaged file has comes last, and it is tried again."""
     parrot.marks_unknown = marks
-    names = ["a1.wav", "b\n2.wav", 'c"3.wav', "a1.wav", "a1.wav", "bad.wav", "b4.wav"]
-    arguments = ("tag", *names, "--format", "csv", *options, "--output")
-    whole = tmp_path / "whole.csv"
-    run(*arguments, whole)
-    expected = whole.read_bytes()
-    assert len(list(csv.reader(io.StringIO(expected.decode())))) >= 6
-    for cut in range(0, len(expected) + 1, 3):
-        half = tmp_path / "half.csv"
-        half.write_bytes(expected[:cut])
-        code, output, errors = run(*arguments, half, "--resume")
-        assert half.read_bytes() == expected, cut
+
+    def tag(out: Path, *names: str) -> tuple[int, str, str]:
+        return run("tag", *names, "--resume", *options, "--output", out)
+
+    tag(tmp_path / "whole.csv", *NAMES)
+    expected = (tmp_path / "whole.csv").read_bytes()
+    paths = [row["path"] for row in csv.DictReader(io.StringIO(expected.decode(), newline=""))]
+    assert list(dict.fromkeys(paths)) == [*NAMES[:3], NAMES[6], *(["bad.wav"] if options else [])]
+    half, part, journal = (tmp_path / name for name in ("half.csv", ".half.csv.rows.part", ".half.csv.journal"))
+    for at in range(len(NAMES) + 1):
+        assert tag(half, *NAMES[:at], "kill.wav", *NAMES[at:])[0] == 130 and not half.exists()
+        part.write_bytes(part.read_bytes() + b'a9.wav,"')
+        code, output, errors = tag(half, *NAMES)
+        assert half.read_bytes() == expected and not part.exists()
         assert code == 1 and output == "" and errors.startswith("fsat: bad.wav: ")
+        assert tag(half, *NAMES)[0] == 1 and half.read_bytes() == expected, "a table that is whole"
+        half.unlink()
+    assert tag(half, *NAMES, "kill.wav")[0] == 130
+    rows, notes = part.read_bytes(), journal.read_bytes()
+    for cut in range(notes.index(b"\n") + 1, len(notes), 7):
+        part.write_bytes(rows)
+        journal.write_bytes(notes[:cut])
+        tag(half, *NAMES)
+        assert half.read_bytes() == expected, cut
+        half.unlink()
 
 
 @pytest.mark.usefixtures("parrot")
-def test_resume_of_another_table_is_refused_and_leaves_it(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_written", range(9))
+def test_resume_after_a_full_disk(n_written: int, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may take half of what is written last."""
+    append, calls = destination._append, iter(range(9))
+
+    def on_a_full_disk(stream: BinaryIO, data: bytes) -> int:
+        if next(calls) == n_written:
+            append(stream, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return append(stream, data)
+
+    words = ("tag", "a.wav", "b.wav", "c.wav", "--top", 1, "--output", tmp_path / "out.csv")
+    with monkeypatch.context() as full:
+        full.setattr(destination, "_append", on_a_full_disk)
+        code, _, errors = run(*words)
+    assert code == 1 and errors.endswith("out.csv cannot be written (No space left on device).")
+    assert run(*words, "--resume") == (0, "", "")
+    rows = 'a.wav,a,0.7\nb.wav,"b, or so",0.7\nc.wav,c,0.7\n'
+    assert (tmp_path / "out.csv").read_text() == "path,label1,probability1\n" + rows
+
+
+@pytest.mark.usefixtures("parrot")
+def test_resume_takes_more_files_and_leaves_every_other_table_as_it_is(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     assert run("tag", "a.wav", "--output", out) == (0, "", "")
+    assert run("tag", "a.wav", "b.wav", "--output", out, "--resume") == (0, "", "")
     before = out.read_bytes()
-    assert before.splitlines()[1] == b'a.wav,a,0.7,"b, or so",0.15,c,0.15'
-    code, _, errors = run("tag", "a.wav", "--output", out, "--resume", "--top", 1)
-    assert code == 1 and "has other columns" in errors and out.read_bytes() == before
-    run("tag", "b.wav", "--output", tmp_path / "new.csv", "--resume")
-    assert (tmp_path / "new.csv").read_text().count("\n") == 2
+    assert before.splitlines()[1:] == [b'a.wav,a,0.7,"b, or so",0.15,c,0.15', b'b.wav,"b, or so",0.7,a,0.15,c,0.15']
+    windows = ("--segments", 2, "--events", "--threshold", 0.5)
+    for options, why in ((("--top", 1), "other options \\(columns"), (windows, "segments none, now 2.0")):
+        code, _, errors = run("tag", "c.wav", "--output", out, "--resume", *options)
+        assert code == 1 and re.search(f"--resume: .*out.csv was made with {why}|{why}", errors)
+        assert out.read_bytes() == before
+    out.write_bytes(before + b"mine\n")
+    for text in (before + b"mine\n", b"", b'a "quote\n', b"no end"):
+        out.write_bytes(text)
+        code, _, errors = run("tag", "c.wav", "--output", out, "--resume")
+        assert code == 1 and "has changed since it was written" in errors and out.read_bytes() == text
+        (tmp_path / "other.csv").write_bytes(text)
+        code, _, errors = run("tag", "c.wav", "--output", tmp_path / "other.csv", "--resume")
+        assert code == 1 and "has no journal" in errors and (tmp_path / "other.csv").read_bytes() == text
+
+
+@pytest.mark.usefixtures("parrot")
+def test_one_process_at_a_time_writes_a_table(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    with destination.opened(out, form="csv", heads=["path"], made_by={}, resume=False):
+        code, _, errors = run("tag", "a.wav", "--output", out)
+    assert code == 1 and "another `fsat tag` is writing" in errors and out.read_text() == "path\n"
+
+
+@pytest.mark.usefixtures("parrot")
+@pytest.mark.parametrize("form", ["csv", "json", "table"])
+def test_a_file_is_written_beside_its_name_and_no_link_is_followed(form: str, run: Run, tmp_path: Path) -> None:
+    out, other = tmp_path / "out.txt", tmp_path / "other"
+    out.write_text("before")
+    other.write_text("mine")
+    for name in (".out.txt.part", ".out.txt.rows.part", ".x.npz.part"):
+        (tmp_path / name).symlink_to(other)
+    assert run("tag", "a.wav", "kill.wav", "--format", form, "--output", out)[0] == 130
+    assert out.read_text() == "before"
+    arguments = ("--format", form, "--output", out, "--embeddings", tmp_path / "x.npz")
+    assert run("tag", "a.wav", *arguments) == (0, "", "")
+    assert "a.wav" in out.read_text() and other.read_text() == "mine" and len(files.read_npz(tmp_path / "x.npz")) == 4
+    (tmp_path / ".out2.csv.journal").symlink_to(other)
+    assert run("tag", "a.wav", "--output", tmp_path / "out2.csv")[0] == 1 and other.read_text() == "mine"
+
+
+@pytest.mark.usefixtures("parrot")
+def test_a_sound_is_never_overwritten(run: Run, tmp_path: Path) -> None:
+    """Whatever its name; `tag -o c1.wav c2.wav` is a slip."""
+    sound = tmp_path / "sound"
+    soundfile.write(sound, np.zeros(100), 8_000, format="WAV")
+    before = sound.read_bytes()
+    for words in (("a.wav", "--output", sound), (sound, "a.wav", "--output", sound, "--format", "json")):
+        code, _, errors = run("tag", *words)
+        assert code == 1 and "--output takes one name" in errors and sound.read_bytes() == before
+
+
+@pytest.mark.usefixtures("parrot")
+def test_a_pipe_may_be_the_output(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit((tmp_path / "pipe").read_text)
+        assert run("tag", "a.wav", "--top", 1, "--output", tmp_path / "pipe") == (0, "", "")
+        assert read.result() == "path,label1,probability1\na.wav,a,0.7\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.usefixtures("parrot")
+def test_lists_of_other_encodings(run: Run) -> None:
+    _, output, _ = run("tag", "-", stdin="\ufeffa1.wav\nb2.wav\n".encode())
+    assert [line.split(",")[0] for line in output.splitlines()[1:]] == ["a1.wav", "b2.wav"]
+    for stdin in ("a1.wav\n".encode("utf-16"), "a1.wav\n".encode("utf-16-le"), b"a1.wav\0b2.wav\0"):
+        code, output, errors = run("tag", "-", stdin=stdin)
+        assert code == 1 and output == "" and "iconv -f UTF-16" in errors and len(errors.splitlines()) == 1
+
+
+PARROT = """
+import sys, test_cli
+from types import SimpleNamespace
+from fsat import cli
+from fsat.tagger import bundle, tagger
+tagger.Tagger = test_cli.Parrot
+preprocessing = SimpleNamespace(mel=SimpleNamespace(sample_rate=22_050))
+bundle.read = lambda folder: SimpleNamespace(
+    manifest=SimpleNamespace(labels=test_cli.LETTERS, activation="softmax", preprocessing=preprocessing)
+)
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "message"),
+    [
+        (">/dev/full", "fsat: standard output cannot be written (No space left on device).\n"),
+        (">&-", "fsat: standard output is closed: name a file with --output.\n"),
+        ("| true", ""),
+        ("2>&- >&- <&- --output out.csv; cat out.csv >&2", "path,label1,probability1\na\u4f60.wav,a,0.7\n"),
+        ("| cat >&2", "path,label1,probability1\na\u4f60.wav,a,0.7\n"),
+    ],
+)
+def test_streams_that_are_full_closed_or_ascii(redirection: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "parrot.py").write_text(PARROT)
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/tests", "PYTHONIOENCODING": "ascii"}
+    line = f"{sys.executable} parrot.py tag --format csv --top 1 a\u4f60.wav {redirection}"
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.stderr.decode() == message and done.stdout == b""
+
+
+def test_messages_do_not_move_the_cursor(run: Run, tmp_path: Path) -> None:
+    code, _, errors = run("tag", "a.wav", "--model", tmp_path / "\x1b[2Jx")
+    assert code == 1 and "\x1b" not in errors and "/\\x1b[2Jx: no model bundle there" in errors
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fsat import doctor
+from fsat.core import guard
 from fsat.core.errors import FsatError
 from fsat.doctor import GIB, Check
 
@@ -100,6 +101,22 @@ def test_dataset(tmp_path: Path) -> None:
     assert absent.status == "missing" and "1 problems" in absent.text
 
 
+def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
+    (tmp_path / "sounds" / "Bark").mkdir(parents=True)
+    for name, target in (("gone.wav", "nowhere.wav"), ("loop", "loop")):
+        (tmp_path / "sounds" / "Bark" / name).symlink_to(target)
+    found = doctor.dataset(tmp_path, "sounds")
+    assert found.status == "missing" and "Bark/gone.wav, Bark/loop. Put their files back" in found.text
+
+
+def test_a_folder_without_git(tmp_path: Path) -> None:
+    found = doctor.repository(tmp_path)
+    assert found is not None and found.status == "missing" and "git init && git add . && git commit" in found.text
+    (tmp_path / ".git").touch()  # of a worktree
+    (tmp_path / "inner").mkdir()
+    assert doctor.repository(tmp_path) is None and doctor.repository(tmp_path / "inner") is None
+
+
 def test_initial_weights(tmp_path: Path) -> None:
     for name, how in (("random", "makes"), ("imagenet", "downloads"), ("audioset", "downloads")):
         made = doctor.initial_weights(tmp_path, f"data/pretrained/{name}.weights.h5")
@@ -112,7 +129,7 @@ def test_initial_weights(tmp_path: Path) -> None:
 def test_the_whole_examination_goes_on_after_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "dvc", lambda root: (Check("DVC", "ok", ""), False))  # asking it takes seconds
     names = [check.name for check in doctor.examine(tmp_path, start_tensorflow=False)]
-    assert names == ["Python", "libraries", "CPU cores", "memory", "parameters", "DVC"]
+    assert names == ["Python", "libraries", "CPU cores", "memory", "parameters", "git", "DVC"]
     found = {check.name: check for check in doctor.examine(ROOT, start_tensorflow=False)}
     assert {"dataset", "weights", "disk"} < set(found)
 
@@ -138,5 +155,5 @@ def test_a_false_entry_of_the_lock_is_told(tmp_path: Path, monkeypatch: pytest.M
     def refuse() -> None:
         raise FsatError(f"false entry in {Path.cwd()}")
 
-    monkeypatch.setattr(doctor.guard, "refuse_false_entries", refuse)
+    monkeypatch.setattr(guard, "refuse_false_entries", refuse)
     assert [check.text for check in doctor.false_entries(tmp_path)] == [f"false entry in {tmp_path}"]

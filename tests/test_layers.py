@@ -37,7 +37,8 @@ def test_every_module_is_in_a_package_every_package_has_a_row_and_every_row_a_pa
 def test_no_module_imports_a_stage_and_networks_alone_imports_keras() -> None:
     for path in MODULES:
         assert "stages" not in {name.split(".")[0] for name in graph.imported_modules(path)}
-        assert path.parent.name == "networks" or not graph.imported_libraries([path]) & KERAS, path
+        may = path.parent.name == "networks" or path.stem == "keras_backend"
+        assert may or not graph.imported_libraries([path]) & KERAS, path
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -128,11 +128,11 @@ def test_the_recipe_has_every_number_of_its_page() -> None:
 
 
 def test_given_values_stand_in_the_file_with_the_meaning_but_not_the_reason_of_the_preset() -> None:
-    text = complete("audioset", "dataset.path=my sounds", "folds.ids=[0,1,2]", "model.head=[64]", "mixup.alpha=1e-3")
+    text = complete("audioset", "dataset.path=my sounds", "folds.ids=[0,1,2]", "model.head=[]", "mixup.alpha=1e-3")
     found = values_of(text)
-    assert (found["dataset.path"], found["folds.ids"], found["model.head"]) == ("my sounds", [0, 1, 2], [64])
+    assert (found["dataset.path"], found["folds.ids"], found["model.head"]) == ("my sounds", [0, 1, 2], [])
     assert "  alpha: 0.001                # of Beta(alpha, alpha) in stage 1; 0: no mixup\n" in text
-    line = "#   fsat preset audioset 'dataset.path=my sounds' 'folds.ids=[0,1,2]' 'model.head=[64]' mixup.alpha=1e-3"
+    line = "#   fsat preset audioset 'dataset.path=my sounds' 'folds.ids=[0,1,2]' 'model.head=[]' mixup.alpha=1e-3"
     assert text.splitlines()[1] == line
     found = values_of(complete("demo", "train.plateau={min_delta: 0.1, stop_patience: 2}"))
     assert found["train.plateau.min_delta"] == 0.1

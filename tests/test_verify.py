@@ -12,6 +12,7 @@ from fsat.cli import app
 from fsat.clips import corrections
 from fsat.clips.corrections import MACHINE, Correction
 from fsat.core import files
+from fsat.core.errors import FsatError
 from fsat.scoring import verification
 
 FILE = "corrections/demo.csv"
@@ -81,6 +82,40 @@ def test_rows_of_ones_own_stay_and_win(folder: Path) -> None:
     found = rows()
     assert [row for row in found if row.fname == some.fname] == [replace(own[0], line=found[0].line)]
     assert found[0].why == "two sounds"
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff", "\ufeffsep=;\r\n"])
+def test_a_spreadsheet_keeps_its_form_and_its_mode(folder: Path, start: str) -> None:
+    path = Path(FILE)
+    path.write_bytes(f"{start}Action;FName;label;Why\r\nverify;{undecided()[0]};;heard, twice\r\n".encode())
+    path.chmod(0o640)
+    call("--write")
+    lines = path.read_bytes().decode().removeprefix(start).split("\r\n")
+    assert path.read_bytes().decode().startswith(f"{start}Action") and path.stat().st_mode & 0o777 == 0o640
+    assert lines[:2] == ["Action;FName;label;Why;by", f"verify;{undecided()[0]};;heard, twice;"]
+    assert len(lines) > 10 and not any("\n" in line for line in lines)
+    path.chmod(0o444)
+    before = path.read_bytes()
+    with pytest.raises(FsatError, match="is read-only; nothing is written"):
+        call("--write")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("moment", ["read", "gather", "merge", "check"])
+def test_a_row_that_is_saved_meanwhile_is_not_lost(folder: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = f"fname,action,label,by,why\n{undecided()[3]},drop,,eva,two sounds\n"
+    module = verification if moment == "gather" else corrections
+    plain = getattr(module, moment)
+
+    def edited(*arguments: object, **more: object) -> object:
+        found = plain(*arguments, **more)
+        Path(FILE).write_text(saved)
+        return found
+
+    monkeypatch.setattr(module, moment, edited)
+    with pytest.raises(FsatError, match=f"{FILE}: was edited meanwhile; nothing is written. Run the command again"):
+        call("--write")
+    assert Path(FILE).read_text() == saved and [path.name for path in Path(FILE).parent.iterdir()] == ["demo.csv"]
 
 
 def test_clips_that_were_not_held_out_keep_the_row_they_have(folder: Path) -> None:

@@ -8,9 +8,7 @@ import importlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import pytest
 import soundfile
 import yaml
 
+from conftest import made_once
 from fsat.clips import corrections
 from fsat.core import files
 from fsat.core.mel_styles import MEL_STYLES
@@ -125,10 +124,8 @@ def write_networks() -> None:
             files.write_json(folder / "summary.json", summary)
 
 
-@cache
-def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
-    keeper = tempfile.TemporaryDirectory()
-    folder = Path(keeper.name)
+def make(folder: Path) -> None:
+    """Run the stages in an empty folder."""
     write_clips(folder / "sounds")
     write_parameters(folder)
 
@@ -142,13 +139,12 @@ def _made() -> tuple[Path, tempfile.TemporaryDirectory]:
         for fold in FOLDS:
             run("predict", str(fold))
         run("embed baseline ensemble evaluate calibrate bundle")
-    return folder, keeper
 
 
 @pytest.fixture(scope="session")
-def project() -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the run: sounds/, params.yaml, data/ with data/bundle/, metrics/. Made once; leave it as it is."""
-    return _made()[0]
+    return made_once("tiny_bundle", make, tmp_path_factory)
 
 
 def edit(folder: Path, change: Callable[[Any], object] = lambda values: None, *, renewed: Iterable[str] = ()) -> None:

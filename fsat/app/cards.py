@@ -6,8 +6,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fsat.app.sounds import Sound
+from fsat.core.errors import one_line
 from fsat.tagger.events import Event
-from fsat.tagger.output import one_line
 from fsat.tagger.tagger import Tagged
 from fsat.tagger.windows import Failed
 

@@ -1,16 +1,21 @@
 """The page: what Gradio shows, and what happens when a file is dropped or a recording ends."""
 
+import contextlib
+import fcntl
 import ipaddress
 import os
+import shutil
 import signal
 import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsat.app import cards
+from fsat.app.guard import Guard
 from fsat.app.sounds import Sound, examine
 from fsat.core.errors import FsatError
 from fsat.tagger.tagger import MIN_SEGMENT_S, Tagger
@@ -21,6 +26,10 @@ if TYPE_CHECKING:
 
 FIRST_PORT, N_PORTS = 7860, 100
 MAX_FILES = 100
+MAX_FILE_BYTES = 1_100_000_000  # an hour at 48 kHz, 24 bits, two channels
+_ENDED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_FOLDERS = "fsat-app-"
+_YOUNG_S = 60  # a folder younger than this may be about to be locked
 _TOP = 5
 _OLD_S = 3600  # uploads older than this are removed
 
@@ -88,22 +97,28 @@ def tagged(
 
 
 def serve(tagger: Tagger, *, host: str, port: int | None) -> None:
-    """Serve the page until the process is interrupted or terminated; uploads are deleted at the end.
+    """Serve the page until the process is interrupted, terminated or loses its terminal; then uploads are deleted.
 
-    From the main thread: it handles SIGINT, which a shell's background processes ignore, and SIGTERM. `FsatError` if
-    Gradio is not installed, the port is taken, or the host is none of this machine's.
+    From the main thread: it handles SIGINT, which a shell's background processes ignore, SIGTERM, and SIGHUP unless
+    `nohup` had it ignored. `FsatError` if Gradio is not installed, the port is taken, or the host is none of this
+    machine's.
     """
     chosen = _free_port(host, port)
-    for ended_by in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ended_by, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="fsat-app-") as uploads:
+    for ended_by in _ENDED_BY:
+        if ended_by != signal.SIGHUP or signal.getsignal(ended_by) != signal.SIG_IGN:
+            signal.signal(ended_by, signal.default_int_handler)
+    with _uploads() as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
         page = build(tagger)
+        from starlette.middleware import Middleware  # Gradio's
+
         here = files("fsat.app")
         try:
             page.queue(api_open=False).launch(
                 server_name=host,
                 server_port=chosen,
+                app_kwargs={"middleware": [Middleware(Guard)]},
+                max_file_size=MAX_FILE_BYTES,
                 share=False,
                 quiet=True,
                 prevent_thread_lock=True,
@@ -122,12 +137,39 @@ def serve(tagger: Tagger, *, host: str, port: int | None) -> None:
         except KeyboardInterrupt:
             pass  # the way to end it
         finally:
+            for ended_by in _ENDED_BY:
+                signal.signal(ended_by, signal.SIG_IGN)  # a second signal would leave the uploads
             page.close(verbose=False)
 
 
+@contextlib.contextmanager
+def _uploads() -> Iterator[str]:
+    """A temporary folder, locked as long as this process lives; what dead processes left is removed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}*"):
+        with contextlib.suppress(OSError):  # somebody else's, or in use
+            facts = left.lstat()
+            if facts.st_uid == os.getuid() and time.time() - facts.st_mtime > _YOUNG_S:
+                with _locked(left):
+                    shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_FOLDERS, ignore_cleanup_errors=True) as folder, _locked(folder):
+        yield folder
+
+
+@contextlib.contextmanager
+def _locked(folder: str | Path) -> Iterator[None]:
+    """Lock a folder; `OSError` if another process has locked it. The system unlocks it when the process ends."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _gradio() -> Any:
-    """Gradio, told before it is imported that nothing is to be reported to anybody."""
+    """Gradio, told before it is imported that nothing is to be reported to anybody, and no proxy to be asked."""
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
+    os.environ |= {"no_proxy": "*", "NO_PROXY": "*"}  # the page is on this machine
     try:
         import gradio
     except ImportError as error:

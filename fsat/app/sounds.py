@@ -49,7 +49,8 @@ def examine(tagger: Tagger, path: str, *, segment_s: float, hop_s: float, thresh
     for event in events_of(windows, threshold):
         if isinstance(event, Failed):
             return event
-        events.append(event)
+        if isinstance(event, Event):
+            events.append(event)
     p, bank = tagger.manifest.preprocessing, tagger.filters.mel
     try:
         image = spectrogram.draw(path, whole.end_s, sample_rate=p.audio.sample_rate, settings=p.mel, bank=bank)

@@ -88,13 +88,15 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
     return resample(x[:n], rate, sample_rate)
 
 
-def stream(path: str | Path, sample_rate: int) -> Iterator[np.ndarray]:
-    """Yield the samples of `load` block by block; there is no limit on the length, and memory does not grow with it.
+def stream(path: str | Path, sample_rate: int, *, max_seconds: float = np.inf) -> Iterator[np.ndarray]:
+    """Yield the samples of `load` block by block, so that memory does not grow with their number.
 
     Parameters
     ----------
     path, sample_rate
         See `load`.
+    max_seconds : float
+        A file that is longer by its header is refused.
 
     Yields
     ------
@@ -106,7 +108,7 @@ def stream(path: str | Path, sample_rate: int) -> Iterator[np.ndarray]:
     AudioError
         As `load` does. Damage behind the header is found when it is reached: the blocks yielded before it are good.
     """
-    with _opened(path, max_seconds=np.inf) as sound:
+    with _opened(path, max_seconds=max_seconds) as sound:
         rate = sound.samplerate
         resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="soxr_hq")
         n_read = n_given = 0
@@ -140,6 +142,15 @@ def probe(path: str | Path) -> ClipInfo:
             return ClipInfo(sound.samplerate, sound.channels, n_frames / sound.samplerate, "")
     except AudioError as error:
         return ClipInfo(0, 0, 0.0, error.reason)
+
+
+def announced_seconds(path: str | Path) -> float:
+    """Length of a sound file by its header; 0 for what cannot be opened as one."""
+    try:
+        with _opened(path, max_seconds=np.inf) as sound:
+            return float(sound.frames / sound.samplerate)
+    except AudioError:
+        return 0.0
 
 
 def resample(x: np.ndarray, rate: int, wanted_rate: int) -> np.ndarray:

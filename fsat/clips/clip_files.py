@@ -13,6 +13,15 @@ AUDIO_SUFFIXES = (
 )
 
 
+# Folders that systems and network disks leave beside and among clips.
+_FOREIGN = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a file or folder is hidden or one that a system made: no clip, no class folder."""
+    return name.startswith(".") or name.lower() in _FOREIGN
+
+
 def inside(folder: str | Path, path: str | Path) -> bool:
     """Whether a path, symbolic links followed, stays in the folder.
 
@@ -46,9 +55,9 @@ def is_audio(name: str) -> bool:
 
 
 def files_below(folder: Path) -> Iterator[str]:
-    """Names of the files below a folder, relative to it; hidden files and folders are left out."""
+    """Names of the files below a folder, relative to it; foreign files and folders are left out."""
     for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not is_foreign(name)]
         for name in names:
-            if not name.startswith("."):
+            if not is_foreign(name):
                 yield (Path(parent) / name).relative_to(folder).as_posix()

@@ -4,7 +4,11 @@ A row says what to do about one training clip: ``relabel`` gives it another labe
 ``verify`` says that its label is right. The dataset itself stays as it is; scores are always of its own labels.
 """
 
+import csv
 import difflib
+import io
+import os
+import shutil
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -235,6 +239,36 @@ def write(path: str | Path, corrections: Iterable[Correction]) -> None:
     """Write a corrections file."""
     rows = [[row.fname, row.action, NEW * row.new + row.label, row.by, row.why] for row in corrections]
     files.write_csv(path, pd.DataFrame(rows, columns=COLUMNS, dtype=str))
+
+
+def replace_file(path: str | Path, corrections: Iterable[Correction], *, before: bytes) -> None:
+    """Write a corrections file over `before`, what it held when it was read.
+
+    Byte order mark, line ``sep=``, delimiter, order of columns, line ends and mode stay as they are. `FsatError` if the
+    file has changed since, or is read-only.
+    """
+    path = Path(path)
+    real = Path(os.path.realpath(path))  # a link stays a link
+    mode = real.stat().st_mode if real.exists() else 0
+    if not (mode & 0o222 and os.access(real, os.W_OK)):
+        raise FsatError(f"{path}: is read-only; nothing is written. `chmod u+w {path}` if it is meant to change.")
+    text = before.decode("utf-8", "replace")
+    form = tables.form_of(text)
+    reader = csv.reader(io.StringIO(text.removeprefix(form.start), newline=""), delimiter=form.delimiter)
+    header = next((cells for cells in reader if any(map(str.strip, cells))), [])
+    header = [cell for cell in map(str.strip, header) if cell.lower() in COLUMNS]
+    header += [column for column in COLUMNS if column not in map(str.lower, header)]
+    with files.atomic_file(real) as part:
+        with part.open("w", encoding="utf-8", newline="") as stream:
+            stream.write(form.start)
+            writer = csv.writer(stream, delimiter=form.delimiter, lineterminator=form.line_end)
+            writer.writerow(header)
+            for row in corrections:
+                cells = {name: str(getattr(row, name)) for name in COLUMNS} | {"label": NEW * row.new + row.label}
+                writer.writerow([cells[name.lower()] for name in header])
+        shutil.copymode(real, part)
+        if real.read_bytes() != before:
+            raise FsatError(f"{path}: was edited meanwhile; nothing is written. Run the command again.")
 
 
 def merge(

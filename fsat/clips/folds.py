@@ -1,5 +1,6 @@
 """Which fold holds each training clip out."""
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 
@@ -9,6 +10,9 @@ import pandas as pd
 from fsat.core.errors import FsatError, listed
 
 _listed = partial(listed, limit=20)
+
+# Seeds that are tried with either splitter where groups are kept whole.
+DRAWS = 20
 
 
 def assign(
@@ -21,7 +25,9 @@ def assign(
 ) -> np.ndarray:
     """Assign each clip to the fold that holds it out.
 
-    Without `fold` and `group`, every label is spread evenly: ``StratifiedKFold(n_splits, shuffle=True)``.
+    Without `fold` and `group`, every label is spread evenly: ``StratifiedKFold(n_splits, shuffle=True)``. With `group`,
+    ``StratifiedGroupKFold`` of `seed`; where that leaves a fold empty or all clips of a label in one fold, the first
+    good draw of the next seeds, then of ``GroupKFold`` and the same seeds, which is noted on stderr.
 
     Parameters
     ----------
@@ -40,8 +46,8 @@ def assign(
     Raises
     ------
     FsatError
-        Names the labels with too few clips or all clips in one fold, the folds out of range or empty, or the groups
-        that are split.
+        Names the labels with too few clips or all clips in one fold (with `group`: after every draw), the folds out of
+        range or empty, or the groups that are split.
     """
     if fold is not None:
         folds = np.asarray(fold, dtype=np.int64)
@@ -52,17 +58,29 @@ def assign(
     if n_groups < n_splits:
         raise FsatError(f"{n_groups} groups cannot fill {n_splits} folds, being kept whole. Lower folds.n_splits.")
     # scikit-learn takes about a second to import.
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
 
-    splitter = (StratifiedKFold if group is None else StratifiedGroupKFold)(n_splits, shuffle=True, random_state=seed)
-    folds = np.full(len(labels), -1, dtype=np.int64)
+    kinds = [StratifiedKFold] if group is None else [StratifiedGroupKFold] * DRAWS + [GroupKFold] * DRAWS
     names = np.asarray(labels, dtype=str)
-    for number, (_, held_out) in enumerate(splitter.split(np.zeros(len(names)), names, group)):
-        folds[held_out] = number
-    empty = sorted(set(range(n_splits)) - set(folds.tolist()))
-    if empty:
-        raise FsatError(f"folds {_listed(empty)} get no clip, groups being kept whole. Lower folds.n_splits.")
-    return folds
+    for draw, kind in enumerate(kinds):
+        own = (seed + draw % DRAWS) % 2**32
+        folds = np.full(len(labels), -1, dtype=np.int64)
+        splits = kind(n_splits, shuffle=True, random_state=own).split(np.zeros(len(names)), names, group)
+        for number, (_, held_out) in enumerate(splits):
+            folds[held_out] = number
+        empty, lone = sorted(set(range(n_splits)) - set(folds.tolist())), _in_one_fold(labels, folds)
+        if not empty and not lone:
+            if draw:
+                why = f"{kinds[0].__name__} of folds.seed {seed} leaves a fold empty or a label in one fold"
+                print(f"note: folds by {kind.__name__} of seed {own}: {why}", file=sys.stderr)
+            return folds
+    wrong = (
+        f"leaves folds {_listed(empty)} empty" if empty else f"has all clips of a label in one fold: {_listed(lone)}"
+    )
+    raise FsatError(
+        f"groups being kept whole, the last of {len(kinds)} draws from folds.seed {seed} on {wrong}. {_UNSEEN}: lower "
+        "folds.n_splits, add clips of other groups, give the table a column fold, or leave the label out."
+    )
 
 
 def _check_given(labels: Sequence[str], folds: np.ndarray, group: Sequence[str] | None, n_splits: int) -> None:
@@ -82,12 +100,20 @@ def _check_given(labels: Sequence[str], folds: np.ndarray, group: Sequence[str] 
     homes = table.groupby("group")["fold"].nunique()
     if split := homes.index[homes > 1].tolist():
         raise FsatError(f"columns fold and group disagree: {_listed(split)} are in several folds. Mend one of the two.")
-    ranges = table.groupby("label")["fold"].agg(["min", "max"])
-    if lone := [f"{label} (fold {first})" for label, first, last in ranges.itertuples() if first == last]:
+    if lone := _in_one_fold(labels, folds):
         raise FsatError(
-            f"column fold has all clips of a label in one fold: {_listed(lone)}. The network that holds "
-            "the fold out never sees the label: move clips to another fold, remove the column, or leave the label out."
+            f"column fold has all clips of a label in one fold: {_listed(lone)}. {_UNSEEN}: move clips to another "
+            "fold, remove the column, or leave the label out."
         )
+
+
+_UNSEEN = "The network that holds the fold out never sees the label"
+
+
+def _in_one_fold(labels: Sequence[str], folds: np.ndarray) -> list[str]:
+    """Labels whose clips share one fold, with the fold."""
+    ranges = pd.DataFrame({"label": labels, "fold": folds}).groupby("label")["fold"].agg(["min", "max"])
+    return [f"{label} (fold {first})" for label, first, last in ranges.itertuples() if first == last]
 
 
 def _check_sizes(labels: Sequence[str], n_splits: int, group: Sequence[str] | None) -> None:

@@ -8,6 +8,9 @@
 - **One folder a class.** Training clips are ``<class>/<clip>``; test clips are ``test/<class>/<clip>``, or
   ``test/<clip>`` without a label. A table ``clips.csv`` beside the folders may add the optional columns below.
 
+In layouts with tables the folder of clips may be a symbolic link that the dataset's owner made; a clip that is a link
+must stay in that folder or the dataset.
+
 The test set is optional in each. A file ``SYNTHETIC.txt`` says that the clips are synthesised. Tables need the
 columns ``fname`` and, in training, ``label``. ``fold``, ``group``, ``freesound_id``, ``license``, ``manually_verified``
 and ``usage`` are optional, further ones are ignored. In the last layout a clip's fname is its path below the dataset
@@ -25,7 +28,7 @@ from pathlib import Path
 import pandas as pd
 
 from fsat.clips import tables
-from fsat.clips.clip_files import file_problem, files_below, inside, is_audio, leaves_folder
+from fsat.clips.clip_files import file_problem, files_below, inside, is_audio, is_foreign, leaves_folder
 from fsat.clips.problems import Problems
 from fsat.core.errors import FsatError, listed, shown
 from fsat.core.files import SYNTHETIC_MARK
@@ -46,6 +49,8 @@ COLUMNS = [
 # Columns of data/predictions.parquet, which has one more column a label.
 RESERVED_LABELS = {"model", "split", "fold", "fname"}
 _USAGES = {usage.lower(): usage for usage in ("Public", "Private", "Ignored")}
+# Characters that show nothing, though they are no format characters: joiner, selectors, Hangul and Braille fillers.
+_BLANK = {*"\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0", *map(chr, range(0xFE00, 0xFE10))}
 _VERIFIED = {"1": "1", "0": "0", "true": "1", "false": "0", "": ""}
 
 
@@ -158,15 +163,21 @@ def _locate(
     folder: Path, audio: str, split: str, table: str, rows: list[_Row], problems: Problems, notes: list[str]
 ) -> list[_Row]:
     """Turn the rows of one table into rows of the listing, with the paths of their files."""
-    if not inside(folder, folder / audio):
-        problems.add(*tables.OUTSIDE, f"{audio}/")
-        return []
-    if rows and not (folder / audio).is_dir():
+    home = folder / audio
+    if not inside(folder, home):
+        if not (home.is_dir() and home.is_symlink() and _made_by_owner(home)):
+            problems.add(*tables.OUTSIDE, f"{audio}/")
+            return []
+        notes.append(
+            f"{audio}/ is a symbolic link out of the dataset: its clips are read, but DVC does not see when they "
+            "change. After a change: `dvc repro --force`"
+        )
+    if rows and not home.is_dir():
         remedy = "Put it there" + (", or remove the table to go on without a test set." if split == "test" else ".")
         problems.add("folder of clips missing", remedy, f"{audio}/ ({len(rows)} clips in {table})")
         return []
     # macOS decomposes accents in file names, tables do not: both spellings name the same file.
-    on_disk = {unicodedata.normalize("NFC", name): name for name in files_below(folder / audio)}
+    on_disk = {unicodedata.normalize("NFC", name): name for name in files_below(home)}
     located: list[_Row] = []
     lines: dict[str, str] = {}
     for row in rows:
@@ -184,8 +195,8 @@ def _locate(
             continue
         lines[key] = row.get("line", table)
         name = on_disk.pop(key, fname)
-        path = folder / audio / name
-        if not inside(folder, path):
+        path = home / name
+        if not (inside(folder, path) or inside(home, path)):
             problems.add(*tables.OUTSIDE, where)
             continue
         problem = file_problem(path)
@@ -195,6 +206,11 @@ def _locate(
     if extra:
         notes.append(f"{audio}/: {len(extra)} files are not in {table} and are not used: {listed(extra)}")
     return located
+
+
+def _made_by_owner(link: Path) -> bool:
+    """Whether whoever owns a link owns the folder that it lies in, or runs this process."""
+    return link.lstat().st_uid in {link.parent.stat().st_uid, os.geteuid()}
 
 
 def _details(split: str, row: _Row, where: str, problems: Problems) -> _Row:
@@ -302,7 +318,7 @@ def _clip(folder: Path, split: str, entry: "os.DirEntry[str]", label: str, probl
 
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]]":
-    return sorted((e for e in os.scandir(folder) if not e.name.startswith(".")), key=lambda entry: entry.name)
+    return sorted((e for e in os.scandir(folder) if not is_foreign(e.name)), key=lambda entry: entry.name)
 
 
 # --- names and labels ------------------------------------------------------------------------------------------------
@@ -339,6 +355,11 @@ def _check_labels(rows: list[_Row], problems: Problems, notes: list[str]) -> Non
         if label != given:
             renamed[given] = label
         row["label"] = label
+    alike: dict[str, list[str]] = {}
+    for label in spelled:
+        alike.setdefault(_visible(label), []).append(label)
+    what = "labels that differ only in case or invisible characters are different labels"
+    notes += [f"{what}: {' and '.join(map(repr, labels))}" for labels in alike.values() if len(labels) > 1]
     why = "a submission has spaces between labels"
     notes += [f"label {given!r} is written {label} ({why})" for given, label in renamed.items()]
     for label in spelled:
@@ -346,3 +367,9 @@ def _check_labels(rows: list[_Row], problems: Problems, notes: list[str]) -> Non
             problems.add("label is a word that the pipeline's tables use", "Rename it.", label)
         elif not is_plain(label):
             problems.add("label is not UTF-8 or has control characters", "Rename it.", ascii(label))
+
+
+def _visible(label: str) -> str:
+    """A label as it looks, case aside: no format characters, variation selectors or blank letters."""
+    shape = unicodedata.normalize("NFKC", label).casefold()
+    return "".join(c for c in shape if unicodedata.category(c) != "Cf" and c not in _BLANK and not c.isspace())

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fsat.clips.clip_files import inside
@@ -13,13 +15,35 @@ OUTSIDE = (
     "Nothing outside it is opened: copy the file into it and name it relative to it.",
 )
 
+# What spreadsheets put before the header: a byte order mark, a line that names the delimiter.
+_BEFORE_HEADER = re.compile(r"\ufeff?(?:\"?sep=(?P<delimiter>[,;\t|])\"?(?:\r\n|\r|\n))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a table is written: what stands before its header, its delimiter, its line ends."""
+
+    start: str = ""
+    delimiter: str = ","
+    line_end: str = "\n"
+
+
+def form_of(text: str) -> Form:
+    """Form of a table, its text decoded as UTF-8; without a line ``sep=`` the delimiter that its header has most of."""
+    found = _BEFORE_HEADER.match(text)
+    start, given = (found[0], found["delimiter"]) if found else ("", None)
+    header = next(iter(text.removeprefix(start).lstrip().splitlines()), "")
+    line_end = next((end for end in ("\r\n", "\n", "\r") if end in text), "\n")
+    return Form(start, given or max(",;\t", key=header.count), line_end)
+
 
 def read(
     folder: Path, name: str, needed: Sequence[str], problems: Problems, *, may_be_empty: bool = False
 ) -> list[dict[str, str]]:
     """Rows of a CSV file as dicts with lower-case keys, plus `line`; what is wrong goes to `problems`.
 
-    UTF-8 with or without a byte order mark; fields separated by comma, semicolon or tab; any line ends.
+    UTF-8 with or without a byte order mark; fields separated by comma, semicolon or tab, or as a first line ``sep=;``
+    says; any line ends.
 
     `name` is how messages call the file, `needed` are columns it must have; with `may_be_empty` it may have no rows.
     """
@@ -34,16 +58,17 @@ def read(
     if not path.is_file():
         return wrong("not a file", "A CSV table is needed there.")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8")
     except OSError as error:
         return wrong(f"table cannot be read: {error.strerror}", "Check its permissions.")
     except UnicodeDecodeError as error:
         return wrong(f"table is not UTF-8 text (byte {error.start})", "Save it as CSV in UTF-8.")
+    form = form_of(text)
+    text = text.removeprefix(form.start)
     if not text.strip():
         return wrong("table is empty", f"It needs a header with the columns {' and '.join(needed)}, and a row a clip.")
-    # The delimiter is the one that the header has most of; a file with one column has none.
-    header = text.lstrip().splitlines()[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=form.delimiter)
+    skipped = int("=" in form.start)
     columns: list[str] = []
     rows: list[dict[str, str]] = []
     try:
@@ -61,13 +86,15 @@ def read(
                 if twice:
                     return wrong(f"column twice: {', '.join(twice)[:200]}", "Keep one of them.")
             elif len(cells) != len(columns):
-                where = f"{name} line {reader.line_num}: {len(cells)} fields, header {len(columns)}"
+                where = f"{name} line {skipped + reader.line_num}: {len(cells)} fields, header {len(columns)}"
                 what = "row with another number of fields than the header"
                 problems.add(what, "Quote fields that hold the delimiter.", where)
             else:
-                rows.append({**dict(zip(columns, cells, strict=True)), "line": f"{name} line {reader.line_num}"})
+                line = f"{name} line {skipped + reader.line_num}"
+                rows.append({**dict(zip(columns, cells, strict=True)), "line": line})
     except csv.Error as error:
-        return wrong(f"table cannot be read as CSV at line {reader.line_num}: {error}", "Save it anew as CSV.")
+        line = f"line {skipped + reader.line_num}"
+        return wrong(f"table cannot be read as CSV at {line}: {error}", "Save it anew as CSV.")
     if not rows and not problems and not may_be_empty:
         return wrong("table has no rows", "It needs a row for each clip.")
     return rows

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fsat.core import files
+from fsat.core.errors import FsatError
 
 GRAPHS = {"dvc.yaml": "dvc.lock", "sources/dvc.yaml": "sources/dvc.lock"}
 _QUOTES = "'\""
@@ -84,8 +85,15 @@ def entries(lock: str) -> dict[str, str]:
 
 
 def entry(text: str) -> dict[str, Any]:
-    """An entry as a mapping: cmd, deps and outs (path, md5, size ...), params (file -> key -> value)."""
-    return dict(files.parse_yaml("".join(line[4:] for line in text.splitlines(keepends=True)), where="dvc.lock"))
+    """An entry as a mapping: cmd, deps and outs (path, md5, size ...), params (file -> key -> value).
+
+    Empty where there is none, or only a part of it: DVC may be writing the file.
+    """
+    try:
+        found = files.parse_yaml("".join(line[4:] for line in text.splitlines(keepends=True)), where="dvc.lock")
+    except FsatError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def known_md5(*, dataset: bool) -> dict[str, str]:

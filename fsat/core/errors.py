@@ -15,6 +15,20 @@ def shown(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def escaped(text: object) -> str:
+    """Text as a terminal can show it: what moves a cursor, line ends excepted, as Python spells it."""
+    return "\n".join(map(one_line, str(text).split("\n")))
+
+
+def one_line(text: str) -> str:
+    """Text on one line, without what moves a terminal's cursor or ends a field: such characters as Python spells them.
+
+    >>> print(one_line("a\\nb\\tc"))
+    a\nb\tc
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown(text))
+
+
 def listed(items: Iterable[object], *, limit: int = 5) -> str:
     """``a, b, c and 7 more``."""
     names = [shown(str(item)) for item in items]

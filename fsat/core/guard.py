@@ -113,7 +113,17 @@ def _changed_values(noted: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
                     yield str(error)
                     return
                 time.sleep(0.2)
-        yield from (f"{file}: {key} was {old!r}, is {now[key]!r}" for key, old in before.items() if now[key] != old)
+        yield from (f"{file}: {key} was {old!r}, is {new!r}" for key, old, new in _different(before, now))
+
+
+def _different(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted keys whose values differ, sections value by value; None for a value that is not there."""
+    for key in dict.fromkeys([*before, *now]):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _different(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}", old, new
 
 
 def _changed_code(noted: Mapping[str, str]) -> Iterator[str]:
@@ -160,9 +170,8 @@ def trainings(stage: str) -> list[Path]:
 
 def is_recorded(stage: str, folder: Path) -> bool:
     """Whether `dvc.lock` names, as the output of this stage, what is in the folder, and DVC's cache holds it."""
-    text = dvc_files.entries("dvc.lock").get(stage)
+    outs = dvc_files.entry(dvc_files.entries("dvc.lock").get(stage, "")).get("outs", [])
     md5 = dvc_files.md5(folder)
-    outs = dvc_files.entry(text).get("outs", []) if text else []
     return any(out.get("md5") == md5 for out in outs) and dvc_files.cached_listing(md5) is not None
 
 
@@ -179,9 +188,9 @@ def refuse_false_entries(*, besides: str = "") -> None:
             path.unlink(missing_ok=True)
             continue
         text = dvc_files.entries(note.lock).get(note.stage, "")
-        if not text:
-            continue
         entry = dvc_files.entry(text)
+        if "outs" not in entry:
+            continue
         denied = list(_denied(note, entry))
         if not denied:
             for kept in trainings(note.stage):
@@ -203,10 +212,8 @@ def refuse_false_entries(*, besides: str = "") -> None:
 def _denied(note: Note, entry: Mapping[str, Any]) -> Iterator[str]:
     """What an entry of the lock says of dependencies, and the note does not."""
     for file, values in note.values.items():
-        recorded = entry.get("params", {}).get(file, {})
-        for key, value in values.items():
-            if key in recorded and recorded[key] != value:
-                yield f"{file}: {key} was {value!r}, not {recorded[key]!r}"
+        recorded = entry.get("params", {}).get(file, values)
+        yield from (f"{file}: {key} was {old!r}, not {new!r}" for key, old, new in _different(values, recorded))
     for dep in entry.get("deps", []):
         path, md5 = dep["path"], dep.get("md5")
         if path in note.code:

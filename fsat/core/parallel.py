@@ -1,9 +1,12 @@
 """One function over many clips: on the processes of this machine or on a Dask cluster, in the order of the clips."""
 
 import importlib.metadata
+import multiprocessing
 import os
 import platform
 import sys
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
@@ -28,6 +31,7 @@ _AHEAD_PER_WORKER = 16  # enough to keep the others busy while one works on a lo
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LOG_INTERVAL_S = 15.0
 _DASK_TIMEOUT_S = 10.0
+_WATCH_S = 1.0
 
 
 def map_clips(
@@ -44,7 +48,7 @@ def map_clips(
     function : callable
         A function of a module, or a `functools.partial` of one. Every call has one BLAS and OpenMP thread.
     desc : str
-        What the progress display on stderr calls this work.
+        What the progress display on stderr calls this work; none if it is empty.
     jobs : int >= 1, optional
         Overrides ``FSAT_JOBS`` and ``FSAT_DASK``.
 
@@ -104,11 +108,29 @@ def _executor(n_jobs: int, *, cluster: bool) -> Iterator[tuple[Executor | None, 
             _refuse_other_workers(client, address)
             yield client.get_executor(pure=False), max(1, sum(client.ncores().values()))
             _refuse_other_workers(client, address)  # also those that joined meanwhile
-    elif n_jobs <= 1:
+    elif n_jobs <= 1 or multiprocessing.current_process().daemon:  # such a process may start no others
         yield None, 1
     else:
         # joblib's pool: its workers outlive this call and serve the next one warm.
-        yield get_reusable_executor(max_workers=n_jobs, timeout=300, env=dict.fromkeys(_THREADS, "1")), n_jobs
+        pool = get_reusable_executor(
+            max_workers=n_jobs,
+            timeout=300,
+            env=dict.fromkeys(_THREADS, "1"),
+            initializer=_end_with,
+            initargs=(os.getpid(),),
+        )
+        yield pool, n_jobs
+
+
+def _end_with(parent: int) -> None:
+    """End this worker soon after its parent, which may be killed: it would hold the parent's pipes open."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _jobs() -> int:
@@ -164,4 +186,4 @@ def _progress(results: Iterator[Result], *, total: int, desc: str) -> Iterator[R
     """A bar on a terminal; in a log file one line now and then."""
     line = "{desc}: {n_fmt} of {total_fmt} clips, {elapsed} passed, {remaining} left\n"
     log: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": _LOG_INTERVAL_S, "bar_format": line}
-    return iter(tqdm(results, total=total, desc=desc, unit="clip", file=sys.stderr, **log))
+    return iter(tqdm(results, total=total, desc=desc, unit="clip", file=sys.stderr, disable=not desc, **log))

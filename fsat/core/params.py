@@ -87,7 +87,7 @@ def _distinct(names: list[str]) -> list[str]:
 
 def _conflict(text: str) -> PydanticCustomError:
     """A problem of values that do not go together; `text` names their keys."""
-    return PydanticCustomError("conflict", "{text}", {"text": text})
+    return PydanticCustomError("sections", "{text}", {"text": text})
 
 
 class Section(BaseModel):
@@ -358,6 +358,21 @@ class Params(Section):
                 raise _conflict(text)
         return model
 
+    @field_validator("train")
+    @classmethod
+    def _no_share_of_a_random_head(cls, train: Train, info: ValidationInfo) -> Train:
+        model = info.data.get("model")
+        heads = {"stage1": "the head"}
+        if model and model.head:  # else stage 2 takes over the head of stage 1
+            heads["stage2"] = "a head with hidden layers (model.head)"
+        for stage, head in heads.items():
+            schedule = getattr(train, stage)
+            if train.trained_share < 1 and schedule.run and schedule.frozen.epochs == 0:
+                text = f"train.trained_share: must be 1 where train.{stage}.frozen.epochs is 0: {head} is random there "
+                text += f"before fine-tuning, and no part of it may stay. Got {train.trained_share} instead"
+                raise _conflict(text)
+        return train
+
     @field_validator("ensemble")
     @classmethod
     def _models_are_there(cls, ensemble: Ensemble, info: ValidationInfo) -> Ensemble:
@@ -443,7 +458,7 @@ def _message(error: Any) -> str:
     kind, value = error["type"], _show(error.get("input"))
     if kind == "invalid_key":
         return f"{_dotted(location[:-1]) or 'the file'}: has a key that is not text: {value}"
-    if kind == "conflict":
+    if kind == "sections":
         return str(error["msg"])
     if kind == "extra_forbidden":
         return f"{key}: unknown key{_nearest(key)}"

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fsat.core import files, guard
-from fsat.core.errors import FsatError
+from fsat.core.errors import FsatError, escaped
 
 TIMES = Path("logs/times.csv")
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -33,7 +33,7 @@ def run(main: Callable[..., None], *, prepare: Callable[[], None] | None = None)
         if watch:
             guard.finish(watch)
     except FsatError as error:
-        sys.exit(f"\n{name}: {error}\n")
+        sys.exit(f"\n{name}: {escaped(error)}\n")
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise
@@ -41,9 +41,17 @@ def run(main: Callable[..., None], *, prepare: Callable[[], None] | None = None)
             f"\n{name}: no space left to write {error.filename or 'its output'} ({error.strerror}). "
             "Nothing unfinished was kept. Free some disk space and run `dvc repro` again.\n"
         )
-    TIMES.parent.mkdir(exist_ok=True)
-    with TIMES.open("a", encoding="utf-8") as log:
-        log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')},{name},{time.monotonic() - started:.2f}\n")
+    _log(name, time.monotonic() - started)
+
+
+def _log(name: str, seconds: float) -> None:
+    """Append a wall time to `TIMES`; one line on stderr where that cannot be, as the stage has done its work."""
+    try:
+        TIMES.parent.mkdir(exist_ok=True)
+        with TIMES.open("a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')},{name},{seconds:.2f}\n")
+    except OSError as error:
+        print(f"note: {TIMES}: the wall time cannot be written ({error.strerror})", file=sys.stderr)
 
 
 def _say_other_versions(pinned: Path) -> None:

@@ -80,12 +80,12 @@ def write(path: str | Path, bank: np.ndarray, purpose: Purpose) -> None:
     files.write_npz(path, bank=bank, **{name: np.array(value) for name, value in purpose._asdict().items()})
 
 
-def read(path: str | Path, purpose: Purpose) -> list[BandGroup]:
-    """Read filters that `write` wrote for the same purpose, `grouped`.
+def read(path: str | Path, purpose: Purpose, content: bytes | None = None) -> list[BandGroup]:
+    """Read filters that `write` wrote for the same purpose, `grouped`; `content` as for `files.read_npz`.
 
     `FsatError` if they are for another purpose, or the file holds no filters.
     """
-    arrays = files.read_npz(path)
+    arrays = files.read_npz(path, content)
     found = {name: arrays[name].item() for name in Purpose._fields if name in arrays and arrays[name].ndim == 0}
     if found != purpose._asdict():
         raise FsatError(f"{path}: holds mel filters for {found}, not for {purpose._asdict()}. Run `dvc repro`.")

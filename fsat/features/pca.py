@@ -118,9 +118,12 @@ def save(path: str | Path, projection: Projection) -> None:
     files.write_npz(path, **(vars(projection) | {"columns": np.array(projection.columns, dtype=np.str_)}))
 
 
-def load(path: str | Path) -> Projection:
-    """Read what `save` wrote; `FsatError` if the file is missing, damaged or no projection."""
-    arrays = files.read_npz(path)
+def load(path: str | Path, content: bytes | None = None) -> Projection:
+    """Read what `save` wrote; `FsatError` if the file is missing, damaged or no projection.
+
+    `content` as for `files.read_npz`.
+    """
+    arrays = files.read_npz(path, content)
     try:
         mean, scale, center, components, columns = (arrays[field.name] for field in fields(Projection))
     except KeyError as missing:

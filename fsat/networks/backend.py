@@ -10,16 +10,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from fsat.core import seeds
+from fsat.core import keras_backend, seeds
 from fsat.core.network import STRIDE
 from fsat.inputs.batches import Batch
 
 
 def prepare(seed: int, *key: int | str, precision: str = "float32", deterministic: bool = True) -> None:
-    """Set Keras' global state for one purpose: seed of initial weights, dtype policy, deterministic ops.
+    """Set Keras' global state for one purpose: defaults, seed of initial weights, dtype policy, deterministic ops.
 
     Automatic layer names, which weight files hold, start anew.
     """
+    keras_backend.set_defaults()
     keras.utils.clear_session()
     keras.utils.set_random_seed(seeds.entropy(seed, *key) % 2**32)
     keras.config.set_dtype_policy(precision)
@@ -63,7 +64,8 @@ def adam(rates: Mapping[int, float] | None = None) -> keras.optimizers.Adam:
                 v=self._velocities[number].value.handle,
                 beta1_power=tf.pow(tf.cast(self.beta_1, variable.dtype), steps),
                 beta2_power=tf.pow(tf.cast(self.beta_2, variable.dtype), steps),
-                lr=tf.cast(learning_rate, variable.dtype) * factors.get(id(variable), 1.0),
+                # Keras hands over TensorFlow's variable; the factors are by its own.
+                lr=tf.cast(learning_rate, variable.dtype) * factors.get(id(self._trainable_variables[number]), 1.0),
                 beta1=self.beta_1,
                 beta2=self.beta_2,
                 epsilon=self.epsilon,

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from fsat.core import files
+from fsat.core import files, keras_backend
 from fsat.core.errors import FsatError
 from fsat.core.network import STRIDE, check_labels
 from fsat.networks import efficientat, provenance
@@ -25,6 +25,9 @@ CONVOLUTIONS = ("mel_conv1", "mel_conv2")
 
 # The part stage 2 takes over from stage 1, input to pooling, by layer name.
 TRANSFERRED = ("mel_norm", *CONVOLUTIONS, "trunk")
+
+# Batch normalisations of what goes in.
+INPUT_NORMS = ("mel_norm", "pca_norm")
 
 
 def build_trunk(backbone: str, *, width: float = 1.0, weights: str | None = None) -> keras.Model:
@@ -179,6 +182,15 @@ def trunk_variables(network: keras.Model) -> list[keras.Variable]:
     return [variable for layer in taken for variable in layer.trainable_variables]
 
 
+def input_averages(network: keras.Model) -> set[int]:
+    """Ids of the running averages of inputs, which depend on no weight.
+
+    All other averages belong to the weights before them: between two sets of weights, those between their averages fit.
+    """
+    norms = [layer for layer in network.layers if layer.name in INPUT_NORMS]
+    return {id(average) for norm in norms for average in (norm.moving_mean, norm.moving_variance)}
+
+
 def save_trunk(trunk: keras.Model, path: str | Path, *, pretrained_on: str = "") -> None:
     """Write a trunk's weights as a `.weights.h5` file that `load_trunk_weights` reads.
 
@@ -213,11 +225,19 @@ def trained_bounds(folder: str | Path) -> tuple[int, int]:
 def load_network(folder: str | Path, *, labels: Sequence[str]) -> keras.Model:
     """Network of a folder that training wrote: built as its `summary.json` says, filled from `model.weights.h5`.
 
-    `FsatError` if it was trained on other labels than `labels`, or a file is missing or broken.
+    `FsatError` if it was trained on other labels than `labels`, a file is missing or broken, or Keras runs on another
+    version of JAX than in training.
     """
     folder = Path(folder)
     summary = files.read_json(folder / "summary.json")
     check_labels(summary.get("labels"), labels, network=str(folder))
+    trained, running = summary.get("jax"), keras_backend.jax_version()
+    if running and trained != running:
+        raise FsatError(
+            f"{folder}: trained with {f'JAX {trained}' if trained else 'another backend'}, but this is JAX {running}, "
+            "which gives other bytes. Install that one, or train the fold anew with "
+            f"`dvc repro --single-item --force {folder.parent.name}@{folder.name.removeprefix('fold')}`."
+        )
     network = build_network(**summary["network"])
     try:
         network.load_weights(str(folder / "model.weights.h5"))

@@ -13,14 +13,14 @@ import keras
 import numpy as np
 import pandas as pd
 
-from fsat.core import files, guard, params, seeds
+from fsat.core import files, guard, keras_backend, params, seeds
 from fsat.core.errors import FsatError
 from fsat.core.numeric import log_probabilities
 from fsat.inputs import batches
 from fsat.inputs.batches import Batch
 from fsat.inputs.examples import Examples
 from fsat.networks import backend, checkpoint, head, schedule
-from fsat.networks.model import build_network, save_network, trunk_variables
+from fsat.networks.model import build_network, input_averages, save_network, trunk_variables
 from fsat.scoring import metrics
 
 
@@ -53,7 +53,8 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
 
     With `train.trained_share` under 1 it holds that share of them, and the rest of those it had after phase 0: a
     network between the two fits clips like those it learned from less closely, and others better (Wortsman et al.,
-    Robust fine-tuning of zero-shot models, 2022). The validations of the history are of the trained weights alone.
+    Robust fine-tuning of zero-shot models, 2022). Averages of what goes in stay as trained (`model.input_averages`).
+    The validations of the history are of the trained weights alone.
 
     Parameters
     ----------
@@ -128,8 +129,10 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
             start = best
         checkpoint.keep(state, model, best, start, progress)
     if (share := recipe.trained_share) < 1:
-        trained = model.get_weights()
-        model.set_weights([share * end + (1 - share) * begin for end, begin in zip(trained, start, strict=True)])
+        whole = input_averages(model)
+        shares = [1.0 if id(variable) in whole else share for variable in model.weights]
+        both = zip(shares, model.get_weights(), start, strict=True)
+        model.set_weights([part * end + (1 - part) * begin for part, end, begin in both])
     columns = ["epoch", "phase", "learning_rate", "loss", "val_loss", "val_map3", "val_accuracy"]
     return pd.DataFrame(progress.history, columns=columns)
 
@@ -302,6 +305,8 @@ def train_fold(
                     "clips": {"training": len(training), "heldout": len(heldout)},
                     "epochs": len(history),
                 }
+                if jax := keras_backend.jax_version():
+                    summary["jax"] = jax
                 files.write_json(part / "summary.json", summary)
         _copy(kept, out)
         for other in state_folder.glob(f"{name}-*"):

@@ -72,7 +72,8 @@ def choose(
     def chosen(candidates: Sequence[str], rows: np.ndarray) -> list[str]:
         # Rounded, so that the last digits of another processor choose nothing.
         means = {one: round(float(loss[rows].mean()), 6) for one, loss in losses.items() if {*one} <= {*candidates}}
-        return list(min(means, key=means.__getitem__) if means else candidates)
+        smallest = min(means, key=lambda one: means[one]) if means else tuple(candidates)
+        return list(smallest)
 
     def pair(candidates: Sequence[str]) -> dict[str, Any]:
         of_folds = {str(fold): chosen(candidates, number != fold) for fold in folds}

@@ -9,6 +9,7 @@ import http.client
 import re
 import shutil
 import stat
+import struct
 import sys
 import time
 import urllib.error
@@ -16,7 +17,7 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,6 +32,11 @@ _CHUNK_BYTES = 1 << 20
 _LOG_INTERVAL_S = 15.0
 # Sounds and tables compress less than this; an archive that compresses more was made to fill a disk.
 _LARGEST_RATIO = 100
+_LONGEST_NAME, _DEEPEST = 255, 8  # bytes of a name, as file systems take them; folders in folders
+# Of a file whose size nobody gives; the largest of FSDKaggle2018 has 3.6 GB.
+_LARGEST_BYTES = 8 * 1024**3
+# A download may take an hour, and longer at this many bytes a second.
+_LONGEST_S, _SLOWEST = 3600.0, 50_000
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # HTTP status codes after which another attempt is pointless.
 _FINAL_STATUS = {400, 401, 403, 404, 405, 410, 451}
@@ -96,8 +102,9 @@ def fetch(remote: RemoteFile, kept: Path, *, attempts: int = 5, wait_s: float = 
     Raises
     ------
     FsatError
-        If the address is not allowed, the server answers with an error, the connection keeps breaking, or the checksum
-        differs. In the last case the file stays: with a corrected checksum it need not be downloaded again.
+        If the address is not allowed, the server answers with an error, sends more than expected or for too long, the
+        connection keeps breaking, or the checksum differs. In the last case the file stays: with a corrected checksum
+        it need not be downloaded again.
     """
     _check_address(remote.url)
     kept.mkdir(parents=True, exist_ok=True)
@@ -151,10 +158,10 @@ class _BrokenError(Exception):
 
 def _download(remote: RemoteFile, part: Path, *, attempts: int, wait_s: float) -> None:
     """Complete `part` over several connections; `attempts` in a row without new bytes end it with an `FsatError`."""
-    furthest, failures = _size(part), 0
+    furthest, failures, begun = _size(part), 0, time.monotonic()
     while True:
         try:
-            return _continue(remote, part)
+            return _continue(remote, part, begun)
         except _BrokenError as error:
             # A server without Range starts from the first byte each time: only bytes past the furthest are new.
             failures = 1 if _size(part) > furthest else failures + 1
@@ -174,8 +181,11 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _continue(remote: RemoteFile, part: Path) -> None:
-    """One connection: append to `part` what is missing, or begin anew if the server sends the whole file."""
+def _continue(remote: RemoteFile, part: Path, begun: float) -> None:
+    """One connection: append to `part` what is missing, or begin anew if the server sends the whole file.
+
+    `begun` is when the download began, by `time.monotonic`.
+    """
     start = _size(part)
     request = urllib.request.Request(remote.url, headers={"User-Agent": "fsat"})  # noqa: S310  (checked: _check_address)
     if start:
@@ -205,7 +215,7 @@ def _continue(remote: RemoteFile, part: Path) -> None:
         total = start + int(length) if length and length.isdecimal() else None
         _check_space(part, total)
         with part.open("ab" if start else "wb") as stream, _bar(part.stem, start=start, total=total) as bar:
-            for chunk in _chunks(response):
+            for chunk in _limited(_chunks(response), remote, part, start=start, total=total, begun=begun):
                 stream.write(chunk)
                 bar.update(len(chunk))
     if total is not None and _size(part) < total:
@@ -229,11 +239,29 @@ def _check_space(part: Path, total: int | None) -> None:
         )
 
 
+def _limited(
+    chunks: Iterable[bytes], remote: RemoteFile, part: Path, *, start: int, total: int | None, begun: float
+) -> Iterator[bytes]:
+    """The same chunks, which follow `start` bytes; `FsatError` if they are more than expected, or come too slowly."""
+    size, largest = start, remote.n_bytes or total or _LARGEST_BYTES
+    longest_s = _LONGEST_S + largest / _SLOWEST
+    for chunk in chunks:
+        size += len(chunk)
+        if size > largest:
+            part.unlink()
+            what = f"{remote.url}: the server sends more than {largest:,} bytes"
+            raise FsatError(f"{what}. If the file is that large, say so in {remote.listed_in}.")
+        yield chunk
+        if time.monotonic() - begun > longest_s:
+            what = f"{remote.url}: not complete after {longest_s / 3600:.1f} hours"
+            raise FsatError(f"{what}. {size:,} bytes are kept in {part}; run again to go on from there.")
+
+
 def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
     """The body in chunks; an error of the connection becomes `_BrokenError`."""
     while True:
         try:
-            chunk = response.read(_CHUNK_BYTES)
+            chunk = response.read1(_CHUNK_BYTES)  # what is there: a slow server is seen to be slow
         except (OSError, http.client.HTTPException) as error:
             raise _BrokenError(f"connection broken: {error}") from error
         if not chunk:
@@ -279,7 +307,7 @@ def unpack(path: Path, folder: Path, *, top: str) -> None:
                     bar.update(member.file_size)
     except (FileExistsError, NotADirectoryError) as error:
         raise FsatError(f"{path}: a file and a folder have the same name ({error}). Do not trust this file.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error) as error:
         raise FsatError(f"{path}: is no zip that can be unpacked ({error}). Delete it and run again.") from error
 
 
@@ -295,6 +323,10 @@ def _checked_members(archive: zipfile.ZipFile, path: Path, top: str) -> list[zip
             problem = "a name that leads out of the folder"
         elif not parts or parts[0] != top:
             problem = f"a name outside the folder {top}"
+        elif any(len(part.encode("utf-8", "replace")) > _LONGEST_NAME for part in parts) or len(parts) > _DEEPEST:
+            problem = "a name that is too long"
+        elif member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            problem = "compressed in a way that is not known here"
         elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             problem = "a link or device"
         elif member.flag_bits & 0x1:
@@ -302,7 +334,9 @@ def _checked_members(archive: zipfile.ZipFile, path: Path, top: str) -> list[zip
         elif name.lower() in seen:
             problem = "a name that occurs twice"
         if problem:
-            raise FsatError(f"{path}: member {name!r} is {problem}. Nothing was unpacked; do not trust this file.")
+            raise FsatError(
+                f"{path}: member {name[:100]!r} is {problem}. Nothing was unpacked; do not trust this file."
+            )
         seen.add(name.lower())
         if not member.is_dir():
             members.append(member)

@@ -1,65 +1,132 @@
-"""Tensors of a PyTorch checkpoint, read without PyTorch and without executing what the file says.
+"""Tensors of a PyTorch checkpoint, read without PyTorch and without unpickling.
 
-A checkpoint is a zip: a pickle that describes tensors, and a raw array a storage. The pickle is read by an unpickler
-that knows four names (an ordered dictionary, a rebuilt tensor and two storage types) and refuses every other one.
+A checkpoint is a zip: a pickle that describes tensors, and a raw array a storage. Of the pickle's instructions the few
+that `torch.save` writes for named tensors are followed here: they fill dictionaries, and call nothing but `_tensor`.
 """
 
-import io
-import pickle
+import pickletools
 import zipfile
-import zlib
-from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from fsat.core import files
 from fsat.core.errors import FsatError
 
-_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+_DTYPES: dict[str, np.dtype[Any]] = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
+_DICTIONARY, _TENSOR = "collections OrderedDict", "torch._utils _rebuild_tensor_v2"
 # The pickle of a network of a few hundred tensors has some tens of kilobytes.
-_LARGEST_PICKLE = 10_000_000
-_LARGEST_STORAGE = 1_000_000_000
+_LARGEST_PICKLE = 1_000_000
+_MOST_AXES = 8
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_NUMBERS_AND_TEXT = {"BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINUNICODE"}
+_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class _RefusedError(Exception):
     """The file holds something that no checkpoint of plain tensors has."""
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds ordered dictionaries of NumPy arrays, and nothing else."""
+class _Global(str):
+    """A name that the pickle asks for."""
 
-    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
-        if archive.getinfo(name).file_size > _LARGEST_PICKLE:
-            raise _RefusedError("its pickle is too large")
-        super().__init__(io.BytesIO(archive.read(name)))
-        self.archive, self.folder = archive, name.partition("/")[0]
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _tensor
-        if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
-        raise _RefusedError(f"its pickle asks for {module}.{name}")
+def _follow(pickle: bytes, load_storage: Callable[[Any], np.ndarray]) -> Any:
+    """What a pickle describes."""
+    if len(pickle) > _LARGEST_PICKLE:
+        raise _RefusedError("its pickle is too large")
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[int, Any] = {}
 
-    def persistent_load(self, pid: Any) -> np.ndarray:
-        if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage" and isinstance(pid[1], np.dtype)):
+    def since(start: int) -> list[Any]:
+        if not 0 <= start <= len(stack):
+            raise IndexError(start)
+        found = stack[start:]
+        del stack[start:]
+        return found
+
+    for opcode, given, _ in pickletools.genops(pickle):
+        name, argument = opcode.name, cast("Any", given)
+        if name in _NUMBERS_AND_TEXT:
+            stack.append(argument)
+        elif name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name == "GLOBAL":
+            if argument not in {_DICTIONARY, _TENSOR, *_DTYPES}:
+                raise _RefusedError(f"its pickle asks for {argument.replace(' ', '.')}")
+            stack.append(_Global(argument))
+        elif name == "MARK":
+            marks.append(len(stack))
+        elif name == "TUPLE":
+            stack.append(tuple(since(marks.pop())))
+        elif name in _TUPLES:
+            stack.append(tuple(since(len(stack) - _TUPLES[name])))
+        elif name == "EMPTY_DICT":
+            stack.append({})
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            memo[argument] = stack[-1]
+        elif name == "MEMOIZE":
+            memo[len(memo)] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif name == "BINPERSID":
+            stack.append(load_storage(stack.pop()))
+        elif name == "REDUCE":
+            function, arguments = since(len(stack) - 2)
+            stack.append(_called(function, arguments))
+        elif name in ("SETITEM", "SETITEMS"):
+            items = since(marks.pop() if name == "SETITEMS" else len(stack) - 2)
+            if not isinstance(stack[-1], dict) or not all(isinstance(key, str) for key in items[::2]):
+                raise _RefusedError("its pickle fills something other than a dictionary of names")
+            stack[-1].update(zip(items[::2], items[1::2], strict=True))
+        elif name == "BUILD":
+            if not isinstance(stack[-2], dict):
+                raise _RefusedError("its pickle sets attributes of something other than a dictionary")
+            stack.pop()  # versions of the modules
+        elif name not in ("PROTO", "FRAME", "STOP"):
+            raise _RefusedError(f"its pickle has the instruction {name}")
+    [found] = stack
+    return found
+
+
+def _called(function: Any, arguments: Any) -> Any:
+    """Result of a call: an empty dictionary, or a tensor."""
+    if isinstance(function, _Global) and function == _DICTIONARY and arguments == ():
+        return {}
+    if isinstance(function, _Global) and function == _TENSOR and isinstance(arguments, tuple):
+        return _tensor(*arguments)
+    raise _RefusedError("its pickle calls something with other arguments than a tensor's")
+
+
+def _storage_reader(archive: zipfile.ZipFile, folder: str) -> Callable[[Any], np.ndarray]:
+    """Function that reads a storage by its description in the pickle, each once."""
+    known: dict[str, np.ndarray] = {}
+
+    def load(pid: Any) -> np.ndarray:
+        what, kind, key, _, count = pid if isinstance(pid, tuple) and len(pid) == 5 else [None] * 5
+        if not (isinstance(kind, _Global) and kind in _DTYPES and isinstance(key, str) and what == "storage"):
             raise _RefusedError("its pickle refers to something other than a storage")
-        _, dtype, key, _, count = pid
-        name = f"{self.folder}/data/{key}"
-        if not isinstance(count, int) or not 0 <= count * dtype.itemsize <= _LARGEST_STORAGE:
-            raise _RefusedError(f"its storage {key} has {count} numbers")
-        if self.archive.getinfo(name).file_size != count * dtype.itemsize:
+        name, dtype = f"{folder}/data/{key}", _DTYPES[kind]
+        if not isinstance(count, int) or archive.getinfo(name).file_size != count * dtype.itemsize:
             raise _RefusedError(f"its storage {key} is not as long as it says")
-        return np.frombuffer(self.archive.read(name), dtype)
+        if name not in known:
+            known[name] = np.frombuffer(archive.read(name), dtype)
+        if known[name].dtype != dtype:
+            raise _RefusedError(f"its storage {key} is of two types")
+        return known[name]
+
+    return load
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
     """A tensor of a storage; PyTorch's `_rebuild_tensor_v2` for tensors that lie in one piece."""
-    integers = isinstance(offset, int) and all(isinstance(n, int) and n >= 0 for n in (*size, *stride))
-    if not isinstance(storage, np.ndarray) or not integers:
+    axes = [size, stride] if isinstance(size, tuple) and isinstance(stride, tuple) else []
+    numbers = [n for lengths in axes for n in lengths]
+    integers = all(isinstance(n, int) and 0 <= n <= 1 << 40 for n in numbers) and isinstance(offset, int)
+    if not (isinstance(storage, np.ndarray) and integers and axes and len(numbers) <= 2 * _MOST_AXES):
         raise _RefusedError("a tensor of it is described by something other than numbers")
     expected, steps = 1, []
     for length in reversed(size):
@@ -68,29 +135,32 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.nd
     in_one_piece = all(length < 2 or n == step for length, n, step in zip(size, stride, reversed(steps), strict=True))
     if not in_one_piece or not 0 <= offset <= len(storage) - expected:
         raise _RefusedError("a tensor of it does not lie in one piece in its storage")
-    return storage[offset : offset + expected].reshape(size).copy()
+    return storage[offset : offset + expected].reshape(size)
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """Tensors by name, float32 or int64, as ``torch.save(network.state_dict(), path)`` wrote them.
+    """Tensors by name, float32 or int64, read-only, as ``torch.save(network.state_dict(), path)`` wrote them.
 
-    `FsatError` if the file cannot be read, is damaged, or holds anything but a dictionary of plain tensors. Nothing in
-    it is executed.
+    They take no more memory than the file has bytes. `FsatError` if the file cannot be read, is damaged, or holds
+    anything but a dictionary of plain tensors. Nothing in it is executed.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with files.open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
+            files.check_stored(archive)
             [name] = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
-            tensors = _Unpickler(archive, name).load()
+            pickle = archive.read(name)[: _LARGEST_PICKLE + 1]
+            tensors = _follow(pickle, _storage_reader(archive, name.partition("/")[0]))
     except OSError as error:
         raise FsatError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except _RefusedError as error:
-        raise FsatError(f"{path}: is refused, because {error}. It is no checkpoint of plain tensors.") from error
-    except (
-        *(zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, NotImplementedError, RuntimeError),
-        *(EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, MemoryError),
-    ) as error:
-        # What zipfile and pickle raise for damaged files; see the documentation of `pickle.UnpicklingError`.
-        raise FsatError(f"{path}: is damaged or no PyTorch checkpoint ({type(error).__name__}: {error}).") from error
+        raise FsatError(
+            f"{path}: is refused, because {str(error)[:200]}. It is no checkpoint of plain tensors."
+        ) from error
+    except (zipfile.BadZipFile, RuntimeError, EOFError, LookupError, ValueError, TypeError, MemoryError) as error:
+        # What zipfile and pickletools raise for damaged files.
+        raise FsatError(
+            f"{path}: is damaged or no PyTorch checkpoint ({type(error).__name__}: {str(error)[:200]})."
+        ) from error
     if not isinstance(tensors, dict) or not all(
         isinstance(key, str) and isinstance(value, np.ndarray) for key, value in tensors.items()
     ):

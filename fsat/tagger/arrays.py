@@ -1,7 +1,5 @@
 """A bundle's arrays, each checked before it is used: filters, projection, regression, embeddings of training clips."""
 
-import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +12,6 @@ from fsat.features.mel_bank import BandGroup
 from fsat.scoring.names import Stage
 from fsat.tagger.bundle import BASELINE, MEL_FILTERS, PROJECTION, SPECTRAL_FILTERS, Bundle, reference_name
 
-_LARGEST_BYTES = 1 << 30  # much more than the pipeline keeps; a file that claims more is not read
 _ROUNDING = 0.01  # of a unit vector's length in float16
 
 
@@ -30,26 +27,27 @@ def load_filters(bundle: Bundle, *, statistics: bool) -> Filters:
     """The mel filters, with those of the statistics if asked for; `FsatError` if they do not fit the bundle."""
 
     def bank(name: str) -> list[BandGroup]:
-        return mel_bank.read(bundle.checked_path(name), bundle.manifest.filters[name])
+        return mel_bank.read(bundle.folder / name, bundle.manifest.filters[name], bundle.content(name))
 
     return Filters(bank(MEL_FILTERS), bank(SPECTRAL_FILTERS) if statistics else None)
 
 
 def load_baseline(bundle: Bundle, n_features: int) -> tuple[np.ndarray, np.ndarray]:
     """Weights (C, k) and bias (C,) of the regression that stage 2 is fused with, if they fit the bundle and k."""
-    path = bundle.checked_path(BASELINE)
-    arrays = files.read_npz(path)
+    path = bundle.folder / BASELINE
+    arrays = files.read_npz(path, bundle.content(BASELINE))
     n_labels = len(bundle.manifest.labels)
     for name, shape in {"weights": (n_labels, n_features), "bias": (n_labels,)}.items():
-        if name not in arrays or arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
+        array = arrays.get(name, np.zeros(0))
+        if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
             raise FsatError(f"{path}: has no {name} of shape {shape}. Make the bundle anew: `dvc repro bundle`.")
     return arrays["weights"], arrays["bias"]
 
 
 def load_projection(bundle: Bundle, stage: Stage) -> pca.Projection:
     """The projection, if it takes this version's statistics and gives what the networks need."""
-    path = bundle.checked_path(PROJECTION)
-    projection = pca.load(path)
+    path = bundle.folder / PROJECTION
+    projection = pca.load(path, bundle.content(PROJECTION))
     section = bundle.manifest.preprocessing.spectral
     names = spectral.feature_names(n_mfcc=section.n_mfcc) if section is not None else []
     needed = bundle.manifest.networks[stage].n_components
@@ -73,10 +71,9 @@ def load_references(bundle: Bundle, stage: Stage, folds: Sequence[int]) -> dict[
 def _reference(bundle: Bundle, stage: Stage, fold: int) -> np.ndarray:
     name = reference_name(stage, fold)
     width = bundle.manifest.networks[stage].n_embedding
-    known = _array(bundle.content(name))
+    known = files.read_npz(bundle.folder / name, bundle.content(name)).get("embeddings", np.zeros(0))
     if (
-        known is None
-        or known.dtype != np.float16
+        known.dtype != np.float16
         or known.ndim != 2
         or known.shape[1] != width
         or len(known) == 0
@@ -85,15 +82,3 @@ def _reference(bundle: Bundle, stage: Stage, fold: int) -> np.ndarray:
         what = f"{bundle.folder / name}: has no embeddings of shape (k, {width}) and length 1"
         raise FsatError(f"{what}. Make the bundle anew: `dvc repro bundle`.")
     return known
-
-
-def _array(content: bytes) -> np.ndarray | None:
-    """The array "embeddings" of an npz file; None if there is none, it would need pickle, or is larger than it says."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _LARGEST_BYTES:
-                return None
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return arrays["embeddings"]
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile):
-        return None

@@ -20,6 +20,7 @@ are optional.
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,7 @@ class FileFacts(params.Section):
     """Content of a file."""
 
     sha256: Sha256
-    bytes: NotNegative
+    bytes: Annotated[StrictInt, Field(ge=0, le=2**31)]  # ONNX files cannot have more
 
 
 class Manifest(params.Section):
@@ -238,11 +239,6 @@ class Bundle:
     folder: Path
     manifest: Manifest
 
-    def checked_path(self, name: str) -> Path:
-        """Path of one of the bundle's files, whose content is what `bundle.json` says; raises as `content` does."""
-        self.content(name)
-        return self.folder / name
-
     def content(self, name: str) -> bytes:
         """Bytes of one of the bundle's files; `FsatError` if it is missing or is not what `bundle.json` says.
 
@@ -250,13 +246,14 @@ class Bundle:
         """
         path, expected = self.folder / name, self.manifest.files[name]
         try:
-            with path.open("rb") as stream:
-                content = stream.read(expected.bytes + 1)  # no more, however much there is
+            with files.open_regular(path) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                content = stream.read(expected.bytes) if size == expected.bytes else b""
         except OSError as error:
             raise FsatError(f"{path}: cannot be read ({error.strerror}). Copy the whole bundle again.") from error
         sha256 = hashlib.sha256(content).hexdigest()
         if len(content) != expected.bytes or sha256 != expected.sha256:
-            found = f"{len(content)} bytes, sha256 {sha256[:12]}..." if len(content) <= expected.bytes else "larger"
+            found = f"{size} bytes" + (f", sha256 {sha256[:12]}..." if content else "")
             raise FsatError(
                 f"{path}: is not the file that bundle.json names ({found}, expected {expected.bytes} bytes, "
                 f"{expected.sha256[:12]}...). Copy the whole bundle again."

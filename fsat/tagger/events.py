@@ -6,7 +6,7 @@ from itertools import groupby
 
 from fsat.core.errors import FsatError
 from fsat.tagger.tagger import Tagged
-from fsat.tagger.windows import Failed
+from fsat.tagger.windows import Ended, Failed
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def file_events(windows: Iterable[Tagged], threshold: float) -> list[Event]:
     return sorted(events, key=lambda event: (event.start_s, event.label))
 
 
-def events_of(results: Iterable[Tagged | Failed], threshold: float) -> Iterator[Event | Failed]:
-    """Events of the windows of many files, file after file, and the files that failed.
+def events_of(results: Iterable[Tagged | Failed | Ended], threshold: float) -> Iterator[Event | Failed | Ended]:
+    """Events of the windows of many files, file after file, each of which ends with `Failed` or `Ended`.
 
     `FsatError` if the threshold is not between 0 and 1.
     """
@@ -60,31 +60,25 @@ def events_of(results: Iterable[Tagged | Failed], threshold: float) -> Iterator[
     return _events(results, threshold)
 
 
-def _events(results: Iterable[Tagged | Failed], threshold: float) -> Iterator[Event | Failed]:
-    for _, group in groupby(results, key=_Numbered()):
-        failures: list[Failed] = []
-        yield from file_events(_without(group, failures), threshold)
-        yield from failures
+def _events(results: Iterable[Tagged | Failed | Ended], threshold: float) -> Iterator[Event | Failed | Ended]:
+    n_ended = 0
+
+    def number(result: Tagged | Failed | Ended) -> int:
+        nonlocal n_ended
+        own = n_ended
+        n_ended += not isinstance(result, Tagged)
+        return own
+
+    for _, group in groupby(results, key=number):
+        ends: list[Failed | Ended] = []
+        yield from file_events(_without(group, ends), threshold)
+        yield from ends
 
 
-class _Numbered:
-    """Function that numbers the files of results; one that is named twice in a row begins where time goes back."""
-
-    def __init__(self) -> None:
-        self.path, self.start_s, self.number = "", 0.0, 0
-
-    def __call__(self, result: Tagged | Failed) -> int:
-        start_s = self.start_s if isinstance(result, Failed) else result.start_s
-        again = isinstance(result, Tagged) and start_s <= self.start_s
-        self.number += result.path != self.path or again
-        self.path, self.start_s = result.path, start_s
-        return self.number
-
-
-def _without(results: Iterable[Tagged | Failed], failures: list[Failed]) -> Iterator[Tagged]:
-    """The windows among the results, which are never all in memory; failures go to a list."""
+def _without(results: Iterable[Tagged | Failed | Ended], ends: list[Failed | Ended]) -> Iterator[Tagged]:
+    """The windows among the results, which are never all in memory; what ends a file goes to a list."""
     for result in results:
-        if isinstance(result, Failed):
-            failures.append(result)
-        else:
+        if isinstance(result, Tagged):
             yield result
+        else:
+            ends.append(result)

@@ -1,14 +1,14 @@
-"""What `fsat tag` prints: a table, CSV, JSON, and label files for editors; and where a half-written CSV goes on."""
+"""What `fsat tag` prints: a table, CSV, JSON, and label files for editors."""
 
 import csv
-import io
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
-from fsat.core.errors import FsatError
+from fsat.core import files
+from fsat.core.errors import FsatError, one_line, shown
 
 if TYPE_CHECKING:
     from fsat.tagger.events import Event
@@ -58,9 +58,8 @@ class Printer:
         self.with_times, self.events, self.marks = with_times, events, marks
         self.rows: list[tuple[list[Any], list[tuple[str, float]], dict[str, Any]]] = []
         self.n_selections = 0
-        self.lines = csv.writer(stream, lineterminator="\n")
         if form == "csv" and header:
-            self.lines.writerow(csv_heads(top=top, with_times=with_times, events=events, marks=marks))
+            self._write_row(csv_heads(top=top, with_times=with_times, events=events, marks=marks))
         if form == "raven":
             print(*RAVEN_HEADS, sep="\t", file=stream)
 
@@ -68,7 +67,7 @@ class Printer:
         """Print one file, window or event, or keep it for the end."""
         times = [round(result.start_s, 3), round(result.end_s, 3)] if self.with_times else []
         tags = [(label, round(probability, 6)) for label, probability in result.top(self.top)]
-        keys = [printable(result.path), *times]
+        keys = [shown(result.path), *times]
         mark: dict[str, Any] = {}
         if self.marks:
             tagged = cast("Tagged", result)
@@ -76,7 +75,7 @@ class Printer:
             mark = dict(zip(MARK_HEADS, (tagged.unknown, score), strict=True))
         if self.form == "csv":
             marked = [json.dumps(value) for value in mark.values()]  # true and false, not Python's True and False
-            self.lines.writerow([*keys, *(value for pair in tags for value in pair), *marked])
+            self._write_row([*keys, *(value for pair in tags for value in pair), *marked])
         elif self.form in LABEL_FORMATS:
             for label, probability in tags:
                 self._write_label(result.start_s, result.end_s, label, probability)
@@ -84,6 +83,12 @@ class Printer:
             self.rows.append((keys, tags, mark))
             return
         self.stream.flush()
+
+    def _write_row(self, row: Sequence[Any]) -> None:
+        # Python 3.11 and 3.12 leave a carriage return outside quotes, where it ends the row for a reader.
+        has_return = any("\r" in str(value) for value in row)
+        quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
+        csv.writer(self.stream, lineterminator="\n", quoting=quoting).writerow(row)
 
     def _write_label(self, start_s: float, end_s: float, label: str, probability: float) -> None:
         name = one_line(label)
@@ -119,6 +124,7 @@ class Printer:
             print_table(heads, rows, right=times, stream=self.stream)
             if self.note:
                 print(self.note, file=self.stream)
+        self.stream.flush()
 
 
 def csv_heads(*, top: int, with_times: bool, events: bool, marks: bool = False) -> list[str]:
@@ -129,103 +135,58 @@ def csv_heads(*, top: int, with_times: bool, events: bool, marks: bool = False) 
     return ["path", *(["start_s", "end_s"] if with_times else []), *ranked, *(MARK_HEADS if marks else ())]
 
 
-def resume(path: Path, heads: Sequence[str]) -> Counter[str]:
-    """Cut a half-written CSV after its last whole file, and say how often each file is in it.
-
-    The rows of the last file are cut as well where a file may have several, since more may have been to come; so is
-    a row that does not end. A file that is not there or empty counts as one without rows. `FsatError` if the file
-    cannot be read or has other columns.
-    """
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turn what the system says of writing `what` into one line; a pipe whose reader has gone needs none."""
     try:
-        text = path.read_bytes().decode("utf-8") if path.exists() else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise FsatError(f"--resume: {path} cannot be read ({error}).") from error
-    ends = _record_ends(text)
-    if not ends:
-        path.write_text("", encoding="utf-8")
-        return Counter()
-    starts = [0, *ends[:-1]]
-    records = (io.StringIO(text[start:end], newline="") for start, end in zip(starts, ends, strict=True))
-    rows = [next(csv.reader(record)) for record in records]
-    if rows[0] != list(heads):
-        what = f"{path} has other columns ({', '.join(rows[0][:4])} ...) than these options give"
-        raise FsatError(f"--resume: {what}. Use the options it was made with, or another --output.")
-    several = "start_s" in heads
-    # (name, where its rows begin) of each file; a file that is named twice in a row begins where time goes back.
-    found: list[tuple[str, int]] = []
-    for number in range(1, len(rows)):
-        row, before = rows[number], rows[number - 1]
-        if several and number > 1 and row[0] == before[0] and _place(row, heads) > _place(before, heads):
-            continue
-        found.append((row[0], starts[number]))
-    end = ends[-1]
-    if several and found:
-        _, end = found.pop()
-    with path.open("r+b") as stream:
-        stream.truncate(len(text[:end].encode("utf-8")))
-    return Counter(name for name, _ in found)
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise FsatError(f"{what} cannot be written ({error.strerror or error}).") from error
 
 
-def _place(row: Sequence[str], heads: Sequence[str]) -> tuple[float, str]:
-    """By what the rows of one file rise: the start, and for events that start together the label."""
-    return float(row[1]), row[3] if heads[3] == "label" else ""
-
-
-def _record_ends(text: str) -> list[int]:
-    """Where each whole record of a CSV ends: at a line end outside quotes."""
-    ends, quoted = [], False
-    for position, character in enumerate(text):
-        if character == '"':
-            quoted = not quoted
-        elif character == "\n" and not quoted:
-            ends.append(position + 1)
-    return ends
+def check_embeddings(path: Path) -> None:
+    """Refuse what `write_embeddings` could not write, before there is anything to lose: `FsatError`."""
+    if path.suffix not in (".npz", ".parquet"):
+        raise FsatError(f"--embeddings: {path} must end in .npz or .parquet.")
+    if path.suffix == ".parquet":
+        try:
+            import pandas as pd  # noqa: F401
+            import pyarrow  # noqa: F401  # what pandas writes Parquet with
+        except ImportError as error:
+            how = "`pip install 'fsat[pipeline]'`, or write .npz."
+            raise FsatError(f"--embeddings: {path} needs {error.name}: {how}") from error
+    if path.is_dir():
+        raise FsatError(f"--embeddings: {path} is a folder. Name a file.")
+    with told(f"--embeddings: {path}"):
+        files.try_writing(path)
 
 
 def write_embeddings(path: Path, tagged: Sequence["Tagged"]) -> None:
     """One row a file or window: path, start_s, end_s, e0000 ... (Parquet); name, start_s, end_s, embedding (npz).
 
-    `FsatError` if nothing was tagged, or Parquet cannot be written here.
+    `FsatError` if nothing was tagged, or the file cannot be written.
     """
     import numpy as np
-
-    from fsat.core import files
 
     if not tagged:
         raise FsatError(f"--embeddings: {path} was not written, because no file could be tagged.")
     values = np.array([result.embedding for result in tagged])  # (n, E)
     keys = {
-        "path": [printable(result.path) for result in tagged],
+        "path": [shown(result.path) for result in tagged],
         "start_s": [result.start_s for result in tagged],
         "end_s": [result.end_s for result in tagged],
     }
-    if path.suffix == ".npz":
-        names, starts, ends = (np.array(column) for column in keys.values())
-        files.write_npz(path, embedding=values, name=names, start_s=starts, end_s=ends)
-        return
-    try:
+    with told(f"--embeddings: {path}"):
+        if path.suffix == ".npz":
+            names, starts, ends = (np.array(column) for column in keys.values())
+            files.write_npz(path, embedding=values, name=names, start_s=starts, end_s=ends)
+            return
         import pandas as pd
-        import pyarrow  # noqa: F401  # what pandas writes Parquet with
-    except ImportError as error:
-        how = "`pip install 'fsat[pipeline]'`, or write .npz."
-        raise FsatError(f"--embeddings: {path} needs {error.name}: {how}") from error
-    features = {f"e{number:04d}": column for number, column in enumerate(values.T)}
-    files.write_parquet(path, pd.DataFrame(keys | features))
 
-
-def printable(path: str) -> str:
-    """A file name as it can be written: bytes that are no UTF-8 become ``?``."""
-    return path.encode("utf-8", "replace").decode("utf-8")
-
-
-def one_line(text: str) -> str:
-    """Text on one line, without what moves a terminal's cursor or ends a field: such characters as Python spells them.
-
-    >>> print(one_line("a\\nb\\tc"))
-    a\\nb\\tc
-    """
-    shown = printable(text)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)
+        features = {f"e{number:04d}": column for number, column in enumerate(values.T)}
+        files.write_parquet(path, pd.DataFrame(keys | features))
 
 
 def print_table(

@@ -16,10 +16,11 @@ from fsat.inputs.passes import Predictor
 from fsat.scoring.names import Stage
 from fsat.tagger.bundle import TRUNK, Bundle, network_name
 
-# What ONNX Runtime raises for a file that is damaged or asks for what it does not have.
+# What ONNX Runtime raises for a file that is damaged or asks for what it does not have, and for a network that fails.
 _REFUSED = (
-    *(errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf),
+    *(errors.EPFail, errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf),
     *(errors.NoSuchFile, errors.NotFound, errors.NotImplemented, errors.RuntimeException),
+    *(MemoryError, RuntimeError, ValueError),
 )
 _ROUNDING = 1e-3  # by which a softmax may pass 1
 Shapes = dict[str, list[int | None]]  # of tensors, by name; a free dimension is None
@@ -54,7 +55,7 @@ def _open(
     try:
         session = onnxruntime.InferenceSession(bundle.content(name), options, providers=["CPUExecutionProvider"])
     except _REFUSED as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = _reason(error)
         raise FsatError(f"{bundle.folder / name}: is no network that ONNX Runtime opens ({reason}).") from error
     inputs = {"mel": [None, bundle.manifest.preprocessing.mel.n_mels, None, 1]} | more_inputs
     for what, tensors, expected in (
@@ -76,13 +77,12 @@ def _shape(tensor: Any) -> list[int | None]:
 def predictor(session: onnxruntime.InferenceSession, *, embeddings: bool, name: str) -> Predictor:
     """Function of a batch's inputs that gives probabilities (B, C), followed by the embedding (B, C + E) if asked.
 
-    It raises `FsatError` if the network gives what are no probabilities.
+    It raises `FsatError` if the network fails, or gives what are no probabilities.
     """
-    wanted = [tensor.name for tensor in session.get_inputs()]
     outputs = ["probabilities", "embedding"] if embeddings else ["probabilities"]
 
     def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
-        found = session.run(outputs, {key: inputs[key] for key in wanted})
+        found = _run(session, outputs, inputs, name)
         if not (found[0].min() >= 0 and found[0].max() <= 1 + _ROUNDING):  # NaN fails it too
             raise FsatError(f"{name}: gives outputs that are no probabilities. Make the bundle anew.")
         return np.concatenate(found, axis=1)
@@ -91,12 +91,34 @@ def predictor(session: onnxruntime.InferenceSession, *, embeddings: bool, name: 
 
 
 def embedder(session: onnxruntime.InferenceSession, *, name: str) -> Predictor:
-    """Function of the input "mel" (B, M, T, 1) that gives the embedding (B, E); `FsatError` if it is not finite."""
+    """Function of the input "mel" (B, M, T, 1) that gives the embedding (B, E); raises as that of `predictor`."""
 
     def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
-        found: np.ndarray = session.run(["embedding"], inputs)[0]
+        [found] = _run(session, ["embedding"], inputs, name)
         if not np.isfinite(found).all():
             raise FsatError(f"{name}: gives embeddings that are not finite. Make the bundle anew.")
         return found
 
     return predict
+
+
+def _run(
+    session: onnxruntime.InferenceSession, outputs: list[str], inputs: dict[str, np.ndarray], name: str
+) -> list[np.ndarray]:
+    """Outputs (B, width) of a batch; `FsatError` if the network fails or gives other shapes than it announced."""
+    widths = {tensor.name: tensor.shape[1] for tensor in session.get_outputs()}
+    try:
+        found: list[np.ndarray] = session.run(
+            outputs, {tensor.name: inputs[tensor.name] for tensor in session.get_inputs()}
+        )
+    except _REFUSED as error:
+        raise FsatError(f"{name}: fails on a batch ({_reason(error)}). Make the bundle anew.") from error
+    for output, array in zip(outputs, found, strict=True):
+        if array.shape != (len(inputs["mel"]), widths[output]):
+            what = f"gives {output} of shape {array.shape} for {len(inputs['mel'])} inputs"
+            raise FsatError(f"{name}: {what}. Make the bundle anew.")
+    return found
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

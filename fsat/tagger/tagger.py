@@ -6,13 +6,15 @@ the stage `predict`. So a test clip gets the pipeline's own prediction, but for 
 run in ONNX Runtime.
 """
 
+import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -33,15 +35,17 @@ from fsat.tagger import arrays, sessions
 from fsat.tagger import bundle as bundles
 from fsat.tagger.bundle import Bundle
 from fsat.tagger.late_fusion import LateFusion
-from fsat.tagger.windows import Failed, Features, file_features, stream_features, window_features
+from fsat.tagger.windows import Ended, Failed, Features, file_features, part_features, stream_features
 
 # Bins of spectrogram (bands x frames) and clips in a batch. Larger ones take more memory for the activations of a
 # network's first layers, and leave the processor's cache: they are slower.
 BATCH_BINS, MAX_BATCH = 1 << 17, 16
-CHUNK_WINDOWS, CHUNK_FILES = 16, 128  # whose features are in memory at a time
-_FEW_FILES = 16  # with fewer files, starting other processes would take longer than the work
+CHUNK_WINDOWS, CHUNK_FILES = 16, 128  # whose features are in memory at a time,
+CHUNK_S = 1800.0  # and no more than this many seconds of sound, unless one file or window has more
+_FEW_FILES, _LITTLE_S = 16, 120.0  # with less, starting other processes would take longer than the work
 MIN_SEGMENT_S = 0.05  # a shorter window holds less than a few frames of a spectrogram
 ARRAY = "array"  # name of samples that come without a file; the random spans hang on it
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,13 @@ class Tagger:
         return len(self._predictors) * (1 if self.passes is None else len(self.passes))
 
     @property
+    def described(self) -> dict[str, object]:
+        """What decides a result besides the sound; values that JSON has."""
+        passes = None if self.passes is None else [self.passes.lengths, self.passes.tries]
+        bundle = hashlib.sha256(self.manifest.model_dump_json().encode("utf-8")).hexdigest()
+        return {"bundle": bundle, "stage": self.stage, "folds": list(self._predictors), "passes": passes}
+
+    @property
     def marks_unknown(self) -> bool:
         """Whether results say if a sound is none of the labels."""
         return self._unknown is not None
@@ -179,13 +190,14 @@ class Tagger:
             If the array is no sound; `AudioError` if the file cannot be read.
         """
         if isinstance(sound, np.ndarray):
-            return self.tag_features([self._array_features(sound, sample_rate)])[0]
-        if sample_rate is not None:
+            [tagged] = self._in_order([self._array_features(sound, sample_rate)], name="")
+        elif sample_rate is not None and isinstance(sound, (str, os.PathLike)):
             raise FsatError(f"{sound}: a file has a sample rate of its own; give one with an array only.")
-        [tagged] = self.tag_files([sound])
+        else:
+            [tagged] = self.tag_files([sound])
         if isinstance(tagged, Failed):
             raise audio.AudioError(tagged.path, tagged.reason)
-        return tagged
+        return cast("Tagged", tagged)
 
     def tag_files(
         self,
@@ -197,9 +209,10 @@ class Tagger:
     ) -> Iterator[Tagged | Failed]:
         """Yield what the networks say about each file (or window), in order; a file that fails stops no other.
 
-        Files are read in chunks, whole ones by several processes (``FSAT_JOBS``); windows are read as a stream, so
-        that memory does not grow with the length of a file. A file that breaks off gives the windows before, then
-        `Failed`.
+        Files are read in chunks, whole ones by several processes (``FSAT_JOBS``); windows are read as a stream. So
+        memory does not grow with the length of a file, but for 200 MB an hour of its frames. A whole file of 15
+        minutes or more is tagged in parts of about ten, of which the results are averaged. A file that breaks off
+        gives the windows before, then `Failed`.
 
         Parameters
         ----------
@@ -210,50 +223,86 @@ class Tagger:
         progress : bool
             Show bars on stderr.
         """
-        names = (os.fspath(path) for path in paths)
+        results = self.tag_with_ends(paths, segment_s=segment_s, hop_s=hop_s, progress=progress)
+        return (result for result in results if not isinstance(result, Ended))
+
+    def tag_with_ends(
+        self, paths: Iterable[str | Path], *, segment_s: float | None, hop_s: float | None, progress: bool
+    ) -> Iterator[Tagged | Failed | Ended]:
+        """As `tag_files`; each file that did not fail is followed by `Ended`."""
+        names = map(_name, paths)
         if segment_s is not None:
             return self._tag_windows(names, segment_s, _checked_hop(segment_s, hop_s))
         if hop_s is not None:
             raise FsatError("--hop needs --segments.")
         return self._tag_whole(names, progress=progress)
 
-    def _tag_windows(self, paths: Iterable[str], segment_s: float, hop_s: float) -> Iterator[Tagged | Failed]:
+    def _tag_windows(self, paths: Iterable[str], segment_s: float, hop_s: float) -> Iterator[Tagged | Failed | Ended]:
         work = partial(stream_features, preprocessing=self.manifest.preprocessing, filters=self.filters)
         found = chain.from_iterable(work(path, segment_s=segment_s, hop_s=hop_s) for path in paths)
-        while chunk := list(islice(found, CHUNK_WINDOWS)):
-            yield from self._in_order(chunk, name="")
 
-    def _tag_whole(self, paths: Iterator[str], *, progress: bool) -> Iterator[Tagged | Failed]:
+        def seconds(item: Features | Failed | Ended) -> float:
+            return item.end_s - item.start_s if isinstance(item, Features) else 0.0
+
+        for chunk in _chunks(found, seconds, CHUNK_WINDOWS):
+            windows = [[item] if isinstance(item, Features) else item for item in chunk]
+            yield from self._in_order(windows, name="")
+
+    def _tag_whole(self, paths: Iterator[str], *, progress: bool) -> Iterator[Tagged | Failed | Ended]:
         done = 0
-        while chunk := list(islice(paths, CHUNK_FILES)):
+        for chunk in _chunks(paths, audio.announced_seconds, CHUNK_FILES):
             files = f"files {done + 1} to {done + len(chunk)}"
             done += len(chunk)
-            found = self._features(chunk, f"reading {files}")
-            yield from self._in_order(found, name=f"tagging {files}" if progress else "")
+            found = self._features(chunk, f"reading {files}" if progress else "")
+            for result in self._in_order(found, name=f"tagging {files}" if progress else ""):
+                yield result
+                if isinstance(result, Tagged):
+                    yield Ended(result.path)
 
-    def _in_order(self, found: Sequence[Features | Failed], *, name: str) -> list[Tagged | Failed]:
-        tagged = iter(self.tag_features([clip for clip in found if not isinstance(clip, Failed)], name=name))
-        return [clip if isinstance(clip, Failed) else next(tagged) for clip in found]
+    def _in_order(
+        self, found: Sequence[list[Features] | Failed | Ended], *, name: str
+    ) -> list[Tagged | Failed | Ended]:
+        """Results in the order of their features, of which parts of one sound come in a list."""
+        rows = [row for parts in found if isinstance(parts, list) for row in parts]
+        tagged = iter(self.tag_features(rows, name=name))
+        return [self._mean(list(islice(tagged, len(item)))) if isinstance(item, list) else item for item in found]
 
-    def _features(self, paths: list[str], name: str) -> list[Features | Failed]:
+    def _mean(self, parts: Sequence[Tagged]) -> Tagged:
+        """One result of the parts of a sound: means, weighted by their lengths."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        average = partial(np.average, axis=0, weights=[part.end_s - part.start_s for part in parts])
+        embedding = None if first.embedding is None else average([part.embedding for part in parts]).astype(np.float32)
+        values: dict[str, Any] = {"probabilities": average([part.probabilities for part in parts])}
+        if self._unknown is not None:
+            score = float(average([part.unknown_score for part in parts]))
+            values |= {"unknown_score": score, "unknown": score > self._unknown.threshold[self.stage]}
+        return replace(first, end_s=parts[-1].end_s, embedding=embedding, **values)
+
+    def _features(self, paths: list[str], name: str) -> list[list[Features] | Failed]:
         work = partial(file_features, preprocessing=self.manifest.preprocessing, filters=self.filters)
-        if len(paths) < _FEW_FILES:
+        is_little = len(paths) < _FEW_FILES and sum(map(audio.announced_seconds, paths)) < _LITTLE_S
+        if is_little or len(paths) == 1:
             return [work(path) for path in paths]
         with self._workers:
             return list(parallel.map_clips(work, paths, desc=name))
 
-    def _array_features(self, x: np.ndarray, sample_rate: int | None) -> Features:
+    def _array_features(self, x: np.ndarray, sample_rate: int | None) -> list[Features]:
         lowest, highest = audio.MIN_RATE, audio.MAX_RATE
         if sample_rate is None or not lowest <= sample_rate <= highest:
             raise FsatError(f"sample_rate must be {lowest} to {highest} Hz with an array. Got {sample_rate}.")
         if x.ndim not in (1, 2) or x.size == 0 or not np.issubdtype(x.dtype, np.floating):
             raise FsatError(f"an array must hold floats (n,) or (n, channels), n >= 1. Got {x.dtype} {x.shape}.")
+        if x.ndim == 2 and x.shape[1] > x.shape[0]:
+            how = "the order is (n, channels): give its transpose"
+            raise FsatError(f"an array must not have more channels than samples; {how}. Got {x.shape}.")
         mono = (x if x.ndim == 1 else x.mean(axis=1)).astype(np.float32)
         if not np.abs(mono).max() <= audio.MAX_SAMPLE:
             raise FsatError(f"an array must hold finite samples of at most {audio.MAX_SAMPLE:g}.")
         p = self.manifest.preprocessing
         mono = audio.resample(mono, sample_rate, p.audio.sample_rate)
-        return window_features(ARRAY, mono, 0, preprocessing=p, filters=self.filters)
+        return part_features(ARRAY, [mono], preprocessing=p, filters=self.filters)
 
     def tag_features(self, features: Sequence[Features], *, name: str = "") -> list[Tagged]:
         """Ask the networks about clips; see `tag_files`."""
@@ -313,6 +362,31 @@ class Tagger:
         limits = MEL_STYLES[self.manifest.preprocessing.mel.style].limits
         store = FrameStore(frames, names, np.cumsum(lengths) - lengths, lengths, limits)
         return Clips(names, store, np.arange(len(features)), components)
+
+
+def _name(sound: object) -> str:
+    """Name of a file; `FsatError` for what is none, such as its bytes."""
+    if not isinstance(sound, (str, os.PathLike)) or not isinstance(name := os.fspath(sound), str):
+        raise FsatError(f"a sound must be the name of a file or an array of floats. Got {type(sound).__name__}.")
+    return name
+
+
+def _chunks(items: Iterable[Item], seconds: Callable[[Item], float], most: int) -> Iterator[list[Item]]:
+    """Lists of consecutive items: at most `most` and `CHUNK_S` together, at least one."""
+    chunk: list[Item] = []
+    total_s = 0.0
+    for item in items:
+        length_s = seconds(item)
+        if chunk and total_s + length_s > CHUNK_S:
+            yield chunk
+            chunk, total_s = [], 0.0
+        chunk.append(item)
+        total_s += length_s
+        if len(chunk) == most:
+            yield chunk
+            chunk, total_s = [], 0.0
+    if chunk:
+        yield chunk
 
 
 def _checked_hop(segment_s: float, hop_s: float | None) -> float:

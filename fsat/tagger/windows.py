@@ -11,6 +11,9 @@ from fsat.features import mel, spectral, trim
 from fsat.tagger.arrays import Filters
 from fsat.tagger.bundle import Preprocessing
 
+# A sound of at least one and a half times this length is tagged in parts of it, so that memory does not grow with it.
+PART_S = 600.0
+
 
 @dataclass(frozen=True)
 class Features:
@@ -31,23 +34,40 @@ class Failed:
     reason: str
 
 
-def file_features(path: str, *, preprocessing: Preprocessing, filters: Filters) -> Features | Failed:
-    """Features of a whole file."""
+@dataclass(frozen=True)
+class Ended:
+    """A file whose windows have all come."""
+
+    path: str
+
+
+def file_features(path: str, *, preprocessing: Preprocessing, filters: Filters) -> list[Features] | Failed:
+    """Features of a whole file: one row, or those of its parts (`PART_S`)."""
+    rate = preprocessing.audio.sample_rate
     try:
-        x = audio.load(path, preprocessing.audio.sample_rate)
+        blocks = audio.stream(path, rate, max_seconds=audio.MAX_SECONDS)
+        return part_features(path, blocks, preprocessing=preprocessing, filters=filters)
     except audio.AudioError as error:
         return Failed(path, error.reason)
-    return window_features(path, x, 0, preprocessing=preprocessing, filters=filters)
+
+
+def part_features(
+    path: str, blocks: Iterable[np.ndarray], *, preprocessing: Preprocessing, filters: Filters
+) -> list[Features]:
+    """Features of a sound whose samples come in blocks: one row, or those of its parts (`PART_S`)."""
+    found = windows(blocks, preprocessing.audio.sample_rate, segment_s=PART_S, hop_s=PART_S)
+    return [window_features(path, x, start, preprocessing=preprocessing, filters=filters) for start, x in found]
 
 
 def stream_features(
     path: str, *, preprocessing: Preprocessing, filters: Filters, segment_s: float, hop_s: float
-) -> Iterator[Features | Failed]:
-    """Yield the features of a file's windows as the file is read; `Failed` at the end if reading broke off."""
+) -> Iterator[Features | Failed | Ended]:
+    """Yield the features of a file's windows as the file is read, then `Ended`, or `Failed` if reading broke off."""
     rate = preprocessing.audio.sample_rate
     try:
         for start, x in windows(audio.stream(path, rate), rate, segment_s=segment_s, hop_s=hop_s):
             yield window_features(path, x, start, preprocessing=preprocessing, filters=filters)
+        yield Ended(path)
     except audio.AudioError as error:
         yield Failed(path, error.reason)
 
@@ -66,14 +86,24 @@ def windows(
     [(0, 20), (10, 30), (20, 35)]
     """
     length, hop = max(1, round(segment_s * sample_rate)), max(1, round(hop_s * sample_rate))
-    held, start = np.zeros(0, dtype=np.float32), 0
+    enough = length + (hop + 1) // 2  # a window is given out when it is known that another one follows
+    waiting, n_waiting, start = [np.zeros(0, dtype=np.float32)], 0, 0
     for block in blocks:
-        held = np.concatenate([held, block])
-        # A window is given out when it is known that another one follows.
-        while len(held) >= length + (hop + 1) // 2:
+        waiting.append(block)
+        n_waiting += len(block)
+        if n_waiting < enough:
+            continue
+        held = np.concatenate(waiting)
+        waiting.clear()
+        while len(held) >= enough:
             yield start, held[:length]
             held = held[hop:]
             start += hop
+        waiting.append(held.copy())  # a view would keep the earlier samples
+        n_waiting = len(held)
+        del held
+    held = np.concatenate(waiting)
+    waiting.clear()
     yield start, held
 
 

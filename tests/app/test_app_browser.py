@@ -2,11 +2,7 @@
 
 import asyncio
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +12,8 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
-from tiny_bundle import RATE, ROOT, copied, edit, project, put, tone
+from app_process import running
+from tiny_bundle import RATE, copied, edit, project, put, tone
 
 pytest.importorskip("gradio", reason="the extra `app` is not installed")
 pytest.importorskip("aiohttp", reason="aiohttp, which comes with dvc, drives the browser")
@@ -66,28 +63,10 @@ def server(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (folder / "tmp").mkdir()
     t = np.arange(10 * RATE) / RATE
     soundfile.write(folder / "microphone.wav", 0.5 * np.sin(2 * np.pi * 900 * t), RATE)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["app", "--model", str(folder / "bundle"), "--port", str(port), "--tries", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", GUARDED, *words],
-        cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(folder / "tmp"), "GRADIO_SHARE": "True", "GRADIO_ANALYTICS_ENABLED": "True"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line == f"fsat app: http://127.0.0.1:{port} (Ctrl+C ends it)\n", process.communicate()
-    try:
-        yield Server(f"http://127.0.0.1:{port}/", folder / "tmp", folder / "microphone.wav")
-    finally:
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
-    assert (output, errors, process.returncode) == ("", "", 0)
-    assert list((folder / "tmp").iterdir()) == []  # uploads are gone
+    uploads, microphone = folder / "tmp", folder / "microphone.wav"
+    environment = {"GRADIO_SHARE": "True", "GRADIO_ANALYTICS_ENABLED": "True"}
+    with running(GUARDED, folder / "bundle", uploads, "--tries", "1", end=signal.SIGINT, **environment) as port:
+        yield Server(f"http://127.0.0.1:{port}/", uploads, microphone)
 
 
 def n_of(selector: str) -> str:

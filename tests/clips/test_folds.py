@@ -41,6 +41,28 @@ def test_groups_are_never_split() -> None:
     assert np.bincount(number).min() > 40
 
 
+@pytest.mark.parametrize(
+    ("stations", "seed", "draw"),
+    [
+        (("34", "34", "35", "45"), 0, ""),
+        (("15", "12", "24", "25"), 0, "StratifiedGroupKFold of seed 3"),
+        (("34", "45", "35", "25"), 2**32 - 1, "StratifiedGroupKFold of seed 0"),
+        (("45", "25", "15", "45"), 0, "GroupKFold of seed 4"),
+    ],
+)
+def test_every_label_is_in_two_folds_by_a_later_draw_if_need_be_which_is_named(
+    stations: tuple[str, ...], seed: int, draw: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four labels at two stations each."""
+    labels = [label for label in "abcd" for _ in range(4)]
+    group = [station[clip % 2] for station in stations for clip in range(4)]
+    number = folds.assign(labels, n_splits=3, seed=seed, group=group)
+    assert (pd.Series(number).groupby(labels).nunique() > 1).all()
+    assert (pd.Series(number).groupby(group).nunique() == 1).all() and set(number) == {0, 1, 2}
+    said = capsys.readouterr().err
+    assert said.startswith(f"note: folds by {draw}: ") if draw else not said
+
+
 FEW = ["Cello"] * 4 + ["Oboe"] * 2
 
 
@@ -54,6 +76,13 @@ FEW = ["Cello"] * 4 + ["Oboe"] * 2
         (FEW[:4], 2, {"fold": [0, 0, 1, 1], "group": ["g0", "g1", "g1", "g2"]}, "disagree: g1 are in several folds"),
         (FEW, 2, {"group": list("abcdee")}, "all clips in one group: Oboe"),
         (["Cello", "Oboe"] * 6, 5, {"group": list("aabb") * 3}, "2 groups cannot fill 5 folds"),
+        # Three labels at two of three stations each: two folds always leave one of them together.
+        (
+            list("aabbcc"),
+            2,
+            {"group": list("122331")},
+            r"draws .* label in one fold: [abc] \(fold [01]\)\. The network",
+        ),
         (LABELS, 8, {}, r"too few clips for 8 folds \(folds.n_splits\): Flute \(4\), Oboe \(7\)\."),
     ],
 )

@@ -194,6 +194,8 @@ def test_index_survives_writing_and_reading(kaggle: Callable[..., Path], tmp_pat
         lambda text: text.replace("fname", "FName"),
         lambda text: text.replace("a.wav", '"a.wav"'),
         lambda text: "\ufeff" + text.replace(",", ";").replace("\n", "\r\n"),
+        lambda text: "sep=;\n" + text.replace(",", ";"),
+        lambda text: '\ufeff"SEP=|"\r\n' + text.replace(",", "|").replace("\n", "\r\n"),
     ],
 )
 def test_dialects_of_csv_are_accepted(kaggle: Callable[..., Path], spoil: Callable[[str], str]) -> None:
@@ -329,6 +331,38 @@ def test_linked_table_and_linked_class_folder_are_refused(kaggle: Callable[..., 
     write_clip(tmp_path / "C" / "1.wav")
     (tmp_path / "classes" / "C").symlink_to(tmp_path / "C")
     assert re.search(r"leads outside.*\n *C/$", problems(tmp_path / "classes"))
+
+
+def test_a_folder_of_clips_that_its_owner_linked_is_read(kaggle: Callable[..., Path], tmp_path: Path) -> None:
+    """And named; links to clips elsewhere, and links that somebody else made, are not followed."""
+    folder, elsewhere = kaggle(), tmp_path / "disk" / "clips"
+    elsewhere.parent.mkdir()
+    (folder / "audio_train").rename(elsewhere)
+    (folder / "audio_train").symlink_to(elsewhere)
+    index = scan(folder)
+    assert index.table["path"].tolist() == [f"audio_train/{name}.wav" for name in "abcd"]
+    assert [note for note in index.notes if "audio_train/ is a symbolic link out of the dataset" in note]
+    (tmp_path / "private").mkdir()
+    (elsewhere / "a.wav").rename(tmp_path / "private" / "a.wav")
+    (elsewhere / "a.wav").symlink_to(tmp_path / "private" / "a.wav")
+    assert re.search(r"leads outside.*\n *train\.csv line 2: a\.wav$", problems(folder))
+    if os.geteuid() == 0:
+        os.chown(folder / "audio_train", 12345, 12345, follow_symlinks=False)
+        assert re.search(r"leads outside.*\n *audio_train/$", problems(folder))
+
+
+def test_folders_that_systems_make_are_no_classes(tmp_path: Path) -> None:
+    for number, name in enumerate(("A/1", "A/2", "B/1", "B/2", "__MACOSX/A/1", "@eaDir/x", "A/@eaDir/1", "B/._1")):
+        write_clip(tmp_path / f"{name}.wav", number)
+    index = scan(tmp_path)
+    assert index.table["path"].tolist() == ["A/1.wav", "A/2.wav", "B/1.wav", "B/2.wav"]
+    assert not [note for note in index.notes if "not used" in note]
+
+
+@pytest.mark.parametrize("twin", ["CELLO", "Cel\u200blo", "Cello\ufe0f", "Cello\u3164", "\uff23ello"])
+def test_labels_that_look_alike_are_a_note(kaggle: Callable[..., Path], twin: str) -> None:
+    notes = scan(kaggle([*TRAIN[:2], f"b.wav,{twin}", *TRAIN[3:]])).notes
+    assert [note for note in notes if f"different labels: 'Cello' and {twin!r}" in note]
 
 
 def test_pipes_are_not_opened(tmp_path: Path) -> None:

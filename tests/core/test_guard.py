@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,11 @@ CHANGES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "section": (
         lambda: write("params.yaml", yaml.safe_dump(PARAMS | {"mel": {"n_mels": 8}})),
-        "mel was {'n_mels': 64}",
+        "mel.n_mels was 64, is 8",
+    ),
+    "key added": (
+        lambda: write("params.yaml", yaml.safe_dump(PARAMS | {"mel": {"n_mels": 64, "x": 1}})),
+        "mel.x was None, is 1",
     ),
     "parameter gone": (lambda: write("params.yaml", "{}"), "rate was 0.1, is None"),
     "library": (lambda: write("versions.yaml", "numpy: '3.0'\n"), "versions.yaml: numpy was '2.0', is '3.0'"),
@@ -160,11 +165,11 @@ def test_contents_decide_and_not_times() -> None:
 def test_parameters_that_somebody_is_saving_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = started()
     write("params.yaml", "rate: [")
-    monkeypatch.setattr(guard.time, "sleep", lambda _: write("params.yaml", yaml.safe_dump(PARAMS)))
+    monkeypatch.setattr(time, "sleep", lambda _: write("params.yaml", yaml.safe_dump(PARAMS)))
     guard.finish(watch)
     write("params.yaml", "rate: [")
     monkeypatch.setattr(guard, "_WAIT_S", 0.0)
-    monkeypatch.setattr(guard.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(FsatError, match=r"params\.yaml: is not YAML"):
         guard.finish(watch)
 
@@ -207,20 +212,22 @@ def test_a_true_entry_clears_the_note_and_the_kept_training() -> None:
     assert [path.name for path in guard.TRAININGS.iterdir()] == ["learn-fold1-ab"]
 
 
-GAPS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
-    "parameter": (lambda: {"rate": 9}, "rate was 0.1, not 9"),
-    "features": (lambda: replaced("data/mel/frames.npy", "other") or {}, "data/mel was another"),
-    "folder of folders": (lambda: write("data/other/fold0/x", "other") or {}, "data/other was another"),
-    "corrections": (lambda: write("labels.csv", "other") or {}, "labels.csv was another"),
-    "clip": (lambda: write("sounds/a.wav", "other") or {}, "sounds was another"),
+GAPS: dict[str, tuple[dict[str, Any], str, str]] = {  # values in the entry, file that is written into, what is named
+    "parameter": ({"rate": 9}, "", "rate was 0.1, not 9"),
+    "features": ({}, "data/mel/frames.npy", "data/mel was another"),
+    "folder of folders": ({}, "data/other/fold0/x", "data/other was another"),
+    "corrections": ({}, "labels.csv", "labels.csv was another"),
+    "clip": ({}, "sounds/a.wav", "sounds was another"),
 }
 
 
 @pytest.mark.parametrize("kind", GAPS)
 def test_an_edit_between_the_end_of_a_stage_and_dvc_is_found(kind: str) -> None:
     out = finished()
-    change, named = GAPS[kind]
-    false = entry({OUT: out}, **change())
+    values, path, named = GAPS[kind]
+    if path:
+        write(path, "other")
+    false = entry({OUT: out}, **values)
     write_lock(**{"learn@0": false})
     true_run, false_run = Path(".dvc/cache/runs/aa/bb/cc"), Path(".dvc/cache/runs/aa/bb/dd")
     write(str(true_run), yaml.safe_dump(false | {"params": {}}, sort_keys=False))

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -27,17 +29,35 @@ def test_another_backend_than_keras_has_or_is_told_is_refused(monkeypatch: pytes
 
 def test_the_environment_of_keras_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {})
-    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setitem(
+        sys.modules, "keras", SimpleNamespace(backend=Mock(**{"backend.return_value": "jax"}), config=Mock())
+    )
     keras_backend.use("jax")
-    assert os.environ == {"KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    assert os.environ == {"KERAS_BACKEND": "jax", "KERAS_NNX_ENABLED": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    monkeypatch.setattr(keras_backend, "version", "version of {}".format)
+    assert keras_backend.jax_version() == "version of jax"
+
+
+def test_what_keras_json_sets_is_set_back() -> None:
+    """Keras reads the file when it is imported, by these functions."""
+    import keras
+
+    from fsat.networks import backend
+
+    assert keras_backend.jax_version() is None
+    for set_back in (lambda: keras_backend.use("tensorflow"), lambda: backend.prepare(1)):
+        keras.config.set_floatx("float64")
+        keras.config.set_epsilon(1e-3)
+        keras.config.set_image_data_format("channels_first")
+        set_back()
+        assert (keras.config.floatx(), keras.config.epsilon()) == ("float32", 1e-7)
+        assert keras.config.image_data_format() == "channels_last"
 
 
 @pytest.mark.slow
 def test_the_last_words_of_a_process_that_aborts_are_seen() -> None:
     """TensorFlow ends a process by abort() after its message, so that no Python code runs any more."""
     code = (
-        "from fsat.core import keras_backend\n"
-        "keras_backend.use('tensorflow')\n"
         "import os, builtins\n"
         "real = builtins.__import__\n"
         "def dying(name, *rest, **more):\n"
@@ -46,7 +66,8 @@ def test_the_last_words_of_a_process_that_aborts_are_seen() -> None:
         "        os.abort()\n"
         "    return real(name, *rest, **more)\n"
         "builtins.__import__ = dying\n"
-        "import fsat.networks.model\n"
+        "from fsat.core import keras_backend\n"
+        "keras_backend.use('tensorflow')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "F fatal: no memory" in done.stderr

@@ -1,7 +1,9 @@
 """One function over many clips: order, memory, threads, errors, and a Dask cluster."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Generator
@@ -83,6 +85,27 @@ def test_a_killed_worker_is_told() -> None:
     with pytest.raises(FsatError, match=r"test: a worker process was killed, .* FSAT_JOBS"):
         list(parallel.map_clips(kill_the_worker, range(4), desc="test", jobs=2))
     assert list(parallel.map_clips(slow_square, range(3), desc="test", jobs=2)) == [0, 1, 4]
+
+
+def test_a_process_that_may_start_no_others_works_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the workers of `multiprocessing.Pool` and Celery."""
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    found = parallel.map_clips(lambda _: os.getpid(), range(3), desc="test", jobs=2)
+    assert set(found) == {os.getpid()}
+
+
+KILLED = """
+import os, signal
+from fsat.core import parallel
+list(parallel.map_clips(abs, [1, 2, 3], desc="", jobs=2))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_of_a_killed_process_end() -> None:
+    """They held its pipes open for five minutes."""
+    done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, cwd=ROOT, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
 
 
 def test_jobs_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,7 @@ def test_embeddings_of_whole_clips_equal_the_published_ones() -> None:
     assert found.dtype == np.float32 and found.shape == (6, 384)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_an_embedding_depends_on_its_own_clip_alone() -> None:
     trunk = model.build_trunk("EfficientAT", width=0.4)
     clips = {f"{n}.wav": noise(n) for n in (1, 40, 200)}
@@ -61,6 +62,7 @@ def test_an_embedding_depends_on_its_own_clip_alone() -> None:
     assert np.isfinite(together).all() and (together.std(axis=0) > 0).any()
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_long_clip_is_the_weighted_mean_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whole_clips, "LONGEST_PART", 100)
     trunk = model.build_trunk("EfficientAT", width=0.4)
@@ -96,6 +98,7 @@ def run_stage(project: Path, pretrained_on: str, **changed: object) -> dict[str,
     return {split: pd.read_parquet(project / f"data/embeddings/{split}.parquet") for split in ("train", "test")}
 
 
+@pytest.mark.usefixtures("shallow")
 def test_clips_are_embedded_by_weights_noted_as_pre_trained(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from stages import embed
 

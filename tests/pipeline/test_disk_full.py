@@ -10,8 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import project
 
 
@@ -35,11 +33,6 @@ def digests(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-@pytest.fixture
-def copy(finished_project: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
 
 
 def test_in_the_middle_of_the_mels(copy: Path) -> None:

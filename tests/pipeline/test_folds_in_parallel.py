@@ -18,14 +18,13 @@ def test_two_workers_leave_the_lock_of_the_serial_run(finished_project: Path, tm
     assert project.locks(folder) == project.locks(finished_project)
 
 
-def test_a_failed_fold_is_named_and_ends_with_an_error(finished_project: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
-    project.set_parameters(folder, **{"train.stage1.cyclic.max_lr": 5.0e-4})
-    script = folder / "stages" / "stage1.py"
+def test_a_failed_fold_is_named_and_ends_with_an_error(copy: Path) -> None:
+    project.set_parameters(copy, **{"train.stage1.cyclic.max_lr": 5.0e-4})
+    script = copy / "stages" / "stage1.py"
     script.write_text(
         script.read_text().replace("    p = params.read(", '    assert fold == "0"\n    p = params.read(')
     )
-    result = project.call(folder, "python", "-m", "scripts.folds", "--workers", "2", check=False)
+    result = project.call(copy, "python", "-m", "scripts.folds", "--workers", "2", check=False)
     assert result.returncode != 0
     assert "stage1@1: failed, see" in result.stderr
     assert "failed: stage1@1" in result.stderr

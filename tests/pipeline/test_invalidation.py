@@ -26,26 +26,23 @@ def stale(folder: Path) -> set[str]:
     return {name.split(":")[-1].split("@")[0] for name in status}
 
 
-def test_a_parameter_a_module_and_a_library_touch_the_stages_that_name_them(
-    finished_project: Path, tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
-    assert stale(folder) == set()
+def test_a_parameter_a_module_and_a_library_touch_the_stages_that_name_them(copy: Path) -> None:
+    assert stale(copy) == set()
     module, library = "fsat/features/waveform.py", "scipy"
-    versions = yaml.safe_load((folder / "versions.yaml").read_text()) | {library: "0.0.0"}
+    versions = yaml.safe_load((copy / "versions.yaml").read_text()) | {library: "0.0.0"}
     changed = {
-        "trim.top_db": ("params.yaml", (folder / "params.yaml").read_text().replace("top_db: ", "top_db: 1")),
-        module: (module, (folder / module).read_text() + "\n# changed\n"),
+        "trim.top_db": ("params.yaml", (copy / "params.yaml").read_text().replace("top_db: ", "top_db: 1")),
+        module: (module, (copy / module).read_text() + "\n# changed\n"),
         library: ("versions.yaml", yaml.safe_dump(versions)),
     }
     for name, (file, text) in changed.items():
-        before = (folder / file).read_text()
-        (folder / file).write_text(text)
+        before = (copy / file).read_text()
+        (copy / file).write_text(text)
         expected = invalidation.affected(STAGES, name) & USED
-        assert stale(folder) == expected != set(), name
-        (folder / file).write_text(before)
-    project.set_parameters(folder, **{"mel.n_mels": 40})
-    assert project.repro(folder, "spectral") == ["filters"]
+        assert stale(copy) == expected != set(), name
+        (copy / file).write_text(before)
+    project.set_parameters(copy, **{"mel.n_mels": 40})
+    assert project.repro(copy, "spectral") == ["filters"]
 
 
 def test_the_command_prints_what_names_a_thing_and_what_may_run_after(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,24 +74,23 @@ def test_promises_of_the_design() -> None:
     assert not reruns("tta.tries") & {*features, "stage1", "stage2"}
 
 
-def test_fewer_folds_and_back_trains_nothing_and_leaves_no_trace(finished_project: Path, tmp_path: Path) -> None:
+def test_fewer_folds_and_back_trains_nothing_and_leaves_no_trace(copy: Path, tmp_path: Path) -> None:
     """Two folds, one, two again, as a user edits params.yaml: each time the lock of a clean clone."""
-    folder = Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
-    before = project.locks(folder)
-    project.set_parameters(folder, **{"folds.ids": [0]})
-    ran = {name.split("@")[0] for name in project.repro(folder, *SCORES)}
+    before = project.locks(copy)
+    project.set_parameters(copy, **{"folds.ids": [0]})
+    ran = {name.split("@")[0] for name in project.repro(copy, *SCORES)}
     assert not ran & {"stage1", "stage2", "predict"}
     clean = project.clone(tmp_path / "clean", **{"folds.ids": [0]})
-    shutil.copytree(finished_project / ".dvc" / "cache", clean / ".dvc" / "cache", symlinks=True)
+    shutil.copytree(copy / ".dvc" / "cache", clean / ".dvc" / "cache", symlinks=True)
     project.repro(clean, *SCORES)
     # DVC keeps the entries of stages that are gone; all others are those of the clean clone.
     expected = project.locks(clean)["dvc.lock"]
-    assert {name: project.locks(folder)["dvc.lock"][name] for name in expected} == expected
-    project.set_parameters(folder, **{"folds.ids": [0, 1]})
-    trained = [name for name in project.repro(folder) if name.split("@")[0] in {"stage1", "stage2"}]
-    output = project.call(folder, "dvc", "status", "dvc.yaml").stdout
+    assert {name: project.locks(copy)["dvc.lock"][name] for name in expected} == expected
+    project.set_parameters(copy, **{"folds.ids": [0, 1]})
+    trained = [name for name in project.repro(copy) if name.split("@")[0] in {"stage1", "stage2"}]
+    output = project.call(copy, "dvc", "status", "dvc.yaml").stdout
     assert trained == [] and "up to date" in output
-    assert project.locks(folder) == before
+    assert project.locks(copy) == before
 
 
 def forget_fold(folder: Path, fold: int) -> None:
@@ -105,25 +101,24 @@ def forget_fold(folder: Path, fold: int) -> None:
             (folder / ".dvc" / "cache" / "files" / "md5" / out["md5"][:2] / out["md5"][2:]).unlink()
 
 
-def test_a_fold_that_was_set_aside_is_used_again_as_the_message_says(finished_project: Path, tmp_path: Path) -> None:
+def test_a_fold_that_was_set_aside_is_used_again_as_the_message_says(copy: Path) -> None:
     """Fold 1 is trained under ``--no-commit``, left out and taken back: nothing is trained again."""
-    folder = Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
-    forget_fold(folder, 1)
-    assert "stage1@1" in project.repro(folder, "--no-commit", "stage1@1")  # the other two would do the same
-    before = project.locks(folder)
-    weights = [folder / "data" / "models" / stage / "fold1" / "model.weights.h5" for stage in ("stage1", "stage2")]
+    forget_fold(copy, 1)
+    assert "stage1@1" in project.repro(copy, "--no-commit", "stage1@1")  # the other two would do the same
+    before = project.locks(copy)
+    weights = [copy / "data" / "models" / stage / "fold1" / "model.weights.h5" for stage in ("stage1", "stage2")]
     trained = [path.read_bytes() for path in weights]
 
-    project.set_parameters(folder, **{"folds.ids": [0]})
-    output = project.call(folder, "dvc", "repro", *SCORES).stdout
+    project.set_parameters(copy, **{"folds.ids": [0]})
+    output = project.call(copy, "dvc", "repro", *SCORES).stdout
     assert not any(path.exists() for path in weights)
     ways_back = re.findall(r"To use it again, add the fold to folds\.ids, then: `(.*)`", output)
     assert len(ways_back) == 3
 
-    project.set_parameters(folder, **{"folds.ids": [0, 1]})
+    project.set_parameters(copy, **{"folds.ids": [0, 1]})
     for command in ways_back:
-        project.call(folder, "bash", "-c", command)
-    ran = {name.split("@")[0] for name in project.repro(folder)}
+        project.call(copy, "bash", "-c", command)
+    ran = {name.split("@")[0] for name in project.repro(copy)}
     assert "ensemble" in ran and not ran & {"stage1", "stage2", "predict"}
     assert [path.read_bytes() for path in weights] == trained
-    assert project.locks(folder) == before
+    assert project.locks(copy) == before

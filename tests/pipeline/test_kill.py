@@ -5,7 +5,6 @@ Three kills by default; `FSAT_KILLS=20 pytest tests/pipeline/test_kill.py` for m
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -49,61 +48,62 @@ def do_what_the_doctor_says(folder: Path) -> None:
         project.call(folder, *command.split())
 
 
-def test_a_run_killed_again_and_again_ends_with_the_same_lock(finished_project: Path, tmp_path: Path) -> None:
+def test_a_second_clone_killed_again_and_again_makes_the_same_bytes(finished_project: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(SEED)
     kills: list[list[int]] = []
     while sum(map(len, kills)) < KILLS:  # one run survives about eight kills before it comes to its end
         folder = project.clone(tmp_path / f"run{len(kills)}")
         started = time.monotonic()
         kills.append([])
-        # A run takes two minutes: moments over 45 s let every kill fall into another part of it.
+        # A run takes a minute and a half: moments over 45 s let every kill fall into another part of it.
         while sum(map(len, kills)) < KILLS and killed_after(folder, float(rng.uniform(1, 45))):
             kills[-1].append(round(time.monotonic() - started))
         do_what_the_doctor_says(folder)
         project.repro(folder)
         assert kills[-1], "the run ended before it could be disturbed"
-        assert project.locks(folder) == project.locks(finished_project)
+        assert project.lock_bytes(folder) == project.lock_bytes(finished_project)
+        for path in sorted((finished_project / "metrics").rglob("*.*")):
+            assert path.read_bytes() == (folder / path.relative_to(finished_project)).read_bytes(), path
         assert not list((folder / "state").rglob("*.npz"))
     print(f"{sum(map(len, kills))} kills in {len(kills)} runs, at {kills} s")
 
 
-def test_a_file_that_dvc_was_killed_in_the_middle_of_writing(finished_project: Path, tmp_path: Path) -> None:
+def test_a_file_that_dvc_was_killed_in_the_middle_of_writing(finished_project: Path, copy: Path) -> None:
     """DVC itself refuses it; the doctor says what to do, and no stage runs anew after it."""
-    folder = Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
-    assert not list(doctor.truncated_dvc_files(folder))
-    (folder / ".dvc" / "tmp" / "rwlock").write_text("", encoding="utf-8")
-    refused = project.call(folder, "dvc", "repro", check=False)
+    assert not list(doctor.truncated_dvc_files(copy))
+    (copy / ".dvc" / "tmp" / "rwlock").write_text("", encoding="utf-8")
+    refused = project.call(copy, "dvc", "repro", check=False)
     assert refused.returncode != 0 and "Unable to read RWLock-file" in refused.stderr
     for name in project.LOCKS:
-        content = (folder / name).read_text(encoding="utf-8")
-        (folder / name).write_text(content[: content.rindex("cmd") + 2], encoding="utf-8")
-    named = [check.text.split()[0] for check in doctor.truncated_dvc_files(folder)]
+        content = (copy / name).read_text(encoding="utf-8")
+        (copy / name).write_text(content[: content.rindex("cmd") + 2], encoding="utf-8")
+    named = [check.text.split()[0] for check in doctor.truncated_dvc_files(copy)]
     assert named == [".dvc/tmp/rwlock", *project.LOCKS]
-    (folder / ".dvc" / "tmp" / "rwlock").unlink()
-    refused = project.call(folder, "dvc", "repro", check=False)
+    (copy / ".dvc" / "tmp" / "rwlock").unlink()
+    refused = project.call(copy, "dvc", "repro", check=False)
     assert refused.returncode != 0 and "dvc.lock" in refused.stderr
-    do_what_the_doctor_says(folder)
-    assert "> python" not in project.call(folder, "dvc", "repro").stdout  # all from the run cache
-    assert project.locks(folder) == project.locks(finished_project)
+    do_what_the_doctor_says(copy)
+    assert "> python" not in project.call(copy, "dvc", "repro").stdout  # all from the run cache
+    assert project.locks(copy) == project.locks(finished_project)
 
 
-def test_a_training_that_outlives_its_dvc_is_not_joined_by_a_second(finished_project: Path, tmp_path: Path) -> None:
+def test_a_training_that_outlives_its_dvc_is_not_joined_by_a_second(copy: Path) -> None:
     """Killing only `dvc` leaves the training alive; the next one is refused, and says by whom."""
-    folder = Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
     alive = subprocess.Popen(
         ["python", "-m", "stages.stage1", "0"],
-        cwd=folder,
+        cwd=copy,
         env=project.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        owner = folder / "state" / "training" / "stage1-fold0.owner"
+        owner = copy / "state" / "training" / "stage1-fold0.owner"
         deadline = time.monotonic() + 120
         while not owner.is_file() or not owner.read_text():
             assert time.monotonic() < deadline and alive.poll() is None
             time.sleep(0.05)
-        second = project.call(folder, "python", "-m", "stages.stage1", "0", check=False)
+        alive.send_signal(signal.SIGSTOP)  # it trains for no longer than the second one takes to start
+        second = project.call(copy, "python", "-m", "stages.stage1", "0", check=False)
         assert second.returncode == 1
         assert f"stage1-fold0 is being trained by process {alive.pid}" in second.stderr
         assert "Traceback" not in second.stderr

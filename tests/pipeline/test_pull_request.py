@@ -1,6 +1,7 @@
 """What a pull request gets: a run of what it changes, the table of metrics, and a check of its lock."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -20,7 +21,8 @@ def shared(finished_project: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_branch_runs_what_it_changes_and_gets_a_table(shared: Path, tmp_path: Path) -> None:
+def test_a_branch_and_an_experiment_run_what_they_change_and_get_a_table(shared: Path, tmp_path: Path) -> None:
+    """Another `mixup.alpha` for one of the folds: no feature is computed. The baseline follows the choice of folds."""
     runner = tmp_path / "runner"
     project.call(tmp_path, "git", "clone", "--quiet", str(shared), str(runner))
     changes = {"mixup.alpha": 0.4, "folds.ids": [0]}
@@ -29,18 +31,25 @@ def test_a_branch_runs_what_it_changes_and_gets_a_table(shared: Path, tmp_path: 
     project.commit(runner, "more mixup")
     ran = project.shared_run(runner, "--against", "origin/main")
     fold = {"stage1@0", "stage2@0", "predict@0"}
-    assert ran == fold | {"baseline", "ensemble", "evaluate", "calibrate", "report", "bundle"}
+    changed = fold | {"folds", "baseline", "ensemble", "evaluate", "calibrate"}
+    assert ran == changed | {"report", "bundle"}
     table = (runner / "metrics_diff.md").read_text()
     old, new = (json.loads((folder / "metrics" / "map3.json").read_text()) for folder in (shared, runner))
     row = next(line for line in table.splitlines() if "| cv.stage2 " in line)
     cells = [cell.strip() for cell in row.split("|")]
     assert float(cells[3]) == pytest.approx(old["cv"]["stage2"], abs=1e-4)
     assert float(cells[4]) == pytest.approx(new["cv"]["stage2"], abs=1e-4)
-    # What the runner made is there for the next one.
+    # The same change as an experiment, elsewhere: the trainings are the runner's, and its table fits a screen.
     other = tmp_path / "other"
     project.call(tmp_path, "git", "clone", "--quiet", str(shared), str(other))
-    project.set_parameters(other, **changes)
-    assert not project.shared_run(other) & (project.TRAINING | project.FEATURES)
+    project.call(other, "dvc", "pull", "--quiet", "--run-cache", "--allow-missing", check=False)
+    words = [f"--set-param={key}={value}" for key, value in changes.items()]
+    output = project.call(other, "dvc", "exp", "run", "--pull", *words, "evaluate", "calibrate").stdout
+    found, ran = (set(re.findall(said, output)) for said in (r"Stage '(.*)' is cached", r"Running stage '(.*)'"))
+    # Stages with metrics run: their files are in git, and so not in the remote.
+    assert found | ran == changed and found >= fold
+    difference = project.call(other, "dvc", "metrics", "diff").stdout
+    assert "cv.stage2" in difference and len(difference.splitlines()) <= 40
 
 
 def check_lock(folder: Path) -> tuple[int, str]:
@@ -62,9 +71,8 @@ def test_a_lock_is_checked_without_data(finished_project: Path, tmp_path: Path) 
     assert code == 1 and "mel" in text
 
 
-def test_a_changed_stage_whose_inputs_are_there_is_noticed(finished_project: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(finished_project, tmp_path / "copy", symlinks=True))
-    with (folder / "stages" / "evaluate.py").open("a") as stream:
+def test_a_changed_stage_whose_inputs_are_there_is_noticed(copy: Path) -> None:
+    with (copy / "stages" / "evaluate.py").open("a") as stream:
         stream.write("# a remark\n")
-    code, text = check_lock(folder)
+    code, text = check_lock(copy)
     assert code == 1 and "evaluate" in text

@@ -43,6 +43,7 @@ class Server:
     answers: list[int] = field(default_factory=list)  # statuses of the next requests, instead of a file
     redirect: str | None = None
     wrong_range: bool = False
+    announces: bool = True  # how long a body is
     requests: list[tuple[str, str | None]] = field(default_factory=list)
 
     def asked_ranges(self) -> list[str | None]:
@@ -83,7 +84,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
                 self.send_header("Content-Range", f"bytes {said}-{len(body) - 1}/{len(body)}")
             else:
                 self.send_response(200)
-            self.send_header("Content-Length", str(len(body) - start))
+            if state.announces:
+                self.send_header("Content-Length", str(len(body) - start))
             self.end_headers()
             if state.breaks and state.break_after is not None and len(body) - start > state.break_after:
                 state.breaks -= 1
@@ -230,6 +232,30 @@ def test_a_redirection_cannot_lead_where_an_address_cannot(server: Server, tmp_p
         fetch(server, tmp_path)
 
 
+def test_a_server_that_announces_no_size_sends_no_more_than_expected(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.announces, server.files["/file"] = False, DATA
+    assert fetch(server, tmp_path).read_bytes() == DATA
+    server.files["/file"] = DATA + b"!"
+    monkeypatch.setattr(download, "_LARGEST_BYTES", 200_000)
+    for n_bytes, largest in ((256_000, "256,000"), (None, "200,000")):
+        remote = RemoteFile(f"{server.url}/file", md5="0" * 32, n_bytes=n_bytes, listed_in="table.py, file")
+        with pytest.raises(FsatError, match=rf"sends more than {largest} bytes. .* say so in table\.py, file"):
+            download.fetch(remote, tmp_path / largest, wait_s=0)
+        assert list((tmp_path / largest).iterdir()) == []
+
+
+def test_a_download_ends_after_its_time(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files["/file"] = DATA
+    monkeypatch.setattr(download, "_LONGEST_S", -1.0 - 256_000 / 50_000)
+    with pytest.raises(FsatError, match=r"not complete after .* hours\. [\d,]+ bytes are kept in .*file\.part"):
+        fetch(server, tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setenv("no_proxy", "*")
+    assert fetch(server, tmp_path).read_bytes() == DATA and server.asked_ranges()[1] is not None
+
+
 def test_no_room_for_what_is_to_come(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.files["/file"] = DATA
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
@@ -279,6 +305,7 @@ def special(info: zipfile.ZipInfo, kind: int) -> None:
 
 
 TWO = make_zip({"top/a": DATA[:5000], "top/b": DATA[:5000]})
+METHOD = b"PK\x01\x02\x14\x03\x14\0\0\0\x08\0"  # of a member, in the directory
 REFUSED = {
     "link": (make_zip({"top/a": b"/etc"}, partial(special, kind=stat.S_IFLNK)), "a link or device"),
     "pipe": (make_zip({"top/a": b""}, partial(special, kind=stat.S_IFIFO)), "a link or device"),
@@ -290,6 +317,12 @@ REFUSED = {
     "truncated": (TWO[:9900], r"a\.zip: is no zip that can be unpacked"),
     "damaged": (TWO.replace(DATA[2000:2010], bytes(10)), "is no zip that can be unpacked"),
     "empty": (make_zip({}), "empty zip"),
+    "long name": (make_zip({f"top/{'n' * 300}": b"1"}), "a name that is too long. Nothing was unpacked"),
+    "deep": (make_zip({"top/" + "d/" * 500 + "a": b"1"}), "a name that is too long"),
+    "lzma": (TWO.replace(METHOD, METHOD[:-2] + b"\x0e\0"), "compressed in a way that is not known"),
+    "no method": (TWO.replace(METHOD, METHOD[:-2] + b"\x63\0"), "compressed in a way that is not known"),
+    "other local header": (TWO.replace(b"PK\x03\x04", b"PK\x03\x05", 1), "is no zip that can be unpacked"),
+    "deflate": (TWO[:40] + bytes(20) + TWO[60:], "is no zip that can be unpacked"),
 }
 
 

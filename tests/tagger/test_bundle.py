@@ -1,5 +1,8 @@
 """What a bundle holds, that its bytes are stable, and that a damaged or hostile one is refused."""
 
+import os
+import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from fsat.features import mel_bank, pca
 from fsat.inputs import frames
 from fsat.scoring import ensemble
 from fsat.scoring.names import STAGES
-from fsat.tagger import arrays, bundle, bundler
+from fsat.tagger import arrays, bundle, bundler, sessions
 from fsat.tagger.tagger import Tagger
 from hostile import hostile_pickle
 
@@ -149,14 +152,71 @@ def test_a_changed_or_missing_file_is_named(name: str, written: Path) -> None:
     opened, path = bundle.read(written), written / name
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     with pytest.raises(FsatError, match=rf"{path.name}: is not the file that bundle.json names.*Copy the whole bundle"):
-        opened.checked_path(name)
+        opened.content(name)
     with path.open("ab") as stream:
         stream.truncate(1 << 40)  # a sparse terabyte, which is not read
-    with pytest.raises(FsatError, match=rf"{path.name}: is not the file .* \(larger, expected \d+ bytes"):
+    with pytest.raises(FsatError, match=rf"{path.name}: is not the file .* \(1099511627776 bytes, expected \d+ bytes"):
         opened.content(name)
     path.unlink()
     with pytest.raises(FsatError, match=rf"{path.name}: cannot be read"):
-        opened.checked_path(name)
+        opened.content(name)
+    os.mkfifo(path)
+    with pytest.raises(FsatError, match=rf"{path.name}: cannot be read \(not a regular file\)"):
+        opened.content(name)
+
+
+def test_a_manifest_that_is_too_deep_too_large_or_a_pipe_is_one_line(written: Path) -> None:
+    path = written / "bundle.json"
+    nested = '{"format": "fsat-bundle", "scores": ' + "[" * 200_000 + "]" * 200_000 + "}"
+    for text, why in ((nested, "recursion"), (" " * (1 << 25), "larger than")):
+        path.write_text(text)
+        with pytest.raises(FsatError, match=f"bundle.json: cannot be read as JSON .*{why}") as refused:
+            bundle.read(written)
+        assert "\n" not in str(refused.value)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(FsatError, match="no model bundle there"):
+        bundle.read(written)
+
+
+def test_what_is_checked_is_what_is_used(project: Path, tmp_path: Path) -> None:
+    """No file of a bundle is opened twice."""
+    folder, opened = copied(project, tmp_path / "bundle"), Counter[str]()
+    sys.addaudithook(lambda event, arguments: opened.update([str(arguments[0])] if event == "open" else []))
+    Tagger(folder, embeddings=True)
+    found = {Path(path).relative_to(folder).as_posix(): n for path, n in opened.items() if path.startswith(str(folder))}
+    assert {"bundle.json", "projection.npz", "baseline.npz", "filters/mel.npz", "stage2/fold0.npz"} <= set(found)
+    assert set(found.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("operator", "constants", "message"),
+    [
+        ("Slice", {"starts": [0], "ends": [1], "axes": [0]}, r"gives probabilities of shape \(1, 3\) for 2 inputs"),
+        ("ScatterElements", {"at": [[10**6]], "values": [[0.0]]}, r"fails on a batch \(.*out of"),
+    ],
+)
+def test_a_network_that_fails_on_a_batch_is_one_line(
+    operator: str, constants: dict[str, Any], message: str, project: Path, tmp_path: Path
+) -> None:
+    """It announces (B, 3), and gives the first row of a batch, or cannot be computed."""
+    import onnx
+
+    made = onnx.load(str(project / "data" / "bundle" / "stage1" / "fold0.onnx"))
+    [last] = [node for node in made.graph.node if "probabilities" in node.output]
+    last.output[0] = "all"
+    made.graph.node.append(onnx.helper.make_node(operator, ["all", *constants], ["probabilities"]))
+    for name, values in constants.items():
+        made.graph.initializer.append(
+            onnx.numpy_helper.from_array(np.array(values, np.float32 if name == "values" else np.int64), name)
+        )
+    for output in made.graph.output:
+        output.type.tensor_type.shape.dim[0].Clear()
+    folder = copied(project, tmp_path / "bundle", stage1_fold0=made.SerializeToString())
+    network = sessions.open_network(bundle.read(folder), "stage1", 0, threads=1)
+    with pytest.raises(FsatError, match=rf"fold0\.onnx: {message}") as refused:
+        sessions.predictor(network, embeddings=False, name="fold0.onnx")({"mel": np.zeros((2, 32, 64, 1), np.float32)})
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +230,7 @@ def test_a_changed_or_missing_file_is_named(name: str, written: Path) -> None:
         ),
         (put("version", 4), r"has version 4 .* reads version 3. Install the fsat"),
         (put("format", "x"), r"no fsat model bundle"),
+        (lambda values: values["files"]["projection.npz"].update(bytes=10**15), r"bytes: .* less than or equal"),
         (put("more", 1), r"more: Extra inputs"),
         (put("scores", "-"), r"scores: Field required"),
         (put("preprocessing.spectral", "-"), r"reads components, but no section spectral"),
@@ -208,7 +269,7 @@ def test_a_pickle_in_place_of_a_file_is_refused_and_not_run(name: str, written: 
     if name == "projection.npz":  # with the right checksum, as whoever sends a bundle can make it
         edit(written, renewed=[name])
     with pytest.raises(FsatError, match=rf"{name}: cannot be read as"):
-        pca.load(bundle.read(written).checked_path(name))
+        pca.load(written / name, bundle.read(written).content(name))
     assert not trap.exists()
 
 

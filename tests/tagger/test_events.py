@@ -11,7 +11,7 @@ from fsat.core.errors import FsatError
 from fsat.tagger.events import Event, events_of, file_events
 from fsat.tagger.output import RAVEN_HEADS, Printer
 from fsat.tagger.tagger import Tagged
-from fsat.tagger.windows import Failed
+from fsat.tagger.windows import Ended, Failed
 
 LABELS = ["Bark", "Gong\t\\\nHi-hat"]
 
@@ -33,10 +33,11 @@ def test_neighbours_with_a_label_are_one_event_with_their_mean() -> None:
 
 def test_events_end_with_their_file_and_failures_follow() -> None:
     failure = Failed("y.wav", "truncated")
-    found = list(events_of([*windows([(0.9, 0.0)]), *windows([(0.8, 0.0)], path="y.wav"), failure], 0.5))
-    assert [(event.path, type(event)) for event in found] == [("x.wav", Event), ("y.wav", Event), ("y.wav", Failed)]
-    twice = list(events_of(windows([(0.9, 0.0), (0.9, 0.0)]) * 2, 0.5))  # a file that is named twice in a row
-    assert twice == [Event("x.wav", 0.0, 3.0, LABELS[0], 0.9)] * 2
+    x: list[Tagged | Failed | Ended] = [*windows([(0.9, 0.0), (0.9, 0.0)]), Ended("x.wav")]
+    found = list(events_of([*x, *x, Ended("silent.wav"), *windows([(0.8, 0.0)], path="y.wav"), failure], 0.5))
+    one = [Event("x.wav", 0.0, 3.0, LABELS[0], 0.9), Ended("x.wav")]
+    assert found[:-2] == [*one, *one, Ended("silent.wav")]  # one that is named twice in a row, one without events
+    assert [(event.path, type(event)) for event in found[-2:]] == [("y.wav", Event), ("y.wav", Failed)]
 
 
 @pytest.mark.parametrize("threshold", [0, -1, 1.1, float("nan")])
