@@ -21,8 +21,9 @@ def shown_models(run: Run) -> dict[str, str]:
     """
     there = set(run.models["model"])
     names = {model: name for model, name in NAMES.items() if model in there and model != run.sole}
-    chosen = listed(run.choice["test"])
-    names[SUBMISSION] = f"{NAMES[SUBMISSION]}: {f'{chosen} alone' if run.sole else f'geometric mean of {chosen}'}"
+    chosen = run.choice["test"]
+    of_several = f"geometric mean of {listed(chosen) if len(chosen) == 2 else f'{len(chosen)} models'}"
+    names[SUBMISSION] = f"{NAMES[SUBMISSION]}: {of_several if len(chosen) > 1 else f'{listed(chosen)} alone'}"
     if run.baseline in names:
         names[run.baseline] += " (the baseline)"
     return names
