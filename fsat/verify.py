@@ -19,9 +19,7 @@ _SHOWN = 10  # of the most frequent new labels
 
 def verify(
     write: Annotated[bool, typer.Option("--write", help="Write the proposals into the corrections file.")] = False,
-    stage: Annotated[
-        Stage | None, typer.Option(help="The network that is asked.  [default: the submission, fused or not]")
-    ] = None,
+    stage: Annotated[Stage | None, typer.Option(help="The network that is asked.  [default: the submission]")] = None,
 ) -> None:
     """Propose corrections for labels that nobody verified, from what networks say that never saw the clip.
 

@@ -5,9 +5,10 @@ from functools import partial
 from pathlib import Path
 
 from fsat.core import files, fold_folders, params
+from fsat.core.errors import FsatError
 from fsat.core.network import output_labels
 from fsat.core.stage import run
-from fsat.scoring.names import STAGES, SUBMISSION
+from fsat.scoring.names import STAGES, SUBMISSION, listed
 from fsat.scoring.unknown import NEIGHBOURS
 from fsat.tagger import bundle, bundler
 
@@ -26,11 +27,19 @@ def main() -> None:
     p = params.read()
     from fsat.networks import onnx_export
 
+    chosen, regression = files.read_json("data/models.json")["test"], files.read_npz("data/baseline.npz")
+    if chosen not in (["stage2"], ["stage2", "statistics"]):
+        raise FsatError(
+            f"a bundle holds stage 2, alone or with statistics, and the submission is {listed(chosen)}. "
+            "Set ensemble.models to one of these."
+        )
     trunk = (p.model.weights, p.model.backbone, p.model.width, p.mel.n_mels)
     convert_trunk = partial(onnx_export.convert_trunk, *trunk, views=("pooled",))
     models = Path("data/models")
     facts, calibration = files.read_json("metrics/data.json"), files.read_json("metrics/calibration.json")
     temperature, threshold = calibration["temperature"], calibration["unknown"]["threshold"]
+    # JSON has no NaN: a cost that a model does not have is left out.
+    rows = [row.dropna().to_dict() for _, row in files.read_csv("metrics/models.csv").astype(object).iterrows()]
     written = bundler.write(
         "data/bundle",
         models=models,
@@ -39,8 +48,8 @@ def main() -> None:
         folds=sorted(p.folds.ids),
         filters="data/filters",
         projection="data/pca/projection.npz",
-        baseline="data/baseline.npz",
-        baseline_weight=files.read_json("data/fusion.json")["test"],
+        baseline={name: regression[f"statistics.{name}"] for name in ("weights", "bias")},
+        baseline_weight=float("statistics" in chosen),
         labels=output_labels(files.read_csv("data/folds.csv")),
         preprocessing={"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
         passes={"seed": p.seed, "step": p.crop.step, "lengths": p.tta.lengths, "tries": p.tta.tries},
@@ -55,7 +64,11 @@ def main() -> None:
             "fingerprint": bundle.file_facts(Path("data/index.csv")).sha256,
             "facts": facts,
         },
-        scores={"models": files.read_csv("metrics/models.csv").to_dict("records"), "calibration": calibration},
+        scores={
+            "models": rows,
+            "baseline": files.read_json("metrics/baseline.json")["best"],
+            "calibration": calibration,
+        },
     )
     print(f"{written.folder}: {len(written.manifest.files)} files. Try: fsat tag clip.wav")
 

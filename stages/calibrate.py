@@ -15,7 +15,7 @@ def main() -> None:
     predictions, index = files.read_parquet("data/predictions.parquet"), files.read_csv("data/index.csv")
     classes = outcomes.class_names(predictions)
     found = {}
-    for model in ("stage1", SUBMISSION):
+    for model in [model for model in ("stage1", SUBMISSION) if (predictions["model"] == model).any()]:
         heldout, test = (
             calibration.scored(outcomes.outcome(predictions, index, split=split, model=model), classes)
             for split in ("heldout", "test")
@@ -23,6 +23,9 @@ def main() -> None:
         found[model] = calibration.calibrate(heldout, test)
     folders = {fold: f"data/predictions/fold{fold}" for fold in sorted(p.folds.ids)}
     scores = unknown.combine({fold: files.read_parquet(f"{path}/unknown.parquet") for fold, path in folders.items()})
+    if scores.empty:  # no network is trained
+        views = {split: files.read_parquet(f"data/embeddings/{split}.parquet") for split in ("train", "test")}
+        scores = unknown.of_view(views, files.read_csv("data/folds.csv"), sorted(p.folds.ids))
     headline = calibration.headline(found) | {"unknown": unknown.summary(scores, keep=p.unknown.keep)}
     files.write_parquet("data/unknown.parquet", scores)
     files.write_json("metrics/calibration.json", headline)
@@ -32,8 +35,8 @@ def main() -> None:
         before, after = value.ece["cv"]
         change = f"expected calibration error {before:.3f} -> {after:.3f} (held-out clips, out of fold)"
         print(f"{model}: temperature {value.temperature:g}, {change}")
-    for network, kept in headline["unknown"]["kept"]["cv"].items():
-        print(f"{network}: {kept:.0%} of the held-out clips are taken for known")
+    for model, kept in headline["unknown"]["kept"].get("cv", {}).items():
+        print(f"{model}: {kept:.0%} of the held-out clips are taken for known")
 
 
 if __name__ == "__main__":

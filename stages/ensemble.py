@@ -1,4 +1,4 @@
-"""Folds and regression into one: `data/predictions.parquet`, `data/submission.csv`, mean learning curves."""
+"""Folds and models into one: `data/predictions.parquet`, `data/submission.csv`, mean learning curves."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 from fsat.core import files, fold_folders, params
 from fsat.core.stage import run
-from fsat.scoring import ensemble, fusion
+from fsat.scoring import ensemble, names, selection
 from fsat.scoring.names import STAGES
 
 
@@ -21,21 +21,22 @@ def set_aside() -> None:
 
 
 def main() -> None:
-    """Geometric mean over the folds of `folds.ids`."""
+    """Geometric mean over the folds of `folds.ids`, and over the models of `ensemble.models`."""
     p = params.read()
     folder = Path("data/predictions")
     folders = {fold: folder / f"fold{fold}" for fold in sorted(p.folds.ids)}
     table = ensemble.combine({fold: files.read_parquet(path / "predictions.parquet") for fold, path in folders.items()})
-    regression, weight = files.read_parquet("data/baseline.parquet"), p.ensemble.baseline_weight
-    if weight == "auto":
-        learned = files.read_csv("data/folds.csv").query("weight > 0")
-        actual = dict(zip(learned["fname"], learned["corrected"], strict=True))
-        weights = fusion.choose_weights(table, regression, actual)
-        print("Weight of the regression, chosen on held-out clips:", ", ".join(f"{w:g}" for w in weights.values()))
-    else:
-        weights = dict.fromkeys((-1, *p.folds.ids), weight)
-    files.write_json("data/fusion.json", {"test": weights[-1], "heldout": {f: weights[f] for f in sorted(p.folds.ids)}})
-    submitted = fusion.submission(table, regression, weights=weights)
+    every = pd.concat([table, files.read_parquet("data/baseline.parquet")], ignore_index=True)
+    models, best = p.ensemble.models, p.ensemble.choose == "best"
+    learned = files.read_csv("data/folds.csv").query("weight > 0")
+    actual = dict(zip(learned["fname"], learned["corrected"], strict=True))
+    if best and (why := selection.why_all(every, actual, models)):
+        print(f"ensemble.choose: all models are used, as {why}")
+        best = False
+    choice = selection.choose(every, actual, models, best=best)
+    print(f"submission: {names.listed(choice['test'])}")
+    files.write_json("data/models.json", choice)
+    submitted = selection.submission(every, choice)
     files.write_parquet("data/predictions.parquet", pd.concat([table, submitted], ignore_index=True))
     test = submitted[submitted["split"] == "test"]
     labels = list(table.columns[4:])

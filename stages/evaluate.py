@@ -4,7 +4,7 @@ import pandas as pd
 
 from fsat.core import files, params
 from fsat.core.stage import run
-from fsat.scoring import summary, verification
+from fsat.scoring import names, summary, verification
 
 
 def main() -> None:
@@ -13,7 +13,8 @@ def main() -> None:
     predictions = files.read_parquet("data/predictions.parquet")
     index = files.read_csv("data/index.csv")
     every = pd.concat([predictions, files.read_parquet("data/baseline.parquet")], ignore_index=True)
-    found = summary.summarise(every, index)
+    baseline = files.read_json("metrics/baseline.json")["best"]
+    found = summary.summarise(every, index, choice=files.read_json("data/models.json"), baseline=baseline)
     files.write_json("metrics/map3.json", found.headline)
     for name in ("models", "per_class", "per_fold", "confusion", "confusion_test"):
         files.write_csv(f"metrics/{name}.csv", getattr(found, name))
@@ -21,13 +22,15 @@ def main() -> None:
     files.write_json("metrics/labels.json", verification.scores(predictions, index, noise))
     files.write_csv("metrics/label_noise.csv", noise)
     whole = found.models[found.models["part"] == "all"].set_index(["split", "model"])["map3"]
-    optimistic = " (optimistic: these clips selected the epoch)" if p.train.select == "best" else ""
+    trained = predictions["model"].isin(names.STAGES).any()
+    optimistic = " (optimistic: these clips selected the epoch)" if trained and p.train.select == "best" else ""
     for split, clips, note in (("heldout", "held-out clips:", optimistic), ("test", "test clips:", "")):
         if split in whole:
-            stage1, stage2, submission = whole[split][["stage1", "stage2", "submission"]]
-            print(f"MAP@3, {clips:15} stage 1 {stage1:.4f}, stage 2 {stage2:.4f}, submission {submission:.4f}{note}")
-    gain = found.headline["gain"]
-    print("Submission minus regression: " + ", ".join(f"{part} {value:+.4f}" for part, value in gain.items()))
+            order = [model for model in (*names.MODELS, names.SUBMISSION) if model in whole[split]]
+            told = ", ".join(f"{names.short(model)} {whole[split][model]:.4f}" for model in order)
+            print(f"MAP@3, {clips:15} {told}{note}")
+    gain = ", ".join(f"{part} {value:+.4f}" for part, value in found.headline["gain"].items())
+    print(f"Submission minus baseline ({names.short(baseline)}): {gain}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""All passes of one fold, stage 1 and stage 2, over test and held-out clips -> `data/predictions/fold<k>/`."""
+"""All passes of one fold's networks over test and held-out clips -> `data/predictions/fold<k>/`."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import pandas as pd
 
 from fsat.core import files, keras_backend, params
 from fsat.core.mel_styles import MEL_STYLES
+from fsat.core.network import output_labels
 from fsat.core.stage import run
 from fsat.inputs import batches, examples, frames
 from fsat.inputs.passes import Passes, mean_outputs
@@ -13,11 +17,18 @@ from fsat.scoring import unknown
 def main(fold: str) -> None:
     """Mean log p over tta.lengths x tta.tries passes, and how unlike the clips the fold learned from each clip is."""
     p = params.read()
+    stages = [stage for stage, runs in (("stage1", p.train.stage1.run), ("stage2", p.train.stage2.run)) if runs]
+    if not stages:
+        print("no network is trained: the tables have no rows")
+        labels = output_labels(files.read_csv("data/folds.csv"))
+        keys = pd.DataFrame({"model": [], "split": [], "fname": []}, dtype=str)
+        write(fold, keys.join(pd.DataFrame(columns=labels, dtype=float)), keys.assign(score=0.0), {})
+        return
     keras_backend.use(p.train.backend)
     from fsat.networks import backend, model, prediction
 
     backend.prepare(p.seed)
-    folders = {stage: f"data/models/{stage}/fold{fold}" for stage in ("stage1", "stage2")}
+    folders = {stage: f"data/models/{stage}/fold{fold}" for stage in stages}
     limits = MEL_STYLES[p.mel.style].limits
     stores = {split: frames.open_frames(f"data/mel/{split}", limits=limits) for split in ("train", "test")}
     components = {split: files.read_parquet(f"data/pca/{split}.parquet") for split in stores}
@@ -50,9 +61,14 @@ def main(fold: str) -> None:
             keys = pd.DataFrame({"model": name, "split": split, "fname": clips.fnames})
             tables.append(keys.join(pd.DataFrame(outputs.log_probabilities, columns=labels)))
             scores.append(keys.assign(score=unknown.score(outputs.embeddings, known[name])))
+    write(fold, pd.concat(tables, ignore_index=True), pd.concat(scores, ignore_index=True), known)
+
+
+def write(fold: str, predictions: pd.DataFrame, scores: pd.DataFrame, known: Mapping[str, np.ndarray]) -> None:
+    """Write what is said of the clips, their scores as `unknown`, and the embeddings that gave these, by network."""
     with files.atomic_folder(f"data/predictions/fold{fold}") as part:
-        files.write_parquet(part / "predictions.parquet", pd.concat(tables, ignore_index=True))
-        files.write_parquet(part / "unknown.parquet", pd.concat(scores, ignore_index=True))
+        files.write_parquet(part / "predictions.parquet", predictions)
+        files.write_parquet(part / "unknown.parquet", scores)
         files.write_npz(part / "reference.npz", **known)
 
 

@@ -15,8 +15,8 @@ def main() -> None:
     p = params.read()
     sections: dict[str, params.Section] = {
         "dataset": p.dataset, "audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral, "pca": p.pca,
-        "folds": p.folds, "crop": p.crop, "augment": p.augment, "mixup": p.mixup, "model": p.model, "train": p.train,
-        "tta": p.tta, "ensemble": p.ensemble, "unknown": p.unknown, "report": p.report,
+        "folds": p.folds, "crop": p.crop, "augment": p.augment, "mixup": p.mixup, "model": p.model, "embed": p.embed,
+        "train": p.train, "tta": p.tta, "ensemble": p.ensemble, "unknown": p.unknown, "report": p.report,
     }  # fmt: skip
     splits, limits = ("train", "test"), MEL_STYLES[p.mel.style].limits
     report = page.build(
@@ -29,6 +29,7 @@ def main() -> None:
             mel={split: frames.open_frames(f"data/mel/{split}", limits=limits) for split in splits},
             regressions=files.read_parquet("data/baseline.parquet"),
             models=files.read_csv("metrics/models.csv"),
+            choice=files.read_json("data/models.json"),
             feature_sets=files.read_json("metrics/baseline.json"),
             facts=files.read_json("metrics/data.json"),
             pca=files.read_json("metrics/pca.json"),

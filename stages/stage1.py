@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fsat.core import files, keras_backend, params
+from fsat.core import files, fold_folders, keras_backend, params
 from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.stage import run
 from fsat.inputs import batches, examples, frames
@@ -11,6 +11,10 @@ from fsat.inputs import batches, examples, frames
 def main(fold: str) -> None:
     """Train on all folds but `fold`, which is held out."""
     p = params.read()
+    out = Path(f"data/models/stage1/fold{fold}")
+    if not p.train.stage1.run:
+        fold_folders.write_empty(out, "train.stage1.run is false")
+        return
     keras_backend.use(p.train.backend)
     from fsat.networks import model, training
 
@@ -37,7 +41,7 @@ def main(fold: str) -> None:
         labels=labels,
         inputs=[*sorted(Path("data/mel/train").iterdir()), Path("data/folds.csv"), Path(p.model.weights)],
         state_folder=Path("state/training"),
-        out=Path(f"data/models/stage1/fold{fold}"),
+        out=out,
     )
 
 

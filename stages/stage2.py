@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fsat.core import files, keras_backend, params
+from fsat.core import files, fold_folders, keras_backend, params
 from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.stage import run
 from fsat.inputs import examples, frames
@@ -11,6 +11,10 @@ from fsat.inputs import examples, frames
 def main(fold: str) -> None:
     """Train on all folds but `fold`, which is held out."""
     p = params.read()
+    out = Path(f"data/models/stage2/fold{fold}")
+    if not p.train.stage2.run:
+        fold_folders.write_empty(out, "train.stage2.run is false")
+        return
     keras_backend.use(p.train.backend)
     from fsat.networks import model, training
 
@@ -43,7 +47,7 @@ def main(fold: str) -> None:
             *(stage1 / "model.weights.h5", stage1 / "summary.json"),
         ],
         state_folder=Path("state/training"),
-        out=Path(f"data/models/stage2/fold{fold}"),
+        out=out,
     )
 
 

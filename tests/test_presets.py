@@ -109,13 +109,15 @@ def test_the_recipe_has_every_number_of_its_page() -> None:
               trained_share: 1.0
               plateau: {reduce_factor: 0.1, reduce_patience: 3, min_delta: 0.0001, stop_patience: 10}
               stage1: &stage
+                run: true
                 frozen: {epochs: 0}
                 cyclic: {epochs: 100, half_cycle: 1, base_lr: 0.0001, max_lr: 0.001}
                 finetune_low: {epochs: 100, lr: 0.00001}
                 finetune_high: {epochs: 100, lr: 0.0001}
               stage2: *stage
             tta: {lengths: 6, tries: 5}
-            ensemble: {baseline_weight: 0.0}
+            embed: {views: []}
+            ensemble: {models: [stage2], choose: all}
         """)
     )
     recipe = values_of(complete("fsdkaggle2018"))

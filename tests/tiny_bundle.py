@@ -73,7 +73,7 @@ def write_parameters(folder: Path) -> None:
     values["mel"]["n_mels"] = 32
     values["pca"]["n_components"] = 5
     values["folds"] |= {"n_splits": 3, "ids": list(FOLDS)}
-    values["ensemble"]["baseline_weight"] = 0.5
+    values["ensemble"]["models"] = ["stage2", "statistics"]
     values["model"]["weights"] = "initial.weights.h5"
     values["tta"] |= {"lengths": 2, "tries": 2}
     (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")

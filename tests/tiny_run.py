@@ -9,15 +9,16 @@ import soundfile
 import yaml
 
 from fsat.clips import corrections
-from fsat.core import files, params
+from fsat.core import files, fold_folders, params
 from fsat.inputs import frames
 from fsat.report.run import Run
-from fsat.scoring import baseline, calibration, ensemble, fusion, outcomes, summary
+from fsat.scoring import baseline, calibration, ensemble, outcomes, selection, summary, unknown
+from fsat.scoring.names import STAGES
 
 ROOT = Path(__file__).parents[1]
 RATE = 44_100
 PLAIN = ("Bark", "Cello", "Gong", "Oboe")
-UNKNOWN = {"threshold": {"stage1": 0.2, "stage2": 0.25}, "kept": {"cv": {"stage1": 0.9, "stage2": 0.94}}}
+UNKNOWN = {"stage1": (0.2, 0.9), "stage2": (0.25, 0.94), "last": (0.15, 0.95)}  # thresholds, shares kept
 # What a dataset may hold: markup, quotes, template and script ends, other scripts, a right-to-left override.
 HOSTILE = (
     "</script><script>window.pwned=1</script>",
@@ -35,7 +36,10 @@ def make_run(
     n_per_label: int = 8,
     path: str = "",
     noise: float = 2.6,
-    weight: float = 0.0,
+    models: tuple[str, ...] = ("stage2",),
+    choose: str = "all",
+    networks: tuple[str, ...] = ("stage1", "stage2"),
+    views: tuple[str, ...] = (),
     **train: Any,
 ) -> Run:
     """Write clips under `folder` and return their run.
@@ -48,8 +52,10 @@ def make_run(
         ``dataset.path`` where it is not `folder`.
     noise
         Of the made-up predictions: more makes more mistakes.
-    weight
-        Of the regression in late fusion.
+    models, choose
+        ``ensemble.models``, ``ensemble.choose``.
+    networks, views
+        What is trained, and which views have a regression besides the statistics.
     **train
         Other values of parameters under ``train``.
     """
@@ -97,23 +103,30 @@ def make_run(
     folds = corrections.apply(
         index[~is_test], (index.loc[~is_test, "number"] // len(labels) % 3).to_numpy(), [], unverified_weight=1.0
     )
-    components = {
-        split: pd.DataFrame(
-            rng.normal(0, 0.6, (len(clips), 6)) + 2 * np.eye(6)[clips["kind"] % 6],
-            columns=[f"pc{k:03d}" for k in range(6)],
-        ).assign(fname=clips["fname"].to_numpy())[["fname", *(f"pc{k:03d}" for k in range(6))]]
-        for split, clips in (("train", index[~is_test]), ("test", index[is_test]))
+    features = {
+        name: {
+            split: pd.DataFrame(
+                rng.normal(0, 0.6, (len(clips), 6)) + 2 * np.eye(6)[clips["kind"] % 6],
+                columns=[f"{prefix}{k:03d}" for k in range(6)],
+            ).assign(fname=clips["fname"].to_numpy())[["fname", *(f"{prefix}{k:03d}" for k in range(6))]]
+            for split, clips in (("train", index[~is_test]), ("test", index[is_test]))
+        }
+        for name, prefix in {"statistics": "pc", **{view: f"{view}." for view in views}}.items()
     }
     ids = [0, 2]
     classes = sorted(labels)
-    networks = _predictions(index, folds, classes, ids, rng, noise)
+    of_folds = _predictions(index, folds, classes, ids, rng, noise)
+    trained = ensemble.combine({fold: table[table["model"].isin(networks)] for fold, table in of_folds.items()})
     index = index.drop(columns=["kind", "number"])
-    best = baseline.predict(components, folds, ids)
-    regressions = pd.concat([best, best.assign(model="regression_all")], ignore_index=True)
-    submitted = fusion.submission(networks, regressions, weights=dict.fromkeys((-1, *ids), weight))
-    predictions = pd.concat([networks, submitted], ignore_index=True)
+    found = [baseline.predict(tables, folds, ids, model=name).table for name, tables in features.items()]
+    regressions = pd.concat(found, ignore_index=True)
+    every = pd.concat([trained, regressions], ignore_index=True)
+    learned = dict(zip(folds["fname"], folds["corrected"], strict=True))
+    choice = selection.choose(every, learned, models, best=choose == "best")
+    predictions = pd.concat([trained, selection.submission(every, choice)], ignore_index=True)
+    every = pd.concat([predictions, regressions], ignore_index=True)
     fitted = {}
-    for model in ("stage1", "submission"):
+    for model in [model for model in ("stage1", "submission") if (predictions["model"] == model).any()]:
         heldout, tested = (
             calibration.scored(outcomes.outcome(predictions, index, split=split, model=model), classes)
             for split in ("heldout", "test")
@@ -123,20 +136,28 @@ def make_run(
     parameters["dataset"]["path"] = path or str(folder)
     parameters["folds"]["ids"] = ids
     parameters["train"] |= train
+    parameters["embed"]["views"] = list(views)
+    for stage in STAGES:
+        parameters["train"][stage]["run"] = stage in networks
+    parameters["ensemble"] |= {"models": list(models), "choose": choose}
+    marked = [*networks] or [view for view in views if view == unknown.VIEW]
+    thresholds = {model: UNKNOWN[model][0] for model in marked}
+    kept = {"cv": {model: UNKNOWN[model][1] for model in marked}} if marked else {}
     return Run(
         predictions=predictions,
         index=index,
         folds=folds,
         trim=trim,
-        histories={fold: _history(fold, rng) for fold in ids},
+        histories={fold: (epochs := _history(fold, rng))[epochs["stage"].isin(networks)] for fold in ids},
         mel=mel,
         regressions=regressions,
-        models=summary.summarise(pd.concat([predictions, regressions]), index).models,
-        feature_sets={"best": "statistics", "features": {"statistics": {}}},
+        models=summary.summarise(every, index, choice=choice, baseline="statistics").models,
+        choice=choice,
+        feature_sets={"best": "statistics", "features": {name: {} for name in features}},
         facts=_facts(index) | {"synthetic": path == "data/demo"},
         pca={"requested": 350, "n_components": 6, "explained_variance": 0.9},
         variance=pd.DataFrame({"component": range(1, 7), "cumulative": np.linspace(0.4, 0.93, 6)}),
-        calibration=calibration.headline(fitted) | {"unknown": UNKNOWN},
+        calibration=calibration.headline(fitted) | {"unknown": {"threshold": thresholds, "kept": kept}},
         reliability=pd.DataFrame(fitted["submission"].curve),
         parameters=parameters,
         meanings=params.leaves(),
@@ -145,7 +166,7 @@ def make_run(
 
 def _predictions(
     index: pd.DataFrame, folds: pd.DataFrame, classes: list[str], ids: list[int], rng: np.random.Generator, noise: float
-) -> pd.DataFrame:
+) -> dict[int, pd.DataFrame]:
     order = list(dict.fromkeys(folds["label"]))  # "kind" is the position of a label among these, not the sorted ones
     tables = {}
     for fold in ids:
@@ -162,7 +183,7 @@ def _predictions(
                 table = pd.DataFrame(log_p, columns=classes).assign(fname=clips["fname"].to_numpy())
                 parts.append(table.assign(model=model, split=split)[["model", "split", "fname", *classes]])
         tables[fold] = pd.concat(parts, ignore_index=True)
-    return ensemble.combine(tables)
+    return tables
 
 
 def _history(fold: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -209,8 +230,13 @@ def write(run: Run, root: Path) -> None:
     files.write_csv(data / "folds.csv", run.folds)
     files.write_csv(data / "trim.csv", run.trim)
     for fold, history in run.histories.items():
-        for stage, epochs in history.groupby("stage"):
-            files.write_csv(data / f"models/{stage}/fold{fold}/history.csv", epochs.drop(columns="stage"))
+        for stage in STAGES:
+            folder, epochs = data / f"models/{stage}/fold{fold}", history[history["stage"] == stage]
+            if epochs.empty:
+                fold_folders.write_empty(folder, "test")
+            else:
+                files.write_csv(folder / "history.csv", epochs.drop(columns="stage"))
+                files.write_json(folder / "summary.json", {})
     for split, store in run.mel.items():
         clips = [
             (fname, store.frames[start : start + n])
@@ -221,6 +247,7 @@ def write(run: Run, root: Path) -> None:
     tables = {"calibration": run.calibration, "baseline": run.feature_sets, "data": run.facts, "pca": run.pca}
     for name, value in tables.items():
         files.write_json(scores / f"{name}.json", value)
+    files.write_json(data / "models.json", run.choice)
     files.write_csv(scores / "models.csv", run.models)
     files.write_csv(scores / "pca_variance.csv", run.variance)
     files.write_text(root / "params.yaml", yaml.safe_dump(run.parameters, sort_keys=False))

@@ -1,9 +1,27 @@
-"""Folders of folds that a run does not use: moved out of the way, never lost."""
+"""Folders of folds: outputs of stages that do not run, and folders that a run does not use, never lost."""
 
 import filecmp
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+from fsat.core import files
+
+# In a folder of data/models/: what the network is, or that it was not trained.
+_SUMMARY = "summary.json"
+
+
+def write_empty(folder: Path, why: str) -> None:
+    """Write the output of a training that does not run: a summary that says so, and why; it is printed as well."""
+    with files.atomic_folder(folder) as part:
+        files.write_json(part / _SUMMARY, {"run": False, "why": why})
+    print(f"{folder}: no network is trained, as {why}")
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether the folder is of a training that did not run; `FsatError` if its summary cannot be read."""
+    summary = files.read_json(folder / _SUMMARY)
+    return isinstance(summary, dict) and summary.get("run") is False
 
 
 def set_aside_other_folds(folder: Path, ids: Sequence[int], aside: Path, *, stage: str) -> list[str]:

@@ -5,10 +5,11 @@ script and written into `dvc.yaml` by `python -m scripts.graph`.
 """
 
 import difflib
+import json
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -73,6 +74,8 @@ Shares = Annotated[tuple[PositiveShare, PositiveShare], *_PAIR]
 Ratios = Annotated[tuple[_Ratio, _Ratio], *_PAIR]
 
 
+# What can make the submission: networks, and logistic regressions on the statistics and on views of a frozen trunk.
+ModelName = Literal["stage1", "stage2", "statistics", "last", "middle"]
 View = Literal["last", "middle", "pooled"]
 
 
@@ -80,6 +83,11 @@ def _distinct(names: list[str]) -> list[str]:
     if len(set(names)) != len(names):
         raise PydanticCustomError("twice", "must name each once")
     return names
+
+
+def _conflict(text: str) -> PydanticCustomError:
+    """A problem of values that do not go together; `text` names their keys."""
+    return PydanticCustomError("sections", "{text}", {"text": text})
 
 
 class Section(BaseModel):
@@ -245,6 +253,7 @@ class Plateau(Section):
 
 
 class TrainStage(Section):
+    run: Bool = Field(description="whether the network is trained; if not, its stage writes an empty output")
     frozen: Frozen = Field(description="phase 0: the head alone, on features of the frozen trunk")
     cyclic: Cyclic = Field(description="phase 1: triangular cyclic rate")
     finetune_low: Finetune = Field(description="phase 2: low rate, falling")
@@ -276,6 +285,14 @@ class Train(Section):
     stage1: TrainStage = Field(description="schedule of the mel model")
     stage2: TrainStage = Field(description="schedule of the mel + PCA model")
 
+    @field_validator("stage2")
+    @classmethod
+    def _stage2_has_its_start(cls, stage2: TrainStage, info: ValidationInfo) -> TrainStage:
+        stage1 = info.data.get("stage1")  # absent if it was itself wrong
+        if stage1 is not None and stage2.run and not stage1.run:
+            raise _conflict("train.stage2.run: must be false where train.stage1.run is: its trunk starts from stage 1")
+        return stage2
+
 
 class Tta(Section):
     lengths: Passes = Field(description="lengths between the crop percentiles")
@@ -284,9 +301,11 @@ class Tta(Section):
 
 
 class Ensemble(Section):
-    baseline_weight: NotNegative | Literal["auto"] = Field(
-        description="weight of the baseline's log p in stage 2, where that of the networks' mean log p is 1; 0: none; "
-        "auto: chosen on held-out clips, for the held-out clips of a fold on those of the others"
+    models: Annotated[list[ModelName], Field(min_length=1), AfterValidator(_distinct)] = Field(
+        description="models whose probabilities' geometric mean is the submission"
+    )
+    choose: Literal["all", "best"] = Field(
+        description="all: of all of them; best: of the subset with the lowest log loss on held-out clips"
     )
 
 
@@ -336,7 +355,7 @@ class Params(Section):
             if value != wanted:
                 text = f"model.{key}: must be {wanted}, as sources.audioset.network is {network} and model.weights is "
                 text += f"{AUDIOSET_WEIGHTS}. Got {value} instead"
-                raise PydanticCustomError("sections", "{text}", {"text": text})
+                raise _conflict(text)
         return model
 
     @field_validator("train")
@@ -347,11 +366,34 @@ class Params(Section):
         if model and model.head:  # else stage 2 takes over the head of stage 1
             heads["stage2"] = "a head with hidden layers (model.head)"
         for stage, head in heads.items():
-            if train.trained_share < 1 and getattr(train, stage).frozen.epochs == 0:
+            schedule = getattr(train, stage)
+            if train.trained_share < 1 and schedule.run and schedule.frozen.epochs == 0:
                 text = f"train.trained_share: must be 1 where train.{stage}.frozen.epochs is 0: {head} is random there "
                 text += f"before fine-tuning, and no part of it may stay. Got {train.trained_share} instead"
-                raise PydanticCustomError("sections", "{text}", {"text": text})
+                raise _conflict(text)
         return train
+
+    @field_validator("ensemble")
+    @classmethod
+    def _models_are_there(cls, ensemble: Ensemble, info: ValidationInfo) -> Ensemble:
+        train, embed = info.data.get("train"), info.data.get("embed")
+        if train is None or embed is None:  # wrong themselves
+            return ensemble
+        runs = {"stage1": train.stage1.run, "stage2": train.stage2.run}
+        for model in ensemble.models:
+            lists = f"ensemble.models: lists {model}, but"
+            if not runs.get(model, True):
+                raise _conflict(f"{lists} train.{model}.run is false. Set it to true, or take {model} from the list")
+            if model in get_args(View) and model not in embed.views:
+                views = f"embed.views is {json.dumps(embed.views)}"
+                raise _conflict(f"{lists} {views}. Add {model} to the views, or take it from the list")
+        networks = [model for model in ensemble.models if model in runs]
+        if ensemble.choose == "best" and train.select == "best" and networks:
+            raise _conflict(
+                f"ensemble.choose: must be all where train.select is best and ensemble.models lists {networks[0]}: its "
+                "weights were chosen on the held-out clips. Set train.select to last to choose on them"
+            )
+        return ensemble
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

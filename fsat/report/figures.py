@@ -1,6 +1,6 @@
 """The report's charts, each from the tables of a run, as inline SVG for the page."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import pandas as pd
 
 from fsat.report import charts
 from fsat.scoring import outcomes
-from fsat.scoring.names import STAGES
+from fsat.scoring.names import Stage
 
 # Column of the validation curve, of the training curve if there is one.
 METRICS = {"loss": ("val_loss", "loss"), "map3": ("val_map3", ""), "accuracy": ("val_accuracy", "")}
@@ -17,13 +17,15 @@ _LOSS_QUANTILE, _LOSS_ROOM = 0.98, 1.25
 _QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def learning_curves(histories: Mapping[int, pd.DataFrame], *, select: str) -> dict[str, dict[str, Any]]:
+def learning_curves(
+    histories: Mapping[int, pd.DataFrame], stages: Sequence[Stage], *, select: str
+) -> dict[str, dict[str, Any]]:
     """Charts by metric and stage (``["loss"]["stage1"]``), and by stage the ones of the learning rate."""
     found: dict[str, dict[str, Any]] = {
-        metric: {stage: _fluid(_metric_plot(histories, stage, metric, select=select)) for stage in STAGES}
+        metric: {stage: _fluid(_metric_plot(histories, stage, metric, select=select)) for stage in stages}
         for metric in METRICS
     }
-    found["rate"] = {stage: _fluid(_rate_plot(histories, stage)) for stage in STAGES}
+    found["rate"] = {stage: _fluid(_rate_plot(histories, stage)) for stage in stages}
     return found
 
 
@@ -62,7 +64,7 @@ def _metric_plot(histories: Mapping[int, pd.DataFrame], stage: str, metric: str,
 
 
 def top(histories: Mapping[int, pd.DataFrame], metric: str) -> float:
-    """Upper end of the axis, the same for both stages: outliers do not flatten the rest."""
+    """Upper end of the axis, the same for all stages: outliers do not flatten the rest."""
     if metric != "loss":
         return 1.0
     values = pd.concat([rows[["loss", "val_loss"]] for rows in histories.values()]).to_numpy(np.float64)
@@ -96,7 +98,9 @@ def _rate_plot(histories: Mapping[int, pd.DataFrame], stage: str) -> charts.Plot
     return charts.Plot(curves, _epochs(histories, stage), (low, high), 54, shown, log_y=True)
 
 
-def curve_values(histories: Mapping[int, pd.DataFrame]) -> dict[str, dict[str, dict[str, list[float | None]]]]:
+def curve_values(
+    histories: Mapping[int, pd.DataFrame], stages: Sequence[Stage]
+) -> dict[str, dict[str, dict[str, list[float | None]]]]:
     """Values by stage, fold and column, rounded, for the page's script; None in epochs without validation."""
 
     def column(values: "pd.Series[Any]", name: str) -> list[float | None]:
@@ -108,7 +112,7 @@ def curve_values(histories: Mapping[int, pd.DataFrame]) -> dict[str, dict[str, d
     def columns(rows: pd.DataFrame) -> dict[str, list[float | None]]:
         return {name: column(rows[name], name) for name in names}
 
-    return {stage: {str(fold): columns(rows) for fold, rows in of_stage(histories, stage)} for stage in STAGES}
+    return {stage: {str(fold): columns(rows) for fold, rows in of_stage(histories, stage)} for stage in stages}
 
 
 def reliability(table: pd.DataFrame) -> dict[str, Any]:

@@ -17,9 +17,10 @@ import pandas as pd
 from markupsafe import Markup
 
 from fsat.report import charts, clips, figures, png, scores
-from fsat.report.run import COMPARED, SPLITS, Run
+from fsat.report.run import SPLITS, Run
 from fsat.scoring import outcomes, verification
-from fsat.scoring.names import NAMES, SUBMISSION
+from fsat.scoring.names import NAMES, SUBMISSION, short
+from fsat.scoring.names import listed as listed_models
 
 _LISTED_PROBLEMS = 50
 
@@ -44,6 +45,7 @@ def build(run: Run, *, listed: int) -> Report:
         (split, model): outcomes.outcome(everything, run.index, split=split, model=model)
         for split in SPLITS
         for model in NAMES
+        if (everything["model"] == model).any()
     }
     submitted = {split: found[split, SUBMISSION] for split in SPLITS}
     splits = [split for split in SPLITS if len(submitted[split].clips)]
@@ -60,10 +62,10 @@ def build(run: Run, *, listed: int) -> Report:
         "suspicious": list(clips.cards(run, submitted["heldout"], doubted, "heldout", classes)),
     }
     media = clips.with_media(run, [card["key"] for name in ("mistakes", "suspicious") for card in cards[name]])
-    names = scores.shown_models(found)
+    names, compared = scores.shown_models(run), scores.compared(run)
     groups = scores.groups(run, names, splits)
-    differences = scores.differences(found, splits, names)
-    compared = {split: {model: found[split, model].clips for model in COMPARED} for split in splits}
+    differences = scores.differences(run, found, splits, names)
+    of_labels = {split: {model: found[split, model].clips for model in compared} for split in splits}
     counts = {split: outcomes.confusion(labels, submitted[split].clips) for split in splits}
     context = {
         "run": run,
@@ -71,17 +73,21 @@ def build(run: Run, *, listed: int) -> Report:
         # The test clips first.
         "shown_splits": {split: SPLITS[split] for split in reversed(splits)},
         "shown_split": shown_split,
-        "names": {model: name.split(":")[0] for model, name in NAMES.items()},
+        "names": {model: short(model).capitalize() for model in NAMES},
+        "submitted_models": listed_models(run.choice["test"]),
+        "kinds": scores.kinds(run),
+        "compared": compared,
         "groups": groups,
-        "headline": groups[0]["rows"][0],
+        "headline": scores.headline(submitted[shown_split].clips, groups[0]["rows"][0], len(classes)),
         "scale": scores.scale(groups),
         "differences": differences,
-        "verdicts": scores.verdicts(differences),
-        "folds": scores.fold_rows(found),
-        "curves": figures.learning_curves(run.histories, select=run.select),
+        "costs": scores.costs(run, splits),
+        "verdicts": scores.verdicts(differences, baseline=run.baseline, trained=bool(run.networks)),
+        "folds": scores.fold_rows(found, compared),
+        "curves": figures.learning_curves(run.histories, run.networks, select=run.select),
         "matrices": {split: charts.matrix(counts[split], labels) for split in splits},
         "confusions": {split: scores.frequent_confusions(counts[split], labels) for split in splits},
-        "classes": {split: scores.class_rows(labels, clips) for split, clips in compared.items()},
+        "classes": {split: scores.class_rows(labels, clips) for split, clips in of_labels.items()},
         "reliability": figures.reliability(run.reliability),
         "cards": cards,
         "n_corrected": len(corrected),
@@ -97,12 +103,14 @@ def build(run: Run, *, listed: int) -> Report:
             "labels": labels,
             "classes": len(classes),
             "clips": {split: clips.rows(run, submitted[split], split, labels) for split in splits},
-            "curves": figures.curve_values(run.histories),
+            "curves": figures.curve_values(run.histories, run.networks),
             "media": media,
         },
     }
     caution = "Synthetic demo data." if run.is_demo else ""
-    return Report(_render(context), png.learning_curves(run.histories, select=run.select, caution=caution))
+    return Report(
+        _render(context), png.learning_curves(run.histories, run.networks, select=run.select, caution=caution)
+    )
 
 
 def _render(context: dict[str, Any]) -> str:

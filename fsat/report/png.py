@@ -1,17 +1,18 @@
 """The learning curves as a PNG file, for GitHub; drawn by Matplotlib with its own font."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fsat.report import figures
 from fsat.scoring import outcomes
-from fsat.scoring.names import STAGES
+from fsat.scoring.names import Stage, short
 
 # The colours of the page in its light dress (templates/report.css).
 _PAPER, _INK, _MUTED, _RULE = "#fcfcfa", "#1c1f24", "#636b75", "#e4e4df"
@@ -35,22 +36,26 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def learning_curves(histories: Mapping[int, pd.DataFrame], *, select: str, caution: str) -> bytes:
-    """Loss and MAP@3 of both stages by epoch, as a PNG file; `histories`, `select` as of `run.Run`.
+def learning_curves(
+    histories: Mapping[int, pd.DataFrame], stages: Sequence[Stage], *, select: str, caution: str
+) -> bytes:
+    """Loss and MAP@3 of the stages by epoch, as a PNG file; `histories`, `select` as of `run.Run`.
 
-    `caution` is a sentence to be said below.
+    Without a stage it says that no network was trained. `caution` is a sentence to be said below.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9, 6), layout="constrained")
-        grid = figure.subplots(2, 2, sharex="col", sharey="row")
+        grid = (
+            figure.subplots(2, len(stages), sharex="col", sharey="row", squeeze=False) if stages else np.empty((2, 0))
+        )
         for row, (metric, name) in enumerate((("loss", "Cross-entropy"), ("map3", "MAP@3"))):
-            for column, stage in enumerate(STAGES):
+            for column, stage in enumerate(stages):
                 _draw_curves(grid[row, column], histories, stage, metric, select=select)
-                grid[row, column].set_title(f"Stage {column + 1}: {name}", pad=16 if row == 0 else 6)
+                grid[row, column].set_title(f"{short(stage).capitalize()}: {name}", pad=16 if row == 0 else 6)
         for axes in grid[1]:
             axes.set_xlabel("epoch")
         note = "Solid: each held-out fold. Dashed: training with mixup, mean of the folds. Dot: the weights handed on."
-        title, note = "Learning curves by epoch", f"{note} {caution}".strip()
+        title, note = "Learning curves by epoch", f"{note if stages else 'No network was trained.'} {caution}".strip()
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
         figure.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color=_MUTED)
         stream = io.BytesIO()

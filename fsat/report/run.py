@@ -8,10 +8,9 @@ from typing import Any
 import pandas as pd
 
 from fsat.inputs.frames import FrameStore
-from fsat.scoring.names import REGRESSION, SUBMISSION
+from fsat.scoring import selection
+from fsat.scoring.names import STAGES, Stage
 
-# Compared class by class and fold by fold, in the order of the tables.
-COMPARED = (SUBMISSION, "stage1", REGRESSION)
 SPLITS = {"heldout": "Held-out clips", "test": "Test clips"}
 CV_CAUTION = "cv: weights were chosen on the held-out fold"
 
@@ -25,13 +24,13 @@ class Run:
     predictions, index, folds, trim : pd.DataFrame
         `data/predictions.parquet`, `data/index.csv`, `data/folds.csv`, `data/trim.csv`.
     histories : mapping of fold to pd.DataFrame
-        Epochs of both stages: stage, epoch, phase, learning_rate, loss, val_loss, val_map3, val_accuracy; the last
-        three may be missing in some epochs.
+        Epochs of the networks that were trained: stage, epoch, phase, learning_rate, loss, val_loss, val_map3,
+        val_accuracy; the last three may be missing in some epochs.
     mel : mapping of "train" and "test" to FrameStore
     regressions, models : pd.DataFrame
         `data/baseline.parquet`, `metrics/models.csv`.
-    feature_sets, facts, pca : dict
-        `metrics/baseline.json`, `metrics/data.json`, `metrics/pca.json`.
+    choice, feature_sets, facts, pca : dict
+        `data/models.json`, `metrics/baseline.json`, `metrics/data.json`, `metrics/pca.json`.
     variance : pd.DataFrame
         component, cumulative.
     calibration, reliability : dict, pd.DataFrame
@@ -50,6 +49,7 @@ class Run:
     mel: Mapping[str, FrameStore]
     regressions: pd.DataFrame
     models: pd.DataFrame
+    choice: dict[str, Any]
     feature_sets: dict[str, Any]
     facts: dict[str, Any]
     pca: dict[str, Any]
@@ -73,6 +73,26 @@ class Run:
     def sample_rate(self) -> int:
         """Rate in Hz at which `trim` counts."""
         return int(self.parameters["audio"]["sample_rate"])
+
+    @property
+    def networks(self) -> list[Stage]:
+        """The stages that were trained."""
+        return [stage for stage in STAGES if any((rows["stage"] == stage).any() for rows in self.histories.values())]
+
+    @property
+    def sole(self) -> str | None:
+        """The model that alone is the submission, if one is."""
+        return selection.sole(self.choice)
+
+    @property
+    def baseline(self) -> str:
+        """The regression that the submission is compared with: the one with the highest held-out MAP@3."""
+        return str(self.feature_sets["best"])
+
+    @property
+    def is_cautious(self) -> bool:
+        """Whether networks have weights that were chosen on the held-out clips."""
+        return self.select != "last" and bool(self.networks)
 
     @property
     def select(self) -> str:

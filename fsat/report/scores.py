@@ -1,37 +1,43 @@
-"""The report's tables of scores: by group of clips, by fold and by class, and whether training beats the regression."""
+"""The report's tables of scores: by group of clips, by fold and by class, and whether training beats the baseline."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fsat.report.run import COMPARED, CV_CAUTION, SPLITS, Run
-from fsat.scoring import outcomes
-from fsat.scoring.names import NAMES, REGRESSION, REGRESSION_ALL, SUBMISSION
+from fsat.report.run import CV_CAUTION, SPLITS, Run
+from fsat.scoring import metrics, outcomes
+from fsat.scoring.names import NAMES, REGRESSIONS, SUBMISSION, listed, short
 from fsat.scoring.outcomes import Outcome
 from fsat.scoring.ranking import top_k
 
 Found = Mapping[tuple[str, str], Outcome]
 
 
-def shown_models(found: Found) -> dict[str, str]:
-    """Names of the models of the headline table; of two with equal predictions one, whose name says so.
-
-    `found` is the outcome of each split and model.
+def shown_models(run: Run) -> dict[str, str]:
+    """Names of the models of the headline table: those that are there; one that alone is the submission is not named
+    twice.
     """
-    names = dict(NAMES)
-    if _equal(found, SUBMISSION, "stage2"):
-        del names["stage2"]
-        names[SUBMISSION] = "Submission: stage 2 (mel + PCA), not fused"
-    if _equal(found, REGRESSION, REGRESSION_ALL):
-        del names[REGRESSION_ALL]
-        names[REGRESSION] = "Regression: all features, no training"
+    there = set(run.models["model"])
+    names = {model: name for model, name in NAMES.items() if model in there and model != run.sole}
+    chosen = run.choice["test"]
+    of_several = f"geometric mean of {listed(chosen) if len(chosen) == 2 else f'{len(chosen)} models'}"
+    names[SUBMISSION] = f"{NAMES[SUBMISSION]}: {of_several if len(chosen) > 1 else f'{listed(chosen)} alone'}"
+    if run.baseline in names:
+        names[run.baseline] += " (the baseline)"
     return names
 
 
-def _equal(found: Found, one: str, other: str) -> bool:
-    return all(np.array_equal(found[split, one].probabilities, found[split, other].probabilities) for split in SPLITS)
+def compared(run: Run) -> dict[str, str]:
+    """Models that are compared label by label and fold by fold, with their names: the submission first."""
+    there = [*(["stage1"] if "stage1" in run.networks else []), run.baseline]
+    return {SUBMISSION: "Submission"} | {model: short(model).capitalize() for model in there if model != run.sole}
+
+
+def kinds(run: Run) -> dict[str, str]:
+    """Class of each model in the style sheet."""
+    return {model: "regression" if model in REGRESSIONS else model for model in run.models["model"].unique()}
 
 
 def groups(run: Run, names: Mapping[str, str], splits: list[str]) -> list[dict[str, Any]]:
@@ -39,7 +45,10 @@ def groups(run: Run, names: Mapping[str, str], splits: list[str]) -> list[dict[s
 
     All scores are those of `metrics/models.csv`.
     """
-    caution = "" if run.select == "last" else f"{CV_CAUTION}: a little optimistic"
+    varies = any(subset != run.choice["test"] for subset in run.choice["heldout"].values())
+    by_fold = {SUBMISSION: f"{NAMES[SUBMISSION]}: models chosen for each fold by the others"} if varies else {}
+    own_names = {"test": names, "heldout": {**names, **by_fold}}
+    caution = f"{CV_CAUTION}: a little optimistic" if run.is_cautious else ""
     titles = {
         ("test", "all"): ("Test clips", "never seen in training"),
         ("test", "public"): ("Of these, public", ""),
@@ -51,7 +60,7 @@ def groups(run: Run, names: Mapping[str, str], splits: list[str]) -> list[dict[s
     table = []
     for (split, part), (title, note) in titles.items():
         if split in splits and (split, part, SUBMISSION) in stored:
-            rows = [stored[split, part, model] | {"name": name} for model, name in names.items()]
+            rows = [stored[split, part, model] | {"name": name} for model, name in own_names[split].items()]
             table.append({"title": title, "note": note, "rows": rows, "n": rows[0]["n"]})
     return table
 
@@ -65,12 +74,13 @@ def scale(table: list[dict[str, Any]]) -> dict[str, Any]:
     return {"low": float(low), "high": 1.0, "ticks": ticks}
 
 
-def differences(found: Found, splits: list[str], names: Mapping[str, str]) -> list[dict[str, Any]]:
+def differences(run: Run, found: Found, splits: list[str], names: Mapping[str, str]) -> list[dict[str, Any]]:
     """Difference in MAP@3 of pairs of models on the same clips, with a paired bootstrap interval.
 
-    Stage 2 has a pair with the submission where `names`, the result of `shown_models`, holds both.
+    The pairs are of those in `names`, the result of `shown_models`: the submission and stage 1 with what they should
+    beat.
     """
-    pairs = [(SUBMISSION, "stage1"), (SUBMISSION, "stage2"), (SUBMISSION, REGRESSION), ("stage1", REGRESSION)]
+    pairs = [(SUBMISSION, "stage1"), (SUBMISSION, "stage2"), (SUBMISSION, run.baseline), ("stage1", run.baseline)]
     return [
         {
             "split": SPLITS[split],
@@ -80,37 +90,65 @@ def differences(found: Found, splits: list[str], names: Mapping[str, str]) -> li
         }
         for split in reversed(splits)
         for first, second in pairs
-        if second in names
+        if first in names and second in names
     ]
 
 
-def verdicts(table: list[dict[str, Any]]) -> list[str]:
-    """A sentence for each model and group of clips in which it does not beat the regression, or not for certain.
+def costs(run: Run, splits: list[str]) -> list[dict[str, Any]]:
+    """What MAP@3 of the submission would lose without each of its models, as `metrics/models.csv` has it."""
+    rows = run.models[(run.models["part"] == "all") & run.models["cost"].notna()]
+    return [
+        {
+            "split": SPLITS[split],
+            "model": row["model"],
+            "mean": row["cost"],
+            "interval": (row["cost_low"], row["cost_high"]),
+        }
+        for split in reversed(splits)
+        for row in rows[rows["split"] == split].to_dict("records")
+    ]
 
-    `table` is the result of `differences`.
+
+def verdicts(table: list[dict[str, Any]], *, baseline: str, trained: bool) -> list[str]:
+    """A sentence for each model and group of clips in which it does not beat the baseline, or not for certain.
+
+    `table` is the result of `differences`. Where no network is `trained` there is a sentence only for a model that
+    scores less than the baseline.
     """
     subjects = {SUBMISSION: "The submission", "stage1": "Stage 1"}
     sentences = []
     for row in table:
         low, high = row["interval"]
-        if row["second"] != REGRESSION or low > 0:
+        if row["second"] != baseline or low > 0 or (row["mean"] >= 0 and not trained):
             continue
         name, clips = subjects[row["first"]], row["split"].lower()
         interval = f"95 % interval of the difference {low:+.3f} to {high:+.3f}".replace("-", "−")  # noqa: RUF001
         if row["mean"] <= 0:
-            sentences.append(f"{name} does not beat the regression on the {clips} ({interval}).")
+            sentences.append(f"{name} does not beat the baseline on the {clips} ({interval}).")
         else:
-            what = f"scores higher than the regression on the {clips}, but it may be chance"
+            what = f"scores higher than the baseline on the {clips}, but it may be chance"
             sentences.append(f"{name} {what} ({interval}).")
     return sentences
 
 
-def fold_rows(found: Found) -> list[dict[str, Any]]:
-    """MAP@3 of each of `COMPARED` on the clips each fold held out."""
-    table = outcomes.per_fold({model: found["heldout", model].clips for model in COMPARED})
+def headline(clips: pd.DataFrame, row: Mapping[str, Any], n_labels: int) -> dict[str, Any]:
+    """The score that the page leads with: MAP@3, or with two labels accuracy, as no clip then gets less than 1/2.
+
+    `clips` are the `outcomes.Outcome.clips` that `row`, of `groups`, scores. Adds by_accuracy, and low and high are
+    those of the score.
+    """
+    if n_labels > 2:
+        return {**row, "by_accuracy": False}
+    low, high = metrics.bootstrap_interval(clips["correct"].to_numpy(np.float64))
+    return {**row, "by_accuracy": True, "low": low, "high": high}
+
+
+def fold_rows(found: Found, models: Iterable[str]) -> list[dict[str, Any]]:
+    """MAP@3 of each of these models on the clips each fold held out."""
+    table = outcomes.per_fold({model: found["heldout", model].clips for model in models})
     records: Any = table.reset_index().to_dict("records")
     return [
-        {"fold": int(row["fold"]), "n": int(row["n"])} | {model: float(row[f"{model}_map3"]) for model in COMPARED}
+        {"fold": int(row["fold"]), "n": int(row["n"])} | {model: float(row[f"{model}_map3"]) for model in models}
         for row in records
     ]
 

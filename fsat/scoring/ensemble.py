@@ -9,9 +9,12 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-from fsat.core import files
+from fsat.core import files, fold_folders
 from fsat.scoring.names import STAGES
 from fsat.scoring.ranking import top_k
+
+# Columns of a training's history.csv.
+_EPOCH = ["epoch", "phase", "learning_rate", "loss", "val_loss", "val_map3", "val_accuracy"]
 
 
 def geometric_mean(log_probabilities: Sequence[np.ndarray]) -> np.ndarray:
@@ -39,8 +42,8 @@ def combine(folds: "dict[int, pd.DataFrame]") -> "pd.DataFrame":
     Parameters
     ----------
     folds : dict of fold to table
-        model (stage1, stage2), split ("test" or "heldout"), fname and a column a label: mean log p over the fold's
-        passes.
+        model (stage1, stage2; one that was not trained has no rows), split ("test" or "heldout"), fname and a column a
+        label: mean log p over the fold's passes.
 
     Returns
     -------
@@ -50,15 +53,19 @@ def combine(folds: "dict[int, pd.DataFrame]") -> "pd.DataFrame":
     """
     import pandas as pd
 
-    labels = list(next(iter(folds.values())).columns[3:])
-    parts = []
+    first = next(iter(folds.values()))
+    labels, parts = list(first.columns[3:]), []
     for model in STAGES:
+        if not any((table["model"] == model).any() for table in folds.values()):
+            continue
         tables = {fold: table[table["model"] == model] for fold, table in folds.items()}
         tests = [table[table["split"] == "test"] for table in tables.values()]
         parts.append(_part(tests[0], geometric_mean([test[labels].to_numpy() for test in tests]), labels, fold=-1))
         for fold, table in tables.items():
             heldout = table[table["split"] == "heldout"]
             parts.append(_part(heldout, geometric_mean([heldout[labels].to_numpy()]), labels, fold=fold))
+    if not parts:
+        return _part(first[:0], first[:0][labels].to_numpy(np.float64), labels, fold=-1)
     return pd.concat(parts, ignore_index=True)
 
 
@@ -79,13 +86,22 @@ def _part(rows: "pd.DataFrame", probabilities: np.ndarray, labels: list[str], *,
 
 
 def read_histories(models: str | Path, ids: Sequence[int]) -> "dict[int, pd.DataFrame]":
-    """Epochs of both stages of each fold, with a column `stage`, from ``<models>/<stage>/fold<k>/history.csv``."""
+    """Epochs of each fold's networks, with a column `stage`, from ``<models>/<stage>/fold<k>/history.csv``.
+
+    A network that was not trained has no rows.
+    """
     import pandas as pd
 
-    def history(fold: int, stage: str) -> "pd.DataFrame":
-        return files.read_csv(Path(models) / stage / f"fold{fold}" / "history.csv").assign(stage=stage)
+    def history(folder: Path, stage: str) -> "pd.DataFrame":
+        if fold_folders.is_empty(folder):
+            return pd.DataFrame(columns=["stage", *_EPOCH])
+        return files.read_csv(folder / "history.csv").assign(stage=stage)
 
-    return {fold: pd.concat([history(fold, stage) for stage in STAGES], ignore_index=True) for fold in ids}
+    def both(fold: int) -> "pd.DataFrame":
+        tables = [history(Path(models) / stage / f"fold{fold}", stage) for stage in STAGES]
+        return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+    return {fold: both(fold) for fold in ids}
 
 
 def learning_curve(histories: "dict[int, pd.DataFrame]", stage: str) -> "pd.DataFrame":

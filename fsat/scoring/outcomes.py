@@ -144,10 +144,10 @@ def confusion(labels: Sequence[str], clips: pd.DataFrame) -> np.ndarray:
     return counts
 
 
-def differences(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any]:
+def differences(first: pd.DataFrame, second: pd.DataFrame, *, seed: int = 0) -> dict[str, Any]:
     """Mean of first - second of the clips' average precisions, with a bootstrap interval over the pairs."""
     values = (first.set_index("fname")["ap3"] - second.set_index("fname")["ap3"]).to_numpy(np.float64)
-    return {"mean": float(values.mean()), "interval": metrics.bootstrap_interval(values)}
+    return {"mean": float(values.mean()), "interval": metrics.bootstrap_interval(values, seed=seed)}
 
 
 def selected_epochs(history: pd.DataFrame, *, select: str) -> dict[str, int]:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fsat.scoring import metrics, outcomes
-from fsat.scoring.names import NAMES, REGRESSION, STAGES, SUBMISSION
+from fsat.scoring import metrics, outcomes, selection
+from fsat.scoring.names import MODELS, NAMES, SUBMISSION
 
 # Parts of the test clips that are scored on their own, where the dataset has them.
 USAGES = ("public", "private")
@@ -26,73 +26,98 @@ class Summary:
     confusion_test: pd.DataFrame
 
 
-def summarise(predictions: pd.DataFrame, index: pd.DataFrame, *, seed: int = 0) -> Summary:
+def summarise(
+    predictions: pd.DataFrame, index: pd.DataFrame, *, choice: Mapping[str, Any], baseline: str, seed: int = 0
+) -> Summary:
     """Score every model on the held-out clips and, where labels exist, on the test clips.
 
     Parameters
     ----------
     predictions : pd.DataFrame
-        Columns model (all of `names.NAMES`), split (heldout, test), fold (-1 for test), fname, then one column of
-        probabilities a label, in label order.
+        Columns model (of `names.NAMES`; the submission and whatever else is there), split (heldout, test), fold (-1
+        for test), fname, then one column of probabilities a label, in label order.
     index : pd.DataFrame
         Columns split (train, test), fname, label, usage, verified. Test clips without a label, or with usage Ignored,
         do not score.
+    choice
+        Of `selection.choose`: `data/models.json`.
+    baseline
+        The model that the submission is compared with.
     seed
         Of the bootstrap.
 
     Returns
     -------
     Summary
-        Tables per class and per fold have the networks and the submission, confusions the submission.
+        Tables per class and per fold have every model, confusions the submission.
 
     Raises
     ------
     FsatError
         If predictions and index do not belong together; see `outcomes.outcome`.
     """
-    found = {
-        split: {model: outcomes.outcome(predictions, index, split=split, model=model).clips for model in NAMES}
-        for split in ("heldout", "test")
-    }
-    models = scores(found, seed=seed)
-    cv, test = ({model: clips[model] for model in (*STAGES, SUBMISSION)} for clips in found.values())
+    there = [model for model in NAMES if model == SUBMISSION or (predictions["model"] == model).any()]
+    without = {model: selection.submission(predictions, pair) for model, pair in choice["without"].items()}
+
+    def clips(table: pd.DataFrame, split: str, model: str) -> pd.DataFrame:
+        return outcomes.outcome(table, index, split=split, model=model).clips
+
+    splits = ("heldout", "test")
+    found = {split: {model: clips(predictions, split, model) for model in there} for split in splits}
+    others = {split: {model: clips(without[model], split, SUBMISSION) for model in without} for split in splits}
+    models = scores(found, others, seed=seed)
     return Summary(
-        headline(models),
+        headline(models, baseline=baseline),
         models,
-        _per_class(outcomes.class_names(predictions), cv, test),
-        outcomes.per_fold(cv).round(6).reset_index(),
-        cv[SUBMISSION][["actual", "predicted"]],
-        test[SUBMISSION][["actual", "predicted"]],
+        _per_class(outcomes.class_names(predictions), found["heldout"], found["test"]),
+        outcomes.per_fold(found["heldout"]).round(6).reset_index(),
+        found["heldout"][SUBMISSION][["actual", "predicted"]],
+        found["test"][SUBMISSION][["actual", "predicted"]],
     )
 
 
-def scores(found: Mapping[str, Mapping[str, pd.DataFrame]], *, seed: int = 0) -> pd.DataFrame:
+Clips = Mapping[str, Mapping[str, pd.DataFrame]]
+
+
+def scores(found: Clips, without: Clips, *, seed: int = 0) -> pd.DataFrame:
     """Content of `metrics/models.csv`: a row a model, split and part of the clips (all, public, private).
 
-    `found` holds `outcomes.Outcome.clips` by split and model; those of the split "test" may be empty. `seed` is that of
-    the bootstrap. The columns are model, split, part, map3, low and high (95 % bootstrap interval), accuracy, n
-    (clips). A part without clips has no row, and held-out clips have the part all.
+    `found` holds `outcomes.Outcome.clips` by split and model; those of the split "test" may be empty. `without` holds
+    in the same way those of the submission without a model. `seed` is that of the bootstrap. The columns are model,
+    split, part, map3, low and high (95 % bootstrap interval), accuracy, n (clips); cost, cost_low and cost_high: what
+    MAP@3 of the submission would lose without the model, with a paired interval, NaN for a model that is not part of
+    it or all of it. A part without clips has no row, and held-out clips have the part all.
     """
     rows = []
     for split, by_model in found.items():
         for model, clips in by_model.items():
-            parts = {"all": clips}
-            if split == "test":
-                parts |= {part: clips[clips["usage"] == part] for part in USAGES}
-            for part, chosen in parts.items():
-                if len(chosen):
-                    ap3, correct = (chosen[column].to_numpy(np.float64) for column in ("ap3", "correct"))
-                    interval = metrics.bootstrap_interval(ap3, seed=seed)
-                    numbers = [round(value, 6) for value in (metrics.mean(ap3), *interval, metrics.mean(correct))]
-                    rows.append([model, split, part, *numbers, len(chosen)])
-    return pd.DataFrame(rows, columns=["model", "split", "part", "map3", "low", "high", "accuracy", "n"])
+            for part in ("all", *(USAGES if split == "test" else ())):
+                chosen = _part(clips, part)
+                if len(chosen) == 0:
+                    continue
+                ap3, correct = (chosen[column].to_numpy(np.float64) for column in ("ap3", "correct"))
+                numbers = [metrics.mean(ap3), *metrics.bootstrap_interval(ap3, seed=seed), metrics.mean(correct)]
+                cost = [np.nan] * 3
+                if model in without[split]:
+                    pair = (_part(table, part) for table in (by_model[SUBMISSION], without[split][model]))
+                    lost = outcomes.differences(*pair, seed=seed)
+                    cost = [lost["mean"], *lost["interval"]]
+                numbers, cost = ([round(value, 6) for value in values] for values in (numbers, cost))
+                rows.append([model, split, part, *numbers, len(chosen), *cost])
+    columns = ["model", "split", "part", "map3", "low", "high", "accuracy", "n", "cost", "cost_low", "cost_high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def headline(models: pd.DataFrame) -> dict[str, Any]:
+def _part(clips: pd.DataFrame, part: str) -> pd.DataFrame:
+    return clips if part == "all" else clips[clips["usage"] == part]
+
+
+def headline(models: pd.DataFrame, *, baseline: str) -> dict[str, Any]:
     """Content of `metrics/map3.json`, from the result of `scores`.
 
-    MAP@3 is ``cv`` (of both networks and the submission) and ``test.{all,public,private}`` (of the submission; empty
-    where no test clip has a label). ``gain`` is the submission's minus that of the regression on the same clips.
+    MAP@3 is ``cv`` (of each model that is there, and the submission) and ``test.{all,public,private}`` (of the
+    submission; empty where no test clip has a label). ``gain`` is the submission's minus that of the baseline on the
+    same clips.
     ``accuracy`` and ``ci95`` are those of the submission, ``n`` counts the clips; each has ``cv`` and ``test``.
     """
     table = models.set_index(["model", "split", "part"])
@@ -105,10 +130,10 @@ def headline(models: pd.DataFrame) -> dict[str, Any]:
 
     map3 = table["map3"]
     return {
-        "cv": {model: float(map3[model, *cv]) for model in (*STAGES, SUBMISSION)},
+        "cv": {model: float(map3[model, *cv]) for model in (*MODELS, SUBMISSION) if (model, *cv) in table.index},
         "test": {part: float(map3[SUBMISSION, *key]) for part, key in parts.items()},
         "gain": {
-            name: round(float(map3[SUBMISSION, *key] - map3[REGRESSION, *key]), 6)
+            name: round(float(map3[SUBMISSION, *key] - map3[baseline, *key]), 6)
             for name, key in (("cv", cv), ("test", test))
             if key in mine.index
         },

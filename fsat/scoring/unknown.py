@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NEIGHBOURS = 1  # nearest training clips whose mean distance is the score
+VIEW = "last"  # of the frozen trunk, where no network is trained
 REFERENCES = 1000  # training clips of each fold that are kept to compare with
 # Clips whose distances are in memory at a time.
 _BLOCK = 1024
@@ -128,12 +129,40 @@ def combine(folds: "Mapping[int, pd.DataFrame]") -> "pd.DataFrame":
     return table[["model", "split", "fold", "fname", "score"]]
 
 
+def of_view(
+    views: "Mapping[str, pd.DataFrame]", folds: "pd.DataFrame", ids: Sequence[int], *, view: str = VIEW
+) -> "pd.DataFrame":
+    """Scores without any network that was trained, by a view of the frozen trunk, as a table like that of `combine`.
+
+    Parameters
+    ----------
+    views : mapping of "train" and "test" to pd.DataFrame
+        `data/embeddings/<split>.parquet`: fname, then columns a view. Without columns of this view there are no rows.
+    folds : pd.DataFrame
+        `data/folds.csv`. Clips held out by the folds `ids` are compared with the clips of the other folds that are
+        learned from, test clips with all of these.
+    """
+    import pandas as pd
+
+    columns = [name for name in views["train"] if str(name).startswith(f"{view}.")]
+    train, test = (views[split].set_index("fname")[columns] for split in ("train", "test"))
+    parts = [pd.DataFrame({"model": [], "split": [], "fold": [], "fname": [], "score": []})]
+    for fold, split in [*((fold, "heldout") for fold in ids), (-1, "test")] if columns else ():
+        learned = folds[(folds["fold"] != fold) & (folds["weight"] > 0)]
+        clips = test if split == "test" else train.loc[folds.loc[folds["fold"] == fold, "fname"]]
+        known = reference(train.loc[learned["fname"]].to_numpy(), learned["corrected"].tolist())
+        keys = {"model": view, "split": split, "fold": fold, "fname": clips.index.to_numpy(object)}
+        parts.append(pd.DataFrame(keys).assign(score=score(clips.to_numpy(), known)))
+    table = pd.concat(parts[1:] or parts, ignore_index=True)
+    return table.sort_values(["model", "split", "fname"], ignore_index=True)
+
+
 def summary(scores: "pd.DataFrame", *, keep: float) -> dict[str, Any]:
     """Thresholds, and the share of clips they keep, for `metrics/calibration.json`.
 
-    From the result of `combine` ``threshold`` and ``kept`` by network. ``kept.cv`` is the share of the held-out clips,
-    each fold by the threshold of the others; ``kept.test`` that of the test clips, where there are any. A test clip may
-    be none of the labels. `FsatError` if a network has no held-out clips.
+    From the result of `combine` or `of_view` ``threshold`` and ``kept`` by model; empty without scores. ``kept.cv`` is
+    the share of the held-out clips, each fold by the threshold of the others; ``kept.test`` that of the test clips,
+    where there are any. A test clip may be none of the labels. `FsatError` if a model has no held-out clips.
     """
     thresholds: dict[str, float] = {}
     kept: dict[str, dict[str, float]] = {"cv": {}, "test": {}}

@@ -101,7 +101,7 @@ class Unknown(params.Section):
 
 
 class Fusion(params.Section):
-    """Late fusion of stage 2: its probabilities times a regression's to the power of `baseline_weight`.
+    """Late fusion of stage 2: geometric mean of its probabilities and a regression's, weights 1 and `baseline_weight`.
 
     The regression reads the components, after an embedding of the whole clip by the trunk with its initial weights
     where `n_embedding` is not 0: a network with the input "mel" and the output "embedding".

@@ -25,7 +25,7 @@ def write(
     folds: Sequence[int],
     filters: str | Path,
     projection: str | Path,
-    baseline: str | Path,
+    baseline: Mapping[str, np.ndarray],
     baseline_weight: float,
     labels: Sequence[str],
     preprocessing: Mapping[str, params.Section],
@@ -51,7 +51,7 @@ def write(
     filters, projection : path
         Folder of the stage `filters`; the npz of `pca.save`.
     baseline, baseline_weight
-        The npz of `baseline.coefficients`, for features [embedding, components] or [components], and its weight in
+        Arrays of `baseline.coefficients`, for features [embedding, components] or [components], and its weight in
         late fusion; without weight it is left out.
     labels : sequence of str
         In the order of the networks' outputs.
@@ -63,7 +63,7 @@ def write(
         Holds ``fold<k>/reference.npz`` with an array a stage, of `unknown.reference`.
     **about
         Other fields of `Manifest`: unknown, for both stages; select; dataset; scores, with ``models``, the rows of
-        ``metrics/models.csv``.
+        ``metrics/models.csv``, and ``baseline``, the one of these to compare with.
 
     Raises
     ------
@@ -87,9 +87,8 @@ def write(
             files.write_npz(part / bundles.PROJECTION, **files.read_npz(projection))
         fusion = None
         if baseline_weight:
-            coefficients = files.read_npz(baseline)
-            files.write_npz(part / bundles.BASELINE, **coefficients)
-            reads_trunk = coefficients["weights"].shape[1] > alike["stage2"]["network"]["n_components"]
+            files.write_npz(part / bundles.BASELINE, **baseline)
+            reads_trunk = baseline["weights"].shape[1] > alike["stage2"]["network"]["n_components"]
             n_embedding = sum(convert_trunk(part / bundles.TRUNK).values()) if reads_trunk else 0
             fusion = Fusion(baseline_weight=baseline_weight, n_embedding=n_embedding)
         lengths = {}

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fsat.scoring.names import REGRESSION, SUBMISSION, Stage
+from fsat.scoring.names import NAMES, SUBMISSION, Stage, short
 from fsat.tagger.bundle import Manifest
 
-_COLUMNS = {"stage1": "stage 1: mel", "stage2": "stage 2: mel + PCA"}
-_COLUMNS |= {SUBMISSION: "submission", REGRESSION: "regression"}
 _PARTS = {
     ("test", "all"): "test clips ({})",
     ("test", "public"): "test clips, Public ({})",
@@ -149,42 +147,43 @@ def _published_score(manifest: Manifest) -> str:
 
 
 def _scores_section(manifest: Manifest) -> str:
-    """Table of MAP@3 with intervals, from rows of `metrics/models.csv`; a part without a score has no row."""
+    """Table of MAP@3 with intervals, from rows of `metrics/models.csv`; a part without a score has no column."""
     found = {(row["split"], row["part"], row["model"]): row for row in manifest.scores.get("models", [])}
-    columns = dict(_COLUMNS)
-    if all(_score(found.get((*part, "stage2"))) == _score(found.get((*part, SUBMISSION))) for part in _PARTS):
-        del columns["stage2"]
-        columns[SUBMISSION] = "submission: stage 2, not fused"
+    parts = {part: clips for part, clips in _PARTS.items() if (*part, SUBMISSION) in found}
+    heads = [clips.format(found[*part, SUBMISSION]["n"]) for part, clips in parts.items()]
     rows = []
-    for (split, part), clips in _PARTS.items():
-        scores = [found.get((split, part, model)) for model in columns]
-        if scores[0] is not None:
-            rows.append(f"| {clips.format(scores[0]['n'])} | {' | '.join(map(_score, scores))} |")
-    head = f"| MAP@3 [95 % interval] | {' | '.join(columns.values())} |"
-    table = "\n".join([head, f"|---{'|---' * len(columns)}|", *rows])
+    for model, name in NAMES.items():
+        scored = [found.get((*part, model)) for part in parts]
+        if any(scored):
+            cost = found.get(("heldout", "all", model), {}).get("cost")
+            cells = [*map(_score, scored), "-" if cost is None else f"{cost:+.4f}"]
+            rows.append(f"| {_cell(name)} | {' | '.join(cells)} |")
+    head = f"| MAP@3 [95 % interval] | {' | '.join(heads)} | cost of leaving it out, held-out clips |"
+    table = "\n".join([head, f"|---{'|---' * (len(heads) + 1)}|", *rows])
     about = (
-        "Stages: the networks alone. Submission: what this bundle gives by default. Regression: logistic regression on "
-        "the best features, without training a network. All are scored on the same clips."
+        "Submission: what this bundle gives by default, the geometric mean of its models. Stages: the networks alone. "
+        "Regressions: logistic regressions on fixed features. All are scored on the same clips."
     )
     caveat = (
-        "The cross-validation scores are those of single folds' networks on clips they did not train on."
+        "The cross-validation scores are those of single folds' models on clips they did not train on."
         if manifest.select == "last"
         else "The networks' cross-validation scores flatter: each fold's weights were chosen by their loss on the same "
         "held-out clips that the score is taken on (`train.select: last` avoids that)."
     )
-    return "\n\n".join([table, about, *_losses(found), caveat])
+    return "\n\n".join([table, about, *_losses(found, manifest.scores.get("baseline")), caveat])
 
 
-def _losses(found: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> list[str]:
-    """A sentence for each model and group of clips in which it does not beat the regression."""
+def _losses(found: Mapping[tuple[str, str, str], Mapping[str, Any]], baseline: str | None) -> list[str]:
+    """A sentence for each model and group of clips in which it does not beat the baseline."""
     sentences = []
     for split, clips in (("test", "test clips"), ("heldout", "held-out clips")):
-        target = found.get((split, "all", REGRESSION))
+        target = found.get((split, "all", baseline or ""))
         for model, name in (("stage1", "Stage 1"), (SUBMISSION, "The submission")):
             row = found.get((split, "all", model))
             if row and target and row["map3"] <= target["map3"]:
                 figures = f"{row['map3']:.4f} against {target['map3']:.4f}"
-                sentences.append(f"**{name} does not beat the regression on the {clips}**: {figures}.")
+                what = f"the regression on the {clips}** ({short(target['model'])})"
+                sentences.append(f"**{name} does not beat {what}: {figures}.")
     return sentences
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from fsat.core.numeric import one_blas_thread
+from fsat.core.numeric import log_probabilities, one_blas_thread
 from fsat.inputs import whole_clips
 from fsat.inputs.examples import Clips
-from fsat.scoring import ensemble, fusion
+from fsat.scoring import ensemble
 from fsat.tagger import arrays, sessions
 from fsat.tagger.bundle import TRUNK, Bundle, Fusion
 
@@ -37,4 +37,6 @@ class LateFusion:
             parts.insert(0, whole_clips.outputs(self._embed, clips.store, n_outputs=n_embedding, name=""))
         with one_blas_thread():
             regression = ensemble.linear(np.concatenate(parts, axis=1), self._weights, self._bias)
-        return fusion.fuse_probabilities(probabilities, regression, weight=self._settings.baseline_weight)
+        weight = self._settings.baseline_weight
+        total = log_probabilities(probabilities) + weight * log_probabilities(regression)
+        return ensemble.geometric_mean([total / (1 + weight)])

@@ -1,6 +1,8 @@
-"""Folders of other folds are moved, and none is lost."""
+"""Folders of other folds are moved, and none is lost; what a training that does not run writes."""
 
 from pathlib import Path
+
+import pytest
 
 from fsat.core import fold_folders
 
@@ -28,3 +30,16 @@ def test_only_folders_of_other_folds_are_set_aside_and_none_is_lost(tmp_path: Pa
         train(2, weights)
         fold_folders.set_aside_other_folds(models, [0], aside, stage="stage1")
     assert kept() == {"fold2": "two", "fold10": "ten", "fold2.1": "other", "fold2.2": "third"}
+
+
+def test_a_training_that_does_not_run_writes_a_folder_that_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "stage2" / "fold1"
+    folder.mkdir(parents=True)
+    (folder / "model.weights.h5").touch()  # of an earlier run
+    fold_folders.write_empty(folder, "train.stage2.run is false")
+    assert [path.name for path in folder.iterdir()] == ["summary.json"] and fold_folders.is_empty(folder)
+    assert "no network is trained, as train.stage2.run is false" in capsys.readouterr().out
+    (folder / "summary.json").write_text("{}")
+    assert not fold_folders.is_empty(folder)

@@ -112,6 +112,11 @@ def test_a_share_of_trained_weights_needs_a_head_that_is_trained_before(mapping:
         ("folds.seed", 2**32, "at most"),
         ("train.precision", "float16", "'float32', 'mixed_float16' or 'mixed_bfloat16'"),
         ("train.stage2.cyclic.max_lr", 1e-5, "at least base_lr"),
+        ("ensemble.models", ["stage2", "stage2"], "each once"),
+        ("ensemble.models", [], "at least 1"),
+        ("ensemble.models", ["regression"], "'stage1', 'stage2', 'statistics', 'last' or 'middle'"),
+        ("ensemble.choose", "auto", "'all' or 'best'"),
+        ("embed.views", ["first"], "'last', 'middle' or 'pooled'"),
         ("dataset.path", "", "not be empty"),
         ("dataset.path", 5, "text"),
         ("model.batchnorm_momentum", 1.0, "less than 1"),
@@ -218,9 +223,32 @@ def test_a_missing_file_and_one_that_is_no_text(tmp_path: Path) -> None:
 
 
 def test_a_stage_without_any_epoch_is_refused(mapping: dict[str, Any]) -> None:
-    for phase in mapping["train"]["stage2"].values():
-        phase["epochs"] = 0
+    for phase in ("frozen", "cyclic", "finetune_low", "finetune_high"):
+        mapping["train"]["stage2"][phase]["epochs"] = 0
     with pytest.raises(FsatError, match=r"train\.stage2\.finetune_high: must have epochs"):
+        params.validate(mapping)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"train.stage1.run": False}, "train.stage2.run: must be false where train.stage1.run is"),
+        ({"train.stage2.run": False}, "ensemble.models: lists stage2, but train.stage2.run is false. Set it to"),
+        ({"ensemble.models": ["stage2", "last"]}, "ensemble.models: lists last, but embed.views is []. Add last to"),
+        ({"ensemble.choose": "best"}, "ensemble.choose: must be all where train.select is best and ensemble.models"),
+        ({"ensemble.choose": "best", "train.select": "last"}, ""),
+        ({"ensemble.choose": "best", "ensemble.models": ["statistics"]}, ""),
+        ({"train.stage2.run": False, "ensemble.models": ["stage1", "statistics"]}, ""),
+        ({"train.stage1.run": False, "train.stage2.run": False, "ensemble.models": ["statistics"]}, ""),
+        ({"ensemble.models": ["last", "middle"], "embed.views": ["middle", "last"]}, ""),
+    ],
+)  # fmt: skip
+def test_the_models_of_the_submission_are_there(mapping: dict[str, Any], values: dict[str, Any], said: str) -> None:
+    for key, value in values.items():
+        mapping = put(mapping, key, value)
+    if said:
+        assert said in message(mapping) and "1 problem" in message(mapping)
+    else:
         params.validate(mapping)
 
 

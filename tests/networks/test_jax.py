@@ -38,7 +38,7 @@ tune = params.Finetune(epochs=1, lr=1e-5)
 recipe = training.Recipe(
     seed=1, stage="stage2", fold=0, bounds=(128, 128), crop_step=1, alpha=1.0, augment=augmentation(),
     schedule=params.TrainStage(
-        frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
+        run=True, frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
         cyclic=params.Cyclic(epochs=1, half_cycle=1, base_lr=1e-4, max_lr=1e-3), finetune_low=tune, finetune_high=tune
     ),
     plateau=params.Plateau(reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10),

@@ -33,6 +33,7 @@ def recipe(
         alpha=1.0,
         augment=augment,
         schedule=params.TrainStage(
+            run=True,
             frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
             cyclic=params.Cyclic(epochs=epochs[0], half_cycle=1, base_lr=1e-4, max_lr=max_lr),
             finetune_low=params.Finetune(epochs=epochs[1], lr=1e-5),

@@ -68,6 +68,9 @@ def test_promises_of_the_design() -> None:
     assert not reruns("mixup.alpha") & features
     assert invalidation.affected(STAGES, "mel.n_mels") == {"filters", "mel", "report", "bundle"}
     assert not reruns("report.listed_clips") & {*features, "stage1", "stage2", "predict", "ensemble", "evaluate"}
+    assert not reruns("ensemble.models") & {*features, "baseline", "stage1", "stage2", "predict"}
+    assert not reruns("embed.views") & {"stage1", "stage2", "predict"}
+    assert invalidation.affected(STAGES, "train.stage2.run") == {"stage2", "predict", "report"}
     assert not reruns("tta.tries") & {*features, "stage1", "stage2"}
 
 

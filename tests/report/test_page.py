@@ -28,6 +28,7 @@ from fsat.report import clips as listed_clips
 from fsat.report import page as report_page
 from fsat.report.run import Run
 from fsat.scoring import outcomes, summary, verification
+from fsat.scoring.names import STAGES
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,7 +95,8 @@ def score(run: Run, model: str, split: str = "test") -> float:
 
 def test_a_label_no_model_knows_counts_as_missed(run: Run) -> None:
     odd = run.index.assign(label=run.index["label"].where(run.index["split"] == "train", "Theremin"))
-    models = summary.summarise(pd.concat([run.predictions, run.regressions]), odd).models
+    every = pd.concat([run.predictions, run.regressions])
+    models = summary.summarise(every, odd, choice=run.choice, baseline="statistics").models
     assert score(replace(run, models=models), "stage2") == 0
     built = report_page.build(replace(run, index=odd, models=models), listed=3)
     assert "Theremin" in Page(built.html).data["labels"]
@@ -113,30 +115,80 @@ def by_hand(run: Run, split: str, model: str) -> float:
     return float(np.mean(precision))
 
 
-def test_the_headline_table_has_every_model_once(run: Run, page: Page, tmp_path: Path) -> None:
-    """Submission and stage 2 are equal without late fusion, and the best regression may be that on all features."""
-    rows = page.words.partition("Scores MAP@3")[2].partition("Intervals of two models")[0]
-    for name, model in (("Submission : stage 2 (mel + PCA), not fused", "submission"), ("Stage 1 : mel only", "stage1"),
-                        ("Regression : all features, no training", "regression")):  # fmt: skip
+def headline_table(page: Page) -> str:
+    return page.words.partition("Scores MAP@3")[2].partition("Intervals of two models")[0]
+
+
+def test_the_headline_table_has_every_model_once(run: Run, page: Page) -> None:
+    """Stage 2 is the submission and not told twice."""
+    rows = headline_table(page)
+    for name, model in (("Submission : stage 2 alone", "submission"), ("Stage 1 : mel only", "stage1"),
+                        ("Statistics : regression, no training (the baseline)", "statistics")):  # fmt: skip
         found = re.findall(rf"{re.escape(name)} (\d\.\d+)", rows)
         assert [found[0], found[-1]] == [f"{by_hand(run, split, model):.3f}" for split in ("test", "heldout")]
-    assert "Stage 2" not in rows and "Regression on all features" not in rows
-    fused = tiny_run.make_run(tmp_path, weight=0.7)
-    other = fused.regressions["model"] == "regression"
-    uniform = fused.regressions[other].assign(**dict.fromkeys(tiny_run.PLAIN, 0.25))
-    regressions = pd.concat([uniform, fused.regressions[~other]])
-    html = report_page.build(replace(fused, regressions=regressions), listed=1).html
-    rows = Page(html).words.partition("Scores MAP@3")[2].partition("Intervals of two models")[0]
-    for name in ("Submission : stage 2, fused with", "Stage 2 : mel + PCA", "Regression : best", "Regression on all"):
+    assert "Stage 2" not in rows and "Submission − stage 2" not in page.words  # noqa: RUF001
+    assert "What the submission would lose" not in page.words
+
+
+def test_each_model_of_the_submission_has_the_cost_of_leaving_it_out(tmp_path: Path) -> None:
+    models = ("stage2", "statistics", "last")
+    run = tiny_run.make_run(tmp_path, models=models, views=("last", "middle"), choose="best", select="last")
+    page = Page(report_page.build(run, listed=1).html)
+    rows, words = headline_table(page), page.words
+    for name in ("Stage 2 : mel + PCA", "Stage 1 : mel only", "Statistics : regression", "Last layer : regression"):
         assert rows.count(name) == 4
-    assert "Submission − stage 2" in Page(html).words and "Submission − stage 2" not in page.words  # noqa: RUF001
+    assert "Submission : geometric mean of" in rows and "Submission : models chosen for each fold by the others" in rows
+    assert "of the subsets of ensemble.models the one with the lowest log loss on held-out clips" in words
+    costs = words.partition("What the submission would lose")[2].partition("How to read")[0]
+    stored = run.models.query("part == 'all'").set_index(["split", "model"])["cost"]
+    for model, name in zip(models, ("Stage 2", "Statistics", "Last layer"), strict=True):
+        for split, clips in (("test", "test"), ("heldout", "held-out")):
+            assert f"{name} {clips} clips {report_page._signed(stored[split, model])}" in costs
 
 
-def test_a_model_that_loses_to_the_regression_says_so(run: Run, page: Page) -> None:
-    assert score(run, "submission", "heldout") < score(run, "regression", "heldout")
-    assert "The submission does not beat the regression on the held-out clips (95 % interval of the" in page.words
-    assert "Stage 1 does not beat the regression on the test clips" in page.words
-    assert f"reaches {score(run, 'regression'):.3f} on the same clips" in page.words
+def test_without_networks_nothing_of_them_is_told(tmp_path: Path) -> None:
+    run = tiny_run.make_run(tmp_path, models=("last", "statistics"), views=("last",), networks=())
+    built = report_page.build(run, listed=1)
+    page = Page(built.html)
+    told = page.words.partition("out of 4 labels")[2].partition("What shaped this run")[0]
+    assert told and not re.search(r"stage [12]|network|Learning", told, flags=re.IGNORECASE)
+    assert "Statistics against the submission, fold by fold" in page.words and "cosine distance 0.150" in page.words
+    assert note_of(built) == "No network was trained."
+    bare = tiny_run.make_run(tmp_path / "bare", models=("statistics",), networks=())
+    words = Page(report_page.build(bare, listed=1).html).words
+    assert (
+        "Submission : statistics alone" in words and "None of these" not in words and "baseline" not in headline(words)
+    )
+
+
+def test_without_stage_2_stage_1_is_compared_with_the_baseline(tmp_path: Path) -> None:
+    run = tiny_run.make_run(tmp_path, models=("stage1",), networks=("stage1",))
+    built = report_page.build(run, listed=1)
+    page = Page(built.html)
+    assert "Submission : stage 1 alone" in page.words and "Stage 2" not in page.words.partition("What shaped")[0]
+    assert "All 2 trainings." in page.words and "cosine distance 0.200 in stage 1" in page.words
+    assert list(page.data["curves"]) == ["stage1"]
+
+
+def headline(words: str) -> str:
+    """What stands above the links to the sections."""
+    return words.partition("Scores Folds")[0]
+
+
+def test_two_labels_are_told_by_accuracy(tmp_path: Path) -> None:
+    run = tiny_run.make_run(tmp_path, labels=("Bark", "Gong"), n_per_label=20)
+    html = report_page.build(run, listed=1).html
+    right = run.models.set_index(["model", "split", "part"])["accuracy"]["submission", "test", "all"]
+    words = headline(Page(html).words)
+    assert f"{report_page._percent(right)} of 4 test clips tagged right" in words
+    assert f"{score(run, 'submission'):.3f}" not in words and "<title>fsat report: accuracy" in html
+
+
+def test_a_model_that_loses_to_the_baseline_says_so(run: Run, page: Page) -> None:
+    assert score(run, "submission", "heldout") < score(run, "statistics", "heldout")
+    assert "The submission does not beat the baseline on the held-out clips (95 % interval of the" in page.words
+    assert "Stage 1 does not beat the baseline on the test clips" in page.words
+    assert f"(statistics), reaches {score(run, 'statistics'):.3f} without training any network on" in page.words
 
 
 def test_perfect_predictions_make_no_excuses_and_leave_nothing_to_list(tmp_path: Path) -> None:
@@ -148,16 +200,17 @@ def test_perfect_predictions_make_no_excuses_and_leave_nothing_to_list(tmp_path:
 
 
 def test_verdicts() -> None:
-    row = {"split": "Test clips", "first": "submission", "second": "regression"}
+    row = {"split": "Test clips", "first": "submission", "second": "last"}
     for mean, interval, words in (
-        (0.1, (-0.05, 0.25), "higher than the regression on the test clips, but it may be chance"),
-        (0.0, (0.0, 0.0), "does not beat the regression on the test clips"),
-        (-0.1, (-0.2, -0.05), "does not beat the regression on the test clips"),
+        (0.1, (-0.05, 0.25), "higher than the baseline on the test clips, but it may be chance"),
+        (0.0, (0.0, 0.0), "does not beat the baseline on the test clips"),
+        (-0.1, (-0.2, -0.05), "does not beat the baseline on the test clips"),
     ):
         told = row | {"mean": mean, "interval": interval}
-        [found] = scores.verdicts([told, told | {"second": "stage1"}])
+        [found] = scores.verdicts([told, told | {"second": "stage1"}], baseline="last", trained=True)
         assert words in found
-    assert scores.verdicts([row | {"mean": 0.1, "interval": (0.05, 0.15)}]) == []
+        assert scores.verdicts([told], baseline="last", trained=False) == ([found] if mean < 0 else [])
+    assert scores.verdicts([row | {"mean": 0.1, "interval": (0.05, 0.15)}], baseline="last", trained=True) == []
 
 
 def _clips(rows: list[tuple[str, float, float, bool, bool | None]]) -> pd.DataFrame:
@@ -296,11 +349,11 @@ def test_a_matrix_draws_one_cell_for_each_pair_that_occurs() -> None:
 
 def test_histories_without_any_validation_can_be_drawn(run: Run) -> None:
     blank = {fold: rows.assign(val_loss=np.nan, val_map3=np.nan) for fold, rows in run.histories.items()}
-    elements = figures.learning_curves(blank, select="best")["loss"]["stage1"]["elements"]
+    elements = figures.learning_curves(blank, STAGES, select="best")["loss"]["stage1"]["elements"]
     assert "validation" not in elements and "training" in elements
-    values = figures.curve_values(run.histories)["stage1"]["0"]["val_loss"]
+    values = figures.curve_values(run.histories, STAGES)["stage1"]["0"]["val_loss"]
     assert values[0] is None and isinstance(values[1], float)
-    assert png.learning_curves(blank, select="last", caution="")
+    assert png.learning_curves(blank, STAGES, select="last", caution="")
 
 
 @pytest.mark.parametrize("values", [[0.02, 1.0], [1.0], [30.0, 0.3], []])
@@ -321,7 +374,7 @@ def test_the_learning_curves_are_a_small_picture_that_says_what_it_shows(run: Ru
     assert "Synthetic demo data" not in note_of(built) and not run.is_demo
     epochs = pd.concat([run.histories[0]] * 30, ignore_index=True)
     epochs["epoch"] = epochs.groupby("stage").cumcount() + 1
-    assert len(png.learning_curves(dict.fromkeys(range(10), epochs), select="best", caution="")) < 400_000
+    assert len(png.learning_curves(dict.fromkeys(range(10), epochs), STAGES, select="best", caution="")) < 400_000
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -397,14 +450,6 @@ def test_other_data_are_not_called_synthetic_and_link_to_freesound(page: Page) -
     assert "Synthetic" not in page.words
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a" and "freesound" in attributes["href"]]
     assert links and all(re.fullmatch(r"https://freesound\.org/s/\d+/", link) for link in links)
-
-
-def test_late_fusion_is_told_where_scores_are_explained(run: Run) -> None:
-    for weight, told in ((0.0, (False, False)), (0.5, (True, False)), ("auto", (True, True))):
-        parameters = run.parameters | {"ensemble": {"baseline_weight": weight}}
-        html = report_page.build(replace(run, parameters=parameters), listed=1).html
-        fused = "The submission is stage 2 fused with a logistic regression" in html
-        assert (fused, "chosen on held-out clips, for those of a fold" in html) == told
 
 
 def test_all_parameters_are_listed(run: Run, page: Page) -> None:

@@ -63,6 +63,15 @@ def test_folds_are_combined_over_test_clips_and_kept_apart_over_held_out_ones() 
     np.testing.assert_allclose(row[["a", "b"]], ensemble.geometric_mean(logs))
 
 
+def test_a_network_that_was_not_trained_has_no_rows() -> None:
+    tables = {0: fold_table(0, ["x.wav"]), 3: fold_table(3, ["y.wav"])}
+    first = ensemble.combine({fold: table[table["model"] == "stage1"] for fold, table in tables.items()})
+    whole = ensemble.combine(tables)
+    pd.testing.assert_frame_equal(first, whole[whole["model"] == "stage1"], check_exact=True)
+    nothing = ensemble.combine({fold: table[:0] for fold, table in tables.items()})
+    assert nothing.columns.tolist() == whole.columns.tolist() and nothing.empty
+
+
 def test_the_learning_curve_is_the_mean_of_the_folds_that_reached_an_epoch() -> None:
     def history(losses: list[float]) -> pd.DataFrame:
         return pd.DataFrame(

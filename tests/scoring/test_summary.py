@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,13 +10,18 @@ import pytest
 
 from fsat.core.errors import FsatError
 from fsat.scoring import summary
-from fsat.scoring.names import NAMES
+from fsat.scoring.names import MODELS, NAMES
 
 ROOT = Path(__file__).parents[2]
 
 LABELS = ["Cello", "Flute", "Oboe", "usage"]  # the last one is named as a column of the index is
 
 
+# What `summary.summarise` needs besides tables: stage 2 is the submission, the statistics the baseline.
+ASKED: dict[str, Any] = {
+    "choice": {"test": ["stage2"], "heldout": {"0": ["stage2"], "1": ["stage2"]}, "without": {}},
+    "baseline": "statistics",
+}
 BEST = {"Cello": [0.7, 0.2, 0.1, 0.0], "Flute": [0.2, 0.7, 0.1, 0.0], "Oboe": [0.1, 0.2, 0.7, 0.0]}
 
 
@@ -53,9 +59,9 @@ def predicted() -> pd.DataFrame:
 
 def test_summary(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
     """Held-out: stage 1 has a.wav third, stage 2 second. Test: x.wav second, first; y.wav third; tuba never."""
-    headline = summary.summarise(predicted, index).headline
+    headline = summary.summarise(predicted, index, **ASKED).headline
     stage2 = round((1 / 2 + 2) / 3, 6)
-    assert headline["cv"] == {"stage1": round((1 / 3 + 2) / 3, 6), "stage2": stage2, "submission": stage2}
+    assert headline["cv"] == dict.fromkeys(NAMES, stage2) | {"stage1": round((1 / 3 + 2) / 3, 6)}
     assert headline["test"] == {
         "all": round((1 + 1 + 1 / 3 + 0) / 4, 6),
         "public": 1.0,
@@ -71,23 +77,50 @@ def test_summary(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
 
 
 def test_the_table_of_models_has_every_model_and_part(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
-    table = summary.summarise(predicted, index).models.set_index(["model", "split", "part"])
+    table = summary.summarise(predicted, index, **ASKED).models.set_index(["model", "split", "part"])
     parts = [("heldout", "all"), ("test", "all"), ("test", "public"), ("test", "private")]
-    assert sorted(table.index) == sorted((model, *part) for model in NAMES for part in parts)
+    assert sorted(table.index) == sorted((model, *part) for model in (*MODELS, "submission") for part in parts)
     assert table.loc[("stage1", "test", "private"), "map3"] == round((1 / 2 + 1 / 3) / 3, 6)
     assert table.loc[("stage1", "test", "private"), "accuracy"] == 0.0
 
 
-def test_the_gain_is_over_the_regression(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
+def test_the_gain_is_over_the_baseline(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
     """The regression that has a.wav third, and x.wav second, as stage 1 has."""
-    is_regression = predicted["model"] == "regression"
-    worse = predicted[predicted["model"] == "stage1"].assign(model="regression")
-    headline = summary.summarise(pd.concat([predicted[~is_regression], worse]), index).headline
+    is_last = predicted["model"] == "last"
+    worse = predicted[predicted["model"] == "stage1"].assign(model="last")
+    asked = ASKED | {"baseline": "last"}
+    headline = summary.summarise(pd.concat([predicted[~is_last], worse]), index, **asked).headline
     assert headline["gain"] == {"cv": pytest.approx(1 / 18, abs=2e-6), "test": 0.125}
 
 
+def test_a_model_that_was_not_trained_has_no_score(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
+    alone = predicted[predicted["model"].isin(["submission", "statistics"])]
+    found = summary.summarise(alone, index, **ASKED)
+    assert list(found.headline["cv"]) == ["statistics", "submission"] and "all" in found.headline["test"]
+    assert set(found.models["model"]) == {"statistics", "submission"}
+    assert not any("stage" in column for column in [*found.per_class, *found.per_fold])
+
+
+def test_the_cost_of_a_model_is_what_the_submission_loses_without_it(
+    index: pd.DataFrame, predicted: pd.DataFrame
+) -> None:
+    """The submission is stage 2 and middle; without stage 2 it would be stage 1, which has a.wav and x.wav lower."""
+    pairs = {model: {"test": [model], "heldout": {"0": [model], "1": [model]}} for model in ("stage1", "stage2")}
+    choice = pairs["stage2"] | {"without": {"stage2": pairs["stage1"], "middle": pairs["stage2"]}}
+    models = summary.summarise(predicted, index, choice=choice, baseline="last").models
+    costs = models.set_index(["model", "split", "part"])[["cost", "cost_low", "cost_high"]].dropna()
+    assert set(costs.index.get_level_values("model")) == {"stage2", "middle"}
+    assert costs["cost"]["stage2"].to_dict() == {
+        ("heldout", "all"): pytest.approx(1 / 18, abs=2e-6), ("test", "all"): 0.125, ("test", "public"): 0.0,
+        ("test", "private"): round(1 / 6, 6),
+    }  # fmt: skip
+    assert not costs.loc["middle"].to_numpy().any()
+    low, high = costs["cost_low"]["stage2", "test", "all"], costs["cost_high"]["stage2", "test", "all"]
+    assert low == 0 and 0.125 < high <= 0.5
+
+
 def test_summary_tables(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
-    found = summary.summarise(predicted, index)
+    found = summary.summarise(predicted, index, **ASKED)
     assert [" ".join(pair) for pair in found.confusion.to_numpy()] == ["Cello Flute", "Flute Flute", "Oboe Oboe"]
     pairs = [" ".join(pair) for pair in found.confusion_test.to_numpy()]
     assert pairs == ["Cello Cello", "Tuba Cello", "Flute Flute", "Oboe Cello"]
@@ -97,7 +130,7 @@ def test_summary_tables(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
     assert per_class.loc["Oboe", "test_submission_accuracy"] == 0.0
     assert np.isnan(per_class["cv_stage1_map3"]["usage"])
     assert found.per_fold[["fold", "n", "submission_map3"]].to_numpy().tolist() == [[0, 2, 0.75], [1, 1, 1.0]]
-    backwards = summary.summarise(predicted.iloc[::-1], index.iloc[::-1])
+    backwards = summary.summarise(predicted.iloc[::-1], index.iloc[::-1], **ASKED)
     assert backwards.headline == found.headline and backwards.confusion.equals(found.confusion)
 
 
@@ -108,7 +141,7 @@ def test_summary_without_a_test_score(index: pd.DataFrame, predicted: pd.DataFra
         index.loc[index["split"] == "test", "label"] = np.nan
     else:
         index, predicted = index[index["split"] == "train"], predicted[predicted["split"] == "heldout"]
-    found = summary.summarise(predicted, index)
+    found = summary.summarise(predicted, index, **ASKED)
     assert found.headline["test"] == {}
     assert found.headline["n"] == {"cv": 3, "test": {}} and list(found.headline["gain"]) == ["cv"]
     assert list(found.confusion_test.columns) == ["actual", "predicted"] and len(found.confusion_test) == 0
@@ -117,7 +150,7 @@ def test_summary_without_a_test_score(index: pd.DataFrame, predicted: pd.DataFra
 
 def test_summary_of_a_test_set_without_usage(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
     index["usage"] = np.nan
-    assert summary.summarise(predicted, index).headline["n"]["test"] == {"all": 5}
+    assert summary.summarise(predicted, index, **ASKED).headline["n"]["test"] == {"all": 5}
 
 
 def test_summary_of_files_that_do_not_belong_together(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
@@ -128,7 +161,7 @@ def test_summary_of_files_that_do_not_belong_together(index: pd.DataFrame, predi
         (predicted[predicted["split"] == "test"], index, "no predictions of held-out clips by submission"),
     ):
         with pytest.raises(FsatError, match=message):
-            summary.summarise(predictions, clips)
+            summary.summarise(predictions, clips, **ASKED)
 
 
 def leaves(tree: object) -> int:

@@ -97,3 +97,25 @@ def test_without_test_clips_there_is_no_test_part() -> None:
     test = {fold: table[table["split"] == "test"] for fold, table in tables().items()}
     with pytest.raises(FsatError, match="no scores of held-out clips by stage2"):
         unknown.summary(unknown.combine(test), keep=0.9)
+
+
+def test_without_networks_a_clip_is_compared_with_those_of_other_folds_by_a_view_of_the_frozen_trunk() -> None:
+    """By its cosine distance, whatever the columns' scales; a clip that nothing is learned from is no reference."""
+    vectors = {"a": (1, 0), "b": (3, 0), "c": (0, 2), "d": (1, 1), "left out": (5, 5)}
+    views = {
+        "train": pd.DataFrame([(name, 9.0, *xy) for name, xy in vectors.items()]),
+        "test": pd.DataFrame([("t", 9.0, 0.0, 7.0)]),
+    }
+    views = {split: table.set_axis(["fname", "pooled.0", "last.0", "last.1"], axis=1) for split, table in views.items()}
+    folds = pd.DataFrame({"fname": list(vectors), "corrected": ["x", "x", "y", "y", "y"], "fold": [0, 1, 0, 1, 2]})
+    folds["weight"] = [1.0, 1.0, 1.0, 1.0, 0.0]
+    found = unknown.of_view(views, folds, [0, 1])
+    assert found[["model", "split", "fold", "fname"]].to_numpy().tolist() == [
+        ["last", "heldout", 0, "a"], ["last", "heldout", 1, "b"], ["last", "heldout", 0, "c"],
+        ["last", "heldout", 1, "d"], ["last", "test", -1, "t"],
+    ]  # fmt: skip
+    corner = 1 - np.sqrt(0.5)
+    np.testing.assert_allclose(found["score"], [0, 0, corner, corner, 0], atol=1e-3)  # references are float16
+    assert list(unknown.summary(found, keep=0.9)["threshold"]) == ["last"]
+    nothing = unknown.of_view({split: table[["fname"]] for split, table in views.items()}, folds, [0])
+    assert unknown.summary(nothing, keep=0.9) == {"threshold": {}, "kept": {}}

@@ -13,9 +13,10 @@ from tiny_bundle import copied, edit, project, put
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
+from fsat.core.numeric import log_probabilities
 from fsat.features import mel_bank, pca
 from fsat.inputs import frames
-from fsat.scoring import ensemble, fusion
+from fsat.scoring import ensemble
 from fsat.scoring.names import STAGES
 from fsat.tagger import arrays, bundle, bundler, sessions
 from fsat.tagger.tagger import Tagger
@@ -33,14 +34,16 @@ FACTS = {
 
 
 def scores(rows: Mapping[tuple[str, str], tuple[float, ...]], *, n: int = 40) -> dict[str, Any]:
-    """Rows of `metrics/models.csv`: MAP@3 of stage 1, stage 2, submission and regression on parts of the clips."""
-    models = ("stage1", "stage2", "submission", "regression")
+    """Rows of `metrics/models.csv`: MAP@3 of stage 1, stage 2, submission and baseline on parts of the clips."""
+    models = ("stage1", "stage2", "submission", "statistics")
     return {
+        "baseline": "statistics",
         "models": [
             {"model": model, "split": split, "part": part, "map3": map3, "low": map3 - 0.1, "high": map3 + 0.1, "n": n}
+            | ({"cost": 0.0123} if model == "stage2" else {})
             for (split, part), values in rows.items()
             for model, map3 in zip(models, values, strict=True)
-        ]
+        ],
     }
 
 
@@ -91,7 +94,7 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
         "convert": as_it_is,
         "convert_trunk": lambda path: path.write_bytes(b"trunk") and {"pooled": 4},
         "folds": [0, 2],
-        "baseline": tmp_path / "baseline.npz",
+        "baseline": {},
         "baseline_weight": 0.0,
         "filters": tmp_path / "filters",
         "projection": tmp_path / "projection.npz",
@@ -280,10 +283,10 @@ def test_folds_of_different_networks_are_refused(inputs: dict[str, Any], tmp_pat
 def test_the_card_gives_scores_licences_and_the_caveat(written: Path) -> None:
     card = (written / "README.md").read_text()
     for words in (
-        "| stage 1: mel | stage 2: mel + PCA | submission | regression |",
-        "| test clips (40) | 0.7500 [0.650, 0.850] | 0.8000 [0.700, 0.900] | 0.8000 [0.700, 0.900] | 0.7000 ",
-        "| test clips, Public (40) | 0.6500 [0.550, 0.750] | 0.7000",
-        "| cross-validation (40 held-out clips) | 0.8100 [0.710, 0.910] | 0.8500",
+        "| MAP@3 [95 % interval] | test clips (40) | test clips, Public (40) | cross-validation (40 held-out clips) |",
+        "| Stage 1: mel only | 0.7500 [0.650, 0.850] | 0.6500 [0.550, 0.750] | 0.8100 [0.710, 0.910] | - |",
+        "| Stage 2: mel + PCA | 0.8000 [0.700, 0.900] | 0.7000 [0.600, 0.800] | 0.8500 [0.750, 0.950] | +0.0123 |",
+        "| Statistics: regression, no training | 0.7000 [0.600, 0.800] |",
         "| Attribution Noncommercial | 10 |",
         "weights were chosen",
         "2 test clips may be in the training set",
@@ -300,26 +303,28 @@ def test_the_card_says_where_a_model_does_not_beat_the_regression(
     found = scores({("heldout", "all"): (0.81, 0.85, 0.86, cv), ("test", "all"): (0.75, 0.8, 0.8, test)})
     card = (bundler.write(tmp_path / "bundle", **(inputs | {"scores": found})).folder / "README.md").read_text()
     assert card.count("does not beat the regression on the") == lost
-    sentence = f"**The submission does not beat the regression on the test clips**: 0.8000 against {test:.4f}."
+    sentence = (
+        f"The submission does not beat the regression on the test clips** (statistics): 0.8000 against {test:.4f}."
+    )
     assert (sentence in card) == (lost == 4)
 
 
-def test_the_card_of_the_demo_without_late_fusion_and_test_labels(inputs: dict[str, Any], tmp_path: Path) -> None:
+def test_the_card_of_the_demo_without_test_labels(inputs: dict[str, Any], tmp_path: Path) -> None:
     """It warns of synthetic data; last weights need no caveat."""
     found = scores({("heldout", "all"): (0.81, 0.85, 0.85, 0.7)})
     changed = inputs | {"select": "last", "dataset": inputs["dataset"] | {"synthetic": True}, "scores": found}
     card = (bundler.write(tmp_path / "bundle", **changed).folder / "README.md").read_text()
     assert "**Synthetic data.**" in card and "weights were chosen" not in card
-    assert "| stage 1: mel | submission: stage 2, not fused | regression |" in card
-    assert "| cross-validation (40 held-out clips) | 0.8100 [0.710, 0.910] | 0.8500 [0.750, 0.950] | 0.7000" in card
-    assert "| test clips" not in card
+    head = "| MAP@3 [95 % interval] | cross-validation (40 held-out clips) | cost of leaving it out, held-out clips |"
+    assert f"{head}\n|---|---|---|\n| Submission | 0.8500 [0.750, 0.950] | - |\n| Stage 2: mel + PCA |" in card
+    assert "0.8500 [0.750, 0.950] | +0.0123 |" in card and "test clips (" not in card
 
 
 def test_the_card_says_what_stage_2_is_fused_with(inputs: dict[str, Any], tmp_path: Path) -> None:
     for n_features, features in ((3, "components"), (3 + 4, "embeddings and components")):
-        weights = np.zeros((len(LABELS), n_features))
-        files.write_npz(tmp_path / "baseline.npz", weights=weights, bias=np.zeros(len(LABELS)))
-        folder = bundler.write(tmp_path / "bundle", **(inputs | {"baseline_weight": 1.25})).folder
+        arrays = {"weights": np.zeros((len(LABELS), n_features)), "bias": np.zeros(len(LABELS))}
+        changed = inputs | {"baseline": arrays, "baseline_weight": 1.25}
+        folder = bundler.write(tmp_path / "bundle", **changed).folder
         card = (folder / "README.md").read_text()
         assert f"Fused with a logistic regression on {features}: its log p counts 1.25 times the networks'." in card
         assert (folder / "trunk.onnx").is_file() == (n_features > 3)
@@ -396,7 +401,7 @@ def test_a_regression_on_embeddings_sees_the_whole_clip(with_trunk: Path, projec
     networks, fused = (
         np.stack([tagger(path).probabilities for path in paths]) for tagger in (Tagger(plain), Tagger(with_trunk))
     )
-    expected = fusion.fuse_probabilities(networks, regression, weight=1.0)
+    expected = ensemble.geometric_mean([log_probabilities(networks), log_probabilities(regression)])
     np.testing.assert_allclose(fused, expected, atol=1e-5)
     assert np.abs(expected - networks).max() > 0.01
 
