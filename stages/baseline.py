@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from fsat.core import files, params
+from fsat.core import files, fold_folders, params
 from fsat.core.stage import run
 from fsat.features import pca
 from fsat.scoring import baseline, metrics, outcomes
@@ -20,6 +20,7 @@ def main() -> None:
     index, folds = files.read_csv("data/index.csv"), files.read_csv("data/folds.csv")
     if "group" in index:
         folds = folds.merge(index.loc[index["split"] == "train", ["fname", "group"]])
+    ids = fold_folders.existing(p.folds.ids, folds)
     components = {split: files.read_parquet(f"data/pca/{split}.parquet") for split in SPLITS}
     statistics = files.read_parquet("data/spectral.parquet").set_index("fname").drop(columns="split")
     statistics = statistics.loc[components["train"]["fname"]]
@@ -30,11 +31,11 @@ def main() -> None:
 
     found = {
         "statistics": baseline.predict(
-            components, folds, p.folds.ids, model="statistics", heldout=without, standardise=False
+            components, folds, ids, model="statistics", heldout=without, standardise=False
         )
     }
     for view, tables in views().items():
-        found[view] = baseline.predict(tables, folds, p.folds.ids, model=view)
+        found[view] = baseline.predict(tables, folds, ids, model=view)
     scores: dict[str, dict[str, float]] = {}
     coefficients: dict[str, np.ndarray] = {}
     for name, predicted in found.items():

@@ -1,15 +1,15 @@
-"""Trained networks, filters, projection, labels, scores -> `data/bundle/`: all that tagging needs, in one folder."""
+"""Networks, regressions, projection, labels, scores -> `data/bundle/`: all that tagging needs, in one folder."""
 
 import os
-from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from fsat.core import files, fold_folders, params
-from fsat.core.errors import FsatError
 from fsat.core.network import output_labels
 from fsat.core.stage import run
-from fsat.scoring.names import STAGES, SUBMISSION, listed
-from fsat.scoring.unknown import NEIGHBOURS
+from fsat.scoring import unknown
+from fsat.scoring.names import STAGES
 from fsat.tagger import bundle, bundler
 
 
@@ -23,40 +23,43 @@ def set_aside() -> None:
 
 
 def main() -> None:
-    """Bundle the folds of `folds.ids`."""
+    """Bundle the networks of `folds.ids` that were trained, and the regressions of the submission."""
     p = params.read()
     from fsat.networks import onnx_export
 
-    chosen, regression = files.read_json("data/models.json")["test"], files.read_npz("data/baseline.npz")
-    if chosen not in (["stage2"], ["stage2", "statistics"]):
-        raise FsatError(
-            f"a bundle holds stage 2, alone or with statistics, and the submission is {listed(chosen)}. "
-            "Set ensemble.models to one of these."
-        )
-    trunk = (p.model.weights, p.model.backbone, p.model.width, p.mel.n_mels)
-    convert_trunk = partial(onnx_export.convert_trunk, *trunk, views=("pooled",))
-    models = Path("data/models")
+    models, folds = Path("data/models"), files.read_csv("data/folds.csv")
+    ids = fold_folders.existing(p.folds.ids, folds)
+    networks = [stage for stage in STAGES if not fold_folders.is_empty(models / stage / f"fold{ids[0]}")]
     facts, calibration = files.read_json("metrics/data.json"), files.read_json("metrics/calibration.json")
-    temperature, threshold = calibration["temperature"], calibration["unknown"]["threshold"]
+    threshold = calibration["unknown"]["threshold"]
+    marks = {"threshold": threshold, "neighbours": unknown.NEIGHBOURS, "keep": p.unknown.keep} if threshold else None
+    trunk = (p.model.weights, p.model.backbone, p.model.width, p.mel.n_mels)
+
+    def references(embedder: str, fold: int) -> np.ndarray:
+        if embedder == unknown.VIEW:
+            return unknown.view_reference(files.read_parquet("data/embeddings/train.parquet"), folds)
+        return files.read_npz(f"data/predictions/fold{fold}/reference.npz")[embedder]
+
     # JSON has no NaN: a cost that a model does not have is left out.
     rows = [row.dropna().to_dict() for _, row in files.read_csv("metrics/models.csv").astype(object).iterrows()]
     written = bundler.write(
         "data/bundle",
+        chosen=files.read_json("data/models.json")["test"],
+        networks=networks,
         models=models,
         convert=onnx_export.convert,
-        convert_trunk=convert_trunk,
-        folds=sorted(p.folds.ids),
+        convert_trunk=lambda path, views: onnx_export.convert_trunk(*trunk, path, views=views),
+        folds=ids,
         filters="data/filters",
         projection="data/pca/projection.npz",
-        baseline={name: regression[f"statistics.{name}"] for name in ("weights", "bias")},
-        baseline_weight=float("statistics" in chosen),
-        labels=output_labels(files.read_csv("data/folds.csv")),
+        regressions=files.read_npz("data/baseline.npz"),
+        labels=output_labels(folds),
         preprocessing={"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
         passes={"seed": p.seed, "step": p.crop.step, "lengths": p.tta.lengths, "tries": p.tta.tries},
-        calibration={"stage1": temperature["stage1"], "stage2": temperature[SUBMISSION]},
-        unknown={"threshold": threshold, "neighbours": NEIGHBOURS, "keep": p.unknown.keep},
-        references="data/predictions",
-        select=p.train.select,
+        calibration=calibration["temperature"],
+        unknown=marks,
+        references=references,
+        select=p.train.select if networks else None,
         dataset={
             # Only the last part of the path: the bundle does not say where data lie on this machine.
             "name": Path(p.dataset.path).name,

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from fsat.core import files, params
+from fsat.core import files, fold_folders, params
 from fsat.core.stage import run
 from fsat.scoring import calibration, outcomes, unknown
 from fsat.scoring.names import SUBMISSION
@@ -21,11 +21,13 @@ def main() -> None:
             for split in ("heldout", "test")
         )
         found[model] = calibration.calibrate(heldout, test)
-    folders = {fold: f"data/predictions/fold{fold}" for fold in sorted(p.folds.ids)}
+    folds = files.read_csv("data/folds.csv")
+    ids = fold_folders.existing(p.folds.ids, folds)
+    folders = {fold: f"data/predictions/fold{fold}" for fold in ids}
     scores = unknown.combine({fold: files.read_parquet(f"{path}/unknown.parquet") for fold, path in folders.items()})
     if scores.empty:  # no network is trained
         views = {split: files.read_parquet(f"data/embeddings/{split}.parquet") for split in ("train", "test")}
-        scores = unknown.of_view(views, files.read_csv("data/folds.csv"), sorted(p.folds.ids))
+        scores = unknown.of_view(views, folds, ids)
     headline = calibration.headline(found) | {"unknown": unknown.summary(scores, keep=p.unknown.keep)}
     files.write_parquet("data/unknown.parquet", scores)
     files.write_json("metrics/calibration.json", headline)

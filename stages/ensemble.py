@@ -24,11 +24,13 @@ def main() -> None:
     """Geometric mean over the folds of `folds.ids`, and over the models of `ensemble.models`."""
     p = params.read()
     folder = Path("data/predictions")
-    folders = {fold: folder / f"fold{fold}" for fold in sorted(p.folds.ids)}
+    folds = files.read_csv("data/folds.csv")
+    ids = fold_folders.existing(p.folds.ids, folds)
+    folders = {fold: folder / f"fold{fold}" for fold in ids}
     table = ensemble.combine({fold: files.read_parquet(path / "predictions.parquet") for fold, path in folders.items()})
     every = pd.concat([table, files.read_parquet("data/baseline.parquet")], ignore_index=True)
     models, best = p.ensemble.models, p.ensemble.choose == "best"
-    learned = files.read_csv("data/folds.csv").query("weight > 0")
+    learned = folds.query("weight > 0")
     actual = dict(zip(learned["fname"], learned["corrected"], strict=True))
     if best and (why := selection.why_all(every, actual, models)):
         print(f"ensemble.choose: all models are used, as {why}")
@@ -41,7 +43,7 @@ def main() -> None:
     test = submitted[submitted["split"] == "test"]
     labels = list(table.columns[4:])
     files.write_csv("data/submission.csv", ensemble.submission(test["fname"].tolist(), test[labels].to_numpy(), labels))
-    histories = ensemble.read_histories("data/models", sorted(p.folds.ids))
+    histories = ensemble.read_histories("data/models", ids)
     for stage in STAGES:
         files.write_csv(f"metrics/learning_curve_{stage}.csv", ensemble.learning_curve(histories, stage))
 

@@ -1,8 +1,8 @@
 """`data/index.csv`, corrections -> `data/folds.csv`: fold, training label and weight of each training clip."""
 
 from fsat.clips import corrections, folds
-from fsat.core import files, params
-from fsat.core.errors import listed
+from fsat.core import files, fold_folders, params
+from fsat.core.errors import FsatError, listed
 from fsat.core.stage import run
 
 
@@ -24,7 +24,12 @@ def main() -> None:
     table = corrections.apply(train, number, checked, unverified_weight=p.train.unverified_weight)
     files.write_csv("data/folds.csv", table)
     # The next stages have these in a shell's command: used here, another list is checked here before DVC runs those.
-    print(f"folds to train: {listed(p.folds.ids, limit=20)} of {p.folds.n_splits}")
+    ids, n_folds = fold_folders.existing(p.folds.ids, table), len(set(number.tolist()))
+    if not ids:
+        raise FsatError(f"folds.ids: names none of the {n_folds} folds. Got {listed(p.folds.ids, limit=20)}.")
+    print(f"folds to train: {listed(ids, limit=20)} of {n_folds}")
+    if left := sorted({*p.folds.ids} - {*ids}):
+        print(f"note: there are {n_folds} folds: {listed(left, limit=20)} of folds.ids stay empty")
     if checked:
         counts = [f"{sum(row.action == action for row in checked)} {action}" for action in corrections.ACTIONS]
         print(f"{path}: {len(checked)} corrections ({', '.join(counts)})")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from fsat.core import files, keras_backend, params
+from fsat.core import files, fold_folders, keras_backend, params
 from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.network import output_labels
 from fsat.core.stage import run
@@ -18,9 +18,11 @@ def main(fold: str) -> None:
     """Mean log p over tta.lengths x tta.tries passes, and how unlike the clips the fold learned from each clip is."""
     p = params.read()
     stages = [stage for stage, runs in (("stage1", p.train.stage1.run), ("stage2", p.train.stage2.run)) if runs]
-    if not stages:
-        print("no network is trained: the tables have no rows")
-        labels = output_labels(files.read_csv("data/folds.csv"))
+    folds = files.read_csv("data/folds.csv")
+    is_there = bool(fold_folders.existing([int(fold)], folds))
+    if not stages or not is_there:
+        print(f"{'no network is trained' if is_there else f'there is no fold {fold}'}: the tables have no rows")
+        labels = output_labels(folds)
         keys = pd.DataFrame({"model": [], "split": [], "fname": []}, dtype=str)
         write(fold, keys.join(pd.DataFrame(columns=labels, dtype=float)), keys.assign(score=0.0), {})
         return
@@ -32,7 +34,6 @@ def main(fold: str) -> None:
     limits = MEL_STYLES[p.mel.style].limits
     stores = {split: frames.open_frames(f"data/mel/{split}", limits=limits) for split in ("train", "test")}
     components = {split: files.read_parquet(f"data/pca/{split}.parquet") for split in stores}
-    folds = files.read_csv("data/folds.csv")
     learned, heldout, labels = examples.split_fold(stores["train"], folds, int(fold), components=components["train"])
     test = examples.make_clips(stores["test"], stores["test"].fnames, components=components["test"])
     networks = {stage: model.load_network(folder, labels=labels) for stage, folder in folders.items()}

@@ -1,6 +1,6 @@
 """Everything a run has written -> `data/report/index.html`, and learning curves as a PNG for GitHub."""
 
-from fsat.core import files, params
+from fsat.core import files, fold_folders, params
 from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.stage import run
 from fsat.inputs import frames
@@ -18,14 +18,15 @@ def main() -> None:
         "folds": p.folds, "crop": p.crop, "augment": p.augment, "mixup": p.mixup, "model": p.model, "embed": p.embed,
         "train": p.train, "tta": p.tta, "ensemble": p.ensemble, "unknown": p.unknown, "report": p.report,
     }  # fmt: skip
+    folds = files.read_csv("data/folds.csv")
     splits, limits = ("train", "test"), MEL_STYLES[p.mel.style].limits
     report = page.build(
         Run(
             predictions=files.read_parquet("data/predictions.parquet"),
             index=files.read_csv("data/index.csv"),
-            folds=files.read_csv("data/folds.csv"),
+            folds=folds,
             trim=files.read_csv("data/trim.csv"),
-            histories=ensemble.read_histories("data/models", p.folds.ids),
+            histories=ensemble.read_histories("data/models", fold_folders.existing(p.folds.ids, folds)),
             mel={split: frames.open_frames(f"data/mel/{split}", limits=limits) for split in splits},
             regressions=files.read_parquet("data/baseline.parquet"),
             models=files.read_csv("metrics/models.csv"),

@@ -15,11 +15,15 @@ def main(fold: str) -> None:
     if not p.train.stage1.run:
         fold_folders.write_empty(out, "train.stage1.run is false")
         return
+    folds = files.read_csv("data/folds.csv")
+    if not fold_folders.existing([int(fold)], folds):
+        fold_folders.write_empty(out, f"there is no fold {fold} (see `dvc repro folds`)")
+        return
     keras_backend.use(p.train.backend)
     from fsat.networks import model, training
 
     store = frames.open_frames("data/mel/train", limits=MEL_STYLES[p.mel.style].limits)
-    learn, heldout, labels = examples.split_fold(store, files.read_csv("data/folds.csv"), int(fold))
+    learn, heldout, labels = examples.split_fold(store, folds, int(fold))
     network = {
         "backbone": p.model.backbone, "width": p.model.width, "batchnorm_momentum": p.model.batchnorm_momentum,
         "freeze_batchnorm": p.model.freeze_batchnorm, "head": p.model.head,

@@ -15,12 +15,16 @@ def main(fold: str) -> None:
     if not p.train.stage2.run:
         fold_folders.write_empty(out, "train.stage2.run is false")
         return
+    folds = files.read_csv("data/folds.csv")
+    if not fold_folders.existing([int(fold)], folds):
+        fold_folders.write_empty(out, f"there is no fold {fold} (see `dvc repro folds`)")
+        return
     keras_backend.use(p.train.backend)
     from fsat.networks import model, training
 
     stage1 = Path(f"data/models/stage1/fold{fold}")
     store = frames.open_frames("data/mel/train", limits=MEL_STYLES[p.mel.style].limits)
-    folds, components = files.read_csv("data/folds.csv"), files.read_parquet("data/pca/train.parquet")
+    components = files.read_parquet("data/pca/train.parquet")
     learn, heldout, labels = examples.split_fold(store, folds, int(fold), components=components)
     network = {
         "backbone": p.model.backbone, "width": p.model.width, "batchnorm_momentum": p.model.batchnorm_momentum,

@@ -9,6 +9,8 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +143,41 @@ def make(folder: Path) -> None:
         run("embed baseline ensemble evaluate calibrate bundle")
 
 
+def make_without_networks(folder: Path, project: Path) -> None:
+    """The same clips and features by regressions alone, five folds asked for where a label has clips for three."""
+    from fsat.networks import efficientat, model
+
+    kept = shutil.ignore_patterns("models", "predictions", "bundle")
+    shutil.copytree(project, folder, dirs_exist_ok=True, ignore=kept)
+    values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    values["folds"] |= {"n_splits": 5, "ids": [0, 1, 2, 4]}
+    values["model"] |= {"backbone": "EfficientAT", "width": 0.4, "weights": "trunk.weights.h5"}
+    values["embed"]["views"], values["ensemble"]["models"] = ["last", "middle"], ["last", "middle", "statistics"]
+    for stage in ("stage1", "stage2"):
+        values["train"][stage]["run"] = False
+    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    with inside(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(efficientat, "BLOCKS", efficientat.BLOCKS[3::9])
+        trunk = model.build_trunk("EfficientAT", width=0.4)
+        hidden = np.random.default_rng(0).normal(0, 0.1, (384, 8)).astype(np.float32)
+        model.save_trunk(trunk, "trunk.weights.h5", pretrained_on="AudioSet", hidden=(hidden, np.zeros(8, np.float32)))
+        importlib.import_module("stages.folds").main()
+        for stage, fold in product(("stage1", "stage2", "predict"), ("0", "1", "2", "4")):
+            importlib.import_module(f"stages.{stage}").main(fold)
+        for stage in ("embed", "baseline", "ensemble", "evaluate", "calibrate", "bundle"):
+            importlib.import_module(f"stages.{stage}").main()
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the run: sounds/, params.yaml, data/ with data/bundle/, metrics/. Made once; leave it as it is."""
     return made_once("tiny_bundle", make, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def without_networks(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of such a run without networks. Made once; leave it as it is."""
+    return made_once("without_networks", partial(make_without_networks, project=project), tmp_path_factory)
 
 
 def edit(folder: Path, change: Callable[[Any], object] = lambda values: None, *, renewed: Iterable[str] = ()) -> None:
@@ -194,8 +227,8 @@ def sigmoid_bundle(project: Path, folder: Path, **changes: object) -> bundles.Bu
     (folder / "stage1" / "fold0.onnx").write_bytes(made.SerializeToString())
 
     def change(values: dict[str, Any]) -> None:
-        values |= {"activation": "sigmoid", "passes": None, "folds": [0], "calibration": None, "fusion": None}
-        values |= {"select": None, "scores": {}, "unknown": None, "files": {}} | changes
+        values |= {"activation": "sigmoid", "passes": None, "folds": [0], "calibration": None, "models": ["stage1"]}
+        values |= {"select": None, "scores": {}, "unknown": None, "features": {}, "files": {}} | changes
         values["preprocessing"] |= {"trim": None, "spectral": None}
         del values["networks"]["stage2"]
 

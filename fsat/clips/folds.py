@@ -25,7 +25,8 @@ def assign(
 ) -> np.ndarray:
     """Assign each clip to the fold that holds it out.
 
-    Without `fold` and `group`, every label is spread evenly: ``StratifiedKFold(n_splits, shuffle=True)``. With `group`,
+    Without `fold`, a label with fewer clips than folds makes as many folds as it has clips, at least 2, which is noted
+    on stderr. Without `group` too, every label is spread evenly: ``StratifiedKFold(n_splits, shuffle=True)``. With it,
     ``StratifiedGroupKFold`` of `seed`; where that leaves a fold empty or all clips of a label in one fold, the first
     good draw of the next seeds, then of ``GroupKFold`` and the same seeds, which is noted on stderr.
 
@@ -53,6 +54,7 @@ def assign(
         folds = np.asarray(fold, dtype=np.int64)
         _check_given(labels, folds, group, n_splits)
         return folds
+    n_splits = _possible(labels, n_splits)
     _check_sizes(labels, n_splits, group)
     n_groups = n_splits if group is None else len(set(group))
     if n_groups < n_splits:
@@ -116,6 +118,16 @@ def _in_one_fold(labels: Sequence[str], folds: np.ndarray) -> list[str]:
     return [f"{label} (fold {first})" for label, first, last in ranges.itertuples() if first == last]
 
 
+def _possible(labels: Sequence[str], n_splits: int) -> int:
+    """At most `n_splits` folds: as many as the smallest label has clips, at least 2; fewer than asked for are noted."""
+    sizes = pd.Series(labels, dtype=object).value_counts()
+    found = min(n_splits, max(2, int(sizes.min())))
+    if found < n_splits:
+        why = f"label {sizes.idxmin()} has {sizes.min()} clips"
+        print(f"note: {found} folds instead of {n_splits} (folds.n_splits), as {why}", file=sys.stderr)
+    return found
+
+
 def _check_sizes(labels: Sequence[str], n_splits: int, group: Sequence[str] | None) -> None:
     table = pd.DataFrame({"label": labels, "group": range(len(labels)) if group is None else group})
     sizes = table.groupby("label")["group"].agg(["size", "nunique"])
@@ -123,7 +135,7 @@ def _check_sizes(labels: Sequence[str], n_splits: int, group: Sequence[str] | No
     if few:
         raise FsatError(
             f"too few clips for {n_splits} folds (folds.n_splits): {_listed(few)}. "
-            f"Every label needs at least {n_splits}: add clips, lower folds.n_splits, or leave the label out."
+            f"Every label needs at least {n_splits}: add clips, or leave the label out."
         )
     if lone := sizes.index[sizes["nunique"] < 2].tolist():
         raise FsatError(

@@ -4,11 +4,23 @@ import filecmp
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 from fsat.core import files
 
 # In a folder of data/models/: what the network is, or that it was not trained.
 _SUMMARY = "summary.json"
+
+
+def existing(ids: Sequence[int], folds: "pd.DataFrame") -> list[int]:
+    """The folds of `folds.ids` that hold clips of `data/folds.csv` out, in ascending order.
+
+    Where a label has fewer clips than `folds.n_splits`, stage `folds` makes fewer folds, and the last are missing.
+    """
+    return sorted({*ids} & {*folds["fold"].tolist()})
 
 
 def write_empty(folder: Path, why: str) -> None:

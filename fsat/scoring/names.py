@@ -1,7 +1,7 @@
 """Names of the models that are scored: the column `model` of predictions and scores, and what people are shown."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from fsat.core.params import ModelName
 
@@ -12,7 +12,7 @@ Stage = Literal["stage1", "stage2"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 REGRESSIONS: tuple[ModelName, ...] = tuple(model for model in MODELS if model not in STAGES)
 # What is scored and sent: the geometric mean of the models chosen by `ensemble`.
-SUBMISSION = "submission"
+SUBMISSION: Final = "submission"
 NAMES = {
     SUBMISSION: "Submission",
     "stage2": "Stage 2: mel + PCA",

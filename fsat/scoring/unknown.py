@@ -144,17 +144,29 @@ def of_view(
     """
     import pandas as pd
 
-    columns = [name for name in views["train"] if str(name).startswith(f"{view}.")]
-    train, test = (views[split].set_index("fname")[columns] for split in ("train", "test"))
+    train, test = (_of_view(views[split], view) for split in ("train", "test"))
     parts = [pd.DataFrame({"model": [], "split": [], "fold": [], "fname": [], "score": []})]
-    for fold, split in [*((fold, "heldout") for fold in ids), (-1, "test")] if columns else ():
-        learned = folds[(folds["fold"] != fold) & (folds["weight"] > 0)]
+    for fold, split in [*((fold, "heldout") for fold in ids), (-1, "test")] if train.shape[1] else ():
         clips = test if split == "test" else train.loc[folds.loc[folds["fold"] == fold, "fname"]]
-        known = reference(train.loc[learned["fname"]].to_numpy(), learned["corrected"].tolist())
+        known = view_reference(views["train"], folds, fold, view=view)
         keys = {"model": view, "split": split, "fold": fold, "fname": clips.index.to_numpy(object)}
         parts.append(pd.DataFrame(keys).assign(score=score(clips.to_numpy(), known)))
     table = pd.concat(parts[1:] or parts, ignore_index=True)
     return table.sort_values(["model", "split", "fname"], ignore_index=True)
+
+
+def view_reference(table: "pd.DataFrame", folds: "pd.DataFrame", fold: int = -1, *, view: str = VIEW) -> np.ndarray:
+    """`reference` of a view of the training clips that are learned from, without those that `fold` holds out.
+
+    `table` is `data/embeddings/train.parquet`, `folds` is `data/folds.csv`.
+    """
+    learned = folds[(folds["fold"] != fold) & (folds["weight"] > 0)]
+    return reference(_of_view(table, view).loc[learned["fname"]].to_numpy(), learned["corrected"].tolist())
+
+
+def _of_view(table: "pd.DataFrame", view: str) -> "pd.DataFrame":
+    """The columns of a view, by fname."""
+    return table.set_index("fname")[[name for name in table if str(name).startswith(f"{view}.")]]
 
 
 def summary(scores: "pd.DataFrame", *, keep: float) -> dict[str, Any]:

@@ -5,42 +5,49 @@
     bundle.json               labels, preprocessing, networks, scores, data; sha256 of every file below
     README.md                 model card, made from the same numbers
     filters/mel.npz           mel filters of the networks' spectrograms
-    filters/spectral.npz      mel filters of the statistics; only where a network reads components
-    projection.npz            statistics -> principal components; only where a network reads components
-    baseline.npz              logistic regression; only where stage 2 is fused with it
-    trunk.onnx                embedding of a whole clip; only where that regression reads it
+    filters/spectral.npz      mel filters of the statistics; only where a model reads components
+    projection.npz            statistics -> principal components; only where a model reads components
+    regressions.npz           <model>.weights, <model>.bias of each logistic regression
+    trunk.onnx                views of a whole clip; only where a regression or the marks read one
     stage1/fold<k>.onnx       the mel networks
     stage2/fold<k>.onnx       the mel + PCA networks
     <stage>/fold<k>.npz       embeddings of training clips by that network; only where clips that are none of the
                               labels are marked
+    last.npz                  the view `last` of training clips; only where clips are marked without any network
 
-It holds arrays and text, no code and no clock: equal models give equal bytes. A bundle has at least one network;
-stage 2, further folds, the projection, late fusion, several passes over a clip, calibration and marks of unknown clips
-are optional.
+It holds arrays and text, no code and no clock: equal models give equal bytes. A bundle has at least one model, a
+network or a regression; folds, the projection, several passes over a clip, calibration and marks of unknown clips are
+optional.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field, StrictInt, ValidationError, model_validator
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
+from fsat.core.params import ModelName
 from fsat.features import mel_bank
 from fsat.features.mel_bank import Purpose
-from fsat.scoring.names import Stage
+from fsat.scoring.names import REGRESSIONS, STAGES, Stage
 
-FORMAT, VERSION = "fsat-bundle", 3
+FORMAT, VERSION = "fsat-bundle", 4
 MEL_FILTERS, SPECTRAL_FILTERS = "filters/mel.npz", "filters/spectral.npz"
-PROJECTION, BASELINE, TRUNK = "projection.npz", "baseline.npz", "trunk.onnx"
+PROJECTION, FITTED, TRUNK = "projection.npz", "regressions.npz", "trunk.onnx"
+STATISTICS: Final = "statistics"  # the features that are no view
+LAST: Final = "last"  # the view that marks clips
 NotNegative = Annotated[StrictInt, Field(ge=0)]
 Positive = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Distance = Annotated[float, Field(strict=True, ge=0, le=2, allow_inf_nan=False)]  # of two directions: 1 - cosine
+Read = Literal["statistics", "last", "middle"]  # what a regression of that name reads
+READ: tuple[Read, ...] = get_args(Read)
+Embedder = Literal["stage1", "stage2", "last"]  # whose embedding stands for a clip: a network's, or that view
 
 # What is in `bundle.json` ------------------------------------------------------------------------------------------
 
@@ -83,36 +90,27 @@ class Network(params.Section):
 
 
 class Calibration(params.Section):
-    """The logits of a stage's probabilities, after late fusion, are divided by its temperature."""
+    """The logits of the submission's, or of a stage's, probabilities are divided by its temperature; without one 1."""
 
-    temperature: dict[Stage, Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]]
+    temperature: dict[
+        Literal["stage1", "stage2", "submission"], Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
+    ]
 
 
 class Unknown(params.Section):
-    """Clips that are none of the labels: those farther than the stage's threshold from the training clips.
+    """Clips that are none of the labels: those farther than the embedder's threshold from the training clips.
 
     The score of a clip is `scoring.unknown.score`, mean over the folds; `neighbours` is how many training clips count,
     `keep` the share of held-out clips that the threshold was chosen to take for known.
     """
 
-    threshold: Annotated[dict[Stage, Distance], Field(min_length=1)]
+    threshold: Annotated[dict[Embedder, Distance], Field(min_length=1)]
     neighbours: Positive
     keep: Annotated[float, Field(gt=0, le=1)]
 
 
-class Fusion(params.Section):
-    """Late fusion of stage 2: geometric mean of its probabilities and a regression's, weights 1 and `baseline_weight`.
-
-    The regression reads the components, after an embedding of the whole clip by the trunk with its initial weights
-    where `n_embedding` is not 0: a network with the input "mel" and the output "embedding".
-    """
-
-    baseline_weight: Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
-    n_embedding: NotNegative = 0
-
-
 class Dataset(params.Section):
-    """What the networks learned from."""
+    """What the models learned from."""
 
     name: str
     synthetic: bool
@@ -140,19 +138,22 @@ class FileFacts(params.Section):
 class Manifest(params.Section):
     """All of `bundle.json`.
 
+    `models` make the submission, what is given unless a stage is asked for: the geometric mean of their probabilities.
+    `features` are the lengths of what regressions and marks read: components, and the views that `trunk.onnx` gives.
     `activation` says what the outputs are: "softmax" probabilities of a clip sum to 1, also after passes and folds
     are combined; "sigmoid" ones are independent and are never normalised. Without `passes` a clip is seen once, whole.
     """
 
     format: Literal["fsat-bundle"]
-    version: Literal[3]
+    version: Literal[4]
     labels: Annotated[list[str], Field(min_length=1)]
     activation: Literal["softmax", "sigmoid"]
     preprocessing: Preprocessing
     passes: RandomPasses | None = None
-    folds: Annotated[list[NotNegative], Field(min_length=1)]
-    networks: Annotated[dict[Stage, Network], Field(min_length=1)]
-    fusion: Fusion | None = None
+    models: Annotated[list[ModelName], Field(min_length=1)]
+    folds: list[NotNegative]
+    networks: dict[Stage, Network]
+    features: dict[Read, Positive] = Field(default_factory=dict)
     calibration: Calibration | None = None
     unknown: Unknown | None = None
     select: Annotated[str | None, Field(description="train.select: which weights a training handed on")] = None
@@ -163,44 +164,71 @@ class Manifest(params.Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Manifest":
-        for what, names in (("label", self.labels), ("fold", self.folds)):
-            if len(set(names)) != len(names):
+        for what, names in (("label", self.labels), ("fold", self.folds), ("model", self.models)):
+            if len({*names}) != len(names):
                 raise ValueError(f"names a {what} twice")
         if self.passes is not None and self.passes.bounds[0] > self.passes.bounds[1]:
             raise ValueError("has its bounds the wrong way round")
-        if self.reads_components and self.preprocessing.spectral is None:
-            raise ValueError("has a network that reads components, but no section spectral to compute them from")
-        if self.fusion is not None and not ("stage2" in self.networks and self.networks["stage2"].n_components):
-            raise ValueError("fuses stage 2 with a regression on components that it does not read")
-        if not set(self.marked_stages) <= set(self.networks):
-            raise ValueError("has a threshold for unknown clips of a stage that it does not hold")
-        marked, projection = self.marked_stages, self.reads_components
-        if set(self.files) != {*file_names(self.networks, self.folds, projection, self.fusion, marked)}:
-            raise ValueError("lists other files than its networks and folds need")
+        if bool(self.folds) != bool(self.networks) or (self.passes is not None and not self.networks):
+            raise ValueError("has folds or passes without networks, or networks without folds")
+        if lacking := {*self.models} - {*self.networks, *self.features}:
+            raise ValueError(f"has no {min(lacking)}, which is one of its models")
+        if self.activation == "sigmoid" and self.models not in (["stage1"], ["stage2"]):
+            raise ValueError("has a mean of several models, whose probabilities do not sum to 1")
+        lengths = {network.n_components for network in self.networks.values()} | {self.features.get(STATISTICS, 0)}
+        if len(lengths - {0}) > 1:
+            raise ValueError("has models that read different numbers of components")
+        if self.n_components and self.preprocessing.spectral is None:
+            raise ValueError("has a model that reads components, but no section spectral to compute them from")
+        if not {*self.marks} <= {*self.networks, *self.features}:
+            raise ValueError("has a threshold for unknown clips of a model that it does not hold")
+        if {*self.files} != {*file_names(self.models, self.networks, self.folds, self.features, self.marks,
+                                         has_components=self.n_components > 0)}:  # fmt: skip
+            raise ValueError("lists other files than its models and folds need")
         return self
 
     @property
-    def reads_components(self) -> bool:
-        """Whether a network has the input "pca"."""
-        return any(network.n_components for network in self.networks.values())
+    def n_components(self) -> int:
+        """How many principal components the models read; 0 if none does."""
+        networks = (network.n_components for network in self.networks.values())
+        return max(self.features.get(STATISTICS, 0), *networks, 0)
+
+    @property
+    def regressions(self) -> list[Read]:
+        """The regressions among the models."""
+        return [name for name in self.features if name in self.models]
+
+    @property
+    def views(self) -> dict[str, int]:
+        """The outputs of `trunk.onnx`, and how long they are."""
+        return views(self.features)
 
     @property
     def filters(self) -> dict[str, Purpose]:
         """The files of mel filters, and what each is for."""
         p, found = self.preprocessing, {MEL_FILTERS: mel_bank.for_mel(self.preprocessing.mel)}
-        if self.reads_components and p.spectral is not None:
+        if self.n_components and p.spectral is not None:
             found[SPECTRAL_FILTERS] = mel_bank.for_spectral(p.audio.sample_rate, p.spectral.n_fft)
         return found
 
     @property
-    def marked_stages(self) -> list[Stage]:
-        """Stages that mark clips which are none of the labels."""
+    def marks(self) -> list[Embedder]:
+        """Whose embeddings mark clips which are none of the labels."""
         return [] if self.unknown is None else list(self.unknown.threshold)
 
-    @property
-    def best_stage(self) -> Stage:
-        """The last stage that the bundle holds."""
-        return max(self.networks)
+    def embedder(self, stage: Stage | None) -> Embedder | None:
+        """Whose embedding stands for a clip: the stage's, or for the submission (None) that of its last network.
+
+        Of a submission without networks it is that of the last network that is there all the same, or the view
+        `last`; None if there is none of them.
+        """
+        if stage is not None:
+            return stage
+        networks = [name for name in STAGES if name in self.networks]
+        used = [name for name in networks if name in self.models] or networks
+        if used:
+            return used[-1]
+        return LAST if LAST in self.features else None
 
 
 def network_name(stage: str, fold: int) -> str:
@@ -208,25 +236,36 @@ def network_name(stage: str, fold: int) -> str:
     return f"{stage}/fold{fold}.onnx"
 
 
-def reference_name(stage: str, fold: int) -> str:
-    """``stage2/fold0.npz``."""
-    return f"{stage}/fold{fold}.npz"
+def reference_names(embedder: Embedder, folds: Sequence[int]) -> dict[int, str]:
+    """``stage2/fold0.npz`` of each fold; ``last.npz``, which is of no fold, under -1."""
+    return {-1: f"{LAST}.npz"} if embedder == LAST else {fold: f"{embedder}/fold{fold}.npz" for fold in folds}
+
+
+def views(features: Mapping[Read, int]) -> dict[str, int]:
+    """Those of the features that `trunk.onnx` gives."""
+    return {name: length for name, length in features.items() if name != STATISTICS}
 
 
 def file_names(
-    stages: Iterable[str], folds: Sequence[int], projection: bool, fusion: Fusion | None, marked: Iterable[str]
+    models: Iterable[str],
+    networks: Iterable[Stage],
+    folds: Sequence[int],
+    features: Mapping[Read, int],
+    marks: Iterable[Embedder],
+    *,
+    has_components: bool,
 ) -> list[str]:
     """Names of the files that such a bundle holds besides `bundle.json` and the card."""
     optional = {
         MEL_FILTERS: True,
-        SPECTRAL_FILTERS: projection,
-        PROJECTION: projection,
-        BASELINE: fusion is not None,
-        TRUNK: fusion is not None and fusion.n_embedding > 0,
+        SPECTRAL_FILTERS: has_components,
+        PROJECTION: has_components,
+        FITTED: not {*REGRESSIONS}.isdisjoint(models),
+        TRUNK: bool(views(features)),
     }
     needed = [name for name, is_needed in optional.items() if is_needed]
-    needed += [reference_name(stage, fold) for stage in marked for fold in folds]
-    return [*needed, *(network_name(stage, fold) for stage in stages for fold in folds)]
+    needed += [name for embedder in marks for name in reference_names(embedder, folds).values()]
+    return [*needed, *(network_name(stage, fold) for stage in networks for fold in folds)]
 
 
 # Reading -----------------------------------------------------------------------------------------------------------
@@ -276,7 +315,8 @@ def read(folder: str | Path) -> Bundle:
     version = values.get("version")
     if version != VERSION:
         stage = "sources/dvc.yaml:audioset-tagger" if values.get("published") else "bundle"
-        advice = f"Make it anew: `dvc repro {stage}`." if version in (1, 2) else "Install the fsat it was made with."
+        is_older = version in range(1, VERSION)
+        advice = f"Make it anew: `dvc repro {stage}`." if is_older else "Install the fsat it was made with."
         raise FsatError(f"{path}: has version {version!r} of the format, this fsat reads version {VERSION}. {advice}")
     try:
         manifest = Manifest.model_validate(values)

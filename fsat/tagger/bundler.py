@@ -1,4 +1,4 @@
-"""Write a model bundle from what a run has trained, or from a network that others have published."""
+"""Write a model bundle from what a run has fitted, or from a network that others have published."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -9,60 +9,66 @@ import numpy as np
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
+from fsat.core.params import ModelName
 from fsat.features import mel_bank
-from fsat.scoring.names import STAGES, Stage
+from fsat.scoring.names import Stage
 from fsat.tagger import bundle as bundles
-from fsat.tagger.bundle import Bundle, Fusion, Network, Published
+from fsat.tagger.bundle import READ, STATISTICS, Bundle, Embedder, Network, Published, Read
 from fsat.tagger.card import model_card
 
 
 def write(
     out: str | Path,
     *,
+    chosen: Sequence[ModelName],
+    networks: Sequence[Stage],
     models: str | Path,
     convert: Callable[[Path, Path, Sequence[str]], int],
-    convert_trunk: Callable[[Path], dict[str, int]],
+    convert_trunk: Callable[[Path, Sequence[Read]], Mapping[str, int]],
     folds: Sequence[int],
     filters: str | Path,
     projection: str | Path,
-    baseline: Mapping[str, np.ndarray],
-    baseline_weight: float,
+    regressions: Mapping[str, np.ndarray],
     labels: Sequence[str],
     preprocessing: Mapping[str, params.Section],
     passes: Mapping[str, int],
     calibration: Mapping[str, float],
-    references: str | Path,
+    unknown: Mapping[str, Any] | None,
+    references: Callable[[Embedder, int], np.ndarray],
     **about: Any,
 ) -> Bundle:
-    """Write a bundle of trained networks.
+    """Write a bundle of trained networks and fitted regressions.
 
     Parameters
     ----------
     out : path
         Folder; one that is there is replaced as a whole.
+    chosen, networks : sequence of str
+        The models of the submission; the networks that were trained, all of which the bundle holds.
     models : path
         Holds ``<stage>/fold<k>/`` as training writes them; the lengths of crops and the networks are read from there.
     convert : callable
         Writes the network of such a folder as an ONNX file and returns the length of its embedding
         (`networks.onnx_export.convert`); refuses one that was trained on other labels.
     convert_trunk : callable
-        Writes the trunk with its initial weights and returns the length of each view (`onnx_export.convert_trunk`);
-        called where the regression reads more than the components.
+        Writes views of the trunk with its initial weights and returns the length of each
+        (`onnx_export.convert_trunk`); called where a regression or the marks read one.
     filters, projection : path
         Folder of the stage `filters`; the npz of `pca.save`.
-    baseline, baseline_weight
-        Arrays of `baseline.coefficients`, for features [embedding, components] or [components], and its weight in
-        late fusion; without weight it is left out.
+    regressions : mapping of str to np.ndarray
+        `data/baseline.npz`: ``<model>.weights`` (C, k) and ``<model>.bias`` (C,).
     labels : sequence of str
         In the order of the networks' outputs.
     preprocessing, passes : mapping
         Fields of `Preprocessing`, and of `RandomPasses` but for the bounds.
-    calibration : mapping of stage to float
+    calibration : mapping of str to float
         Temperatures.
-    references : path
-        Holds ``fold<k>/reference.npz`` with an array a stage, of `unknown.reference`.
+    unknown : mapping or None
+        Fields of `Unknown`.
+    references : callable
+        Gives the result of `unknown.reference` for a network and a fold, or for the view `last` and -1.
     **about
-        Other fields of `Manifest`: unknown, for both stages; select; dataset; scores, with ``models``, the rows of
+        Other fields of `Manifest`: select; dataset; scores, with ``models``, the rows of
         ``metrics/models.csv``, and ``baseline``, the one of these to compare with.
 
     Raises
@@ -72,38 +78,47 @@ def write(
     """
     summaries = {
         (stage, fold): files.read_json(Path(models) / stage / f"fold{fold}" / "summary.json")
-        for stage in STAGES
+        for stage in networks
         for fold in folds
     }
-    alike = {stage: _common(summaries, stage) for stage in STAGES}
-    if alike["stage1"]["bounds"] != alike["stage2"]["bounds"]:
+    alike = {stage: _common(summaries, stage) for stage in networks}
+    bounds = [summary["bounds"] for summary in alike.values()]
+    if bounds[1:] and bounds[0] != bounds[1]:
         raise FsatError(f"{models}: stage 1 and stage 2 were trained with different crop lengths. Run `dvc repro`.")
-    has_components = any(summary["network"]["n_components"] for summary in alike.values())
+    fitted: list[Read] = [name for name in READ if name in chosen]
+    marks: list[Embedder] = [] if unknown is None else list(unknown["threshold"])
+    views = [name for name in READ if name != STATISTICS and name in (*fitted, *marks)]
+    has_components = STATISTICS in fitted or any(summary["network"]["n_components"] for summary in alike.values())
     with files.atomic_folder(out) as part:
         # Arrays and nothing else.
         files.write_npz(part / bundles.MEL_FILTERS, **files.read_npz(Path(filters) / "mel.npz"))
         if has_components:
             files.write_npz(part / bundles.SPECTRAL_FILTERS, **files.read_npz(Path(filters) / "spectral.npz"))
             files.write_npz(part / bundles.PROJECTION, **files.read_npz(projection))
-        fusion = None
-        if baseline_weight:
-            files.write_npz(part / bundles.BASELINE, **baseline)
-            reads_trunk = baseline["weights"].shape[1] > alike["stage2"]["network"]["n_components"]
-            n_embedding = sum(convert_trunk(part / bundles.TRUNK).values()) if reads_trunk else 0
-            fusion = Fusion(baseline_weight=baseline_weight, n_embedding=n_embedding)
+        if fitted:
+            names = [f"{name}.{array}" for name in fitted for array in ("weights", "bias")]
+            files.write_npz(part / bundles.FITTED, **{name: regressions[name] for name in names})
+        features: dict[Read, int] = {}
+        if STATISTICS in fitted:
+            features[STATISTICS] = regressions[f"{STATISTICS}.weights"].shape[1]
+        if views:
+            found = convert_trunk(part / bundles.TRUNK, views)
+            features |= {view: found[view] for view in views}
         lengths = {}
         for stage, fold in summaries:
             (part / stage).mkdir(exist_ok=True)
-            known = files.read_npz(Path(references) / f"fold{fold}" / "reference.npz")[stage]
-            files.write_npz(part / bundles.reference_name(stage, fold), embeddings=known)
             network = part / bundles.network_name(stage, fold)
             lengths[stage] = convert(Path(models) / stage / f"fold{fold}", network, labels)
+        for embedder in marks:
+            for fold, name in bundles.reference_names(embedder, folds).items():
+                files.write_npz(part / name, embeddings=references(embedder, fold))
         values = {
             "labels": list(labels),
             "activation": "softmax",
             "preprocessing": {name: section.model_dump() for name, section in preprocessing.items()},
-            "passes": {**passes, "bounds": alike["stage1"]["bounds"]},
-            "folds": list(folds),
+            "passes": {**passes, "bounds": bounds[0]} if bounds else None,
+            "models": list(chosen),
+            "folds": list(folds) if networks else [],
             "networks": {
                 stage: Network(
                     n_components=summary["network"]["n_components"],
@@ -113,12 +128,12 @@ def write(
                 ).model_dump()
                 for stage, summary in alike.items()
             },
-            "fusion": None if fusion is None else fusion.model_dump(),
+            "features": features,
             "calibration": {"temperature": dict(calibration)},
+            "unknown": None if unknown is None else dict(unknown),
             **about,
         }
-        names = bundles.file_names(STAGES, folds, has_components, fusion, marked=STAGES)
-        return _close(part, values, names, out)
+        return _close(part, values, out)
 
 
 def write_published(
@@ -170,18 +185,20 @@ def write_published(
             "labels": list(labels),
             "activation": "sigmoid",
             "preprocessing": {"audio": {"sample_rate": mel.sample_rate}, "mel": mel.model_dump()},
+            "models": ["stage1"],
             "folds": [0],
             "networks": {"stage1": described.model_dump()},
             "dataset": {"name": trained_on, "synthetic": False, "fingerprint": None, "facts": {}},
             "published": [source.model_dump() for source in published],
             "scores": dict(scores),
         }
-        return _close(part, values, [bundles.MEL_FILTERS, name], out)
+        return _close(part, values, out)
 
 
-def _close(part: Path, values: Mapping[str, Any], names: Sequence[str], out: str | Path) -> Bundle:
+def _close(part: Path, values: Mapping[str, Any], out: str | Path) -> Bundle:
     """Write `bundle.json` and the card beside files that are complete; they are to be moved to `out`."""
-    facts = {name: bundles.file_facts(part / name).model_dump() for name in names}
+    paths = sorted(path for path in part.rglob("*") if path.is_file())
+    facts = {path.relative_to(part).as_posix(): bundles.file_facts(path).model_dump() for path in paths}
     head = {"format": bundles.FORMAT, "version": bundles.VERSION}
     files.write_json(part / "bundle.json", {**head, **values, "files": facts})
     manifest = bundles.read(part).manifest

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fsat.scoring.names import NAMES, SUBMISSION, Stage, short
-from fsat.tagger.bundle import Manifest
+from fsat.scoring.names import NAMES, SUBMISSION, listed, short
+from fsat.tagger.bundle import STATISTICS, Manifest
 
 _PARTS = {
     ("test", "all"): "test clips ({})",
@@ -58,25 +58,32 @@ def model_card(manifest: Manifest) -> str:
 def _networks_section(manifest: Manifest) -> str:
     lines = []
     for stage, network in manifest.networks.items():
-        k, fused = network.n_components, ""
+        k = network.n_components
         what = "log-mel spectrogram" + (f" and {k} principal components of spectral statistics" if k else "")
-        if stage == "stage2" and manifest.fusion is not None:
-            features = "embeddings and components" if manifest.fusion.n_embedding else "components"
-            weight = manifest.fusion.baseline_weight
-            fused = f" Fused with a logistic regression on {features}: its log p counts {weight:g} times the networks'."
-        lines.append(f"- {stage.replace('stage', 'Stage ')}: {what}, {network.parameters:,} parameters.{fused}")
+        lines.append(f"- {stage.replace('stage', 'Stage ')}: {what}, {network.parameters:,} parameters.")
+    for name in manifest.regressions:
+        what = (
+            f"{manifest.features[name]} {'principal components of spectral' if name == STATISTICS else 'features of a'}"
+        )
+        what += " statistics" if name == STATISTICS else " pre-trained network that was not trained further"
+        lines.append(f"- {short(name).capitalize()}: logistic regression on {what}.")
+    if len(manifest.models) > 1:
+        lines.append(f"- Submission: geometric mean of {listed(manifest.models)}, equally weighted.")
     p, n_folds = manifest.passes, len(manifest.folds)
     lines.append(
-        "- A clip is seen once, whole, by each network."
+        "- A clip is seen once, whole, by each model."
         if p is None
         else f"- A clip's prediction is the geometric mean over all passes: {_plural(n_folds, 'fold')} x "
         f"{_plural(p.lengths, 'length')} from {p.bounds[0]} to {p.bounds[1]} frames (equal ones count once) x "
         f"{p.tries} random spans."
     )
-    architecture = next(reversed(manifest.networks.values())).architecture
-    backbone, width = architecture.get("backbone"), architecture.get("width")
-    trunk = f", {backbone} of width {width:g}" if backbone and isinstance(width, float | int) else ""
-    return f"Made for `fsat`: {_plural(n_folds, 'network')} of each stage{trunk}.\n\n" + "\n".join(lines)
+    made = "no network was trained"
+    if manifest.networks:
+        architecture = next(reversed(manifest.networks.values())).architecture
+        backbone, width = architecture.get("backbone"), architecture.get("width")
+        trunk = f", {backbone} of width {width:g}" if backbone and isinstance(width, float | int) else ""
+        made = f"{_plural(n_folds, 'network')} of each stage{trunk}"
+    return f"Made for `fsat`: {made}.\n\n" + "\n".join(lines)
 
 
 def _sums(manifest: Manifest) -> str:
@@ -91,21 +98,22 @@ def _sums(manifest: Manifest) -> str:
     text = "A clip with none of these sounds gets some of the labels below as well."
     if unknown is not None:
         text += (
-            " It is marked as `unknown` if its embedding's cosine distance to the nearest training clip, mean over the "
-            f"folds, is above a threshold ({_by_stage(unknown.threshold)}) that keeps {unknown.keep:.0%} of the "
+            " It is marked as `unknown` if its embedding's cosine distance to the nearest training clip"
+            f"{', mean over the folds,' if manifest.networks else ''} is above a threshold "
+            f"({_by_model(unknown.threshold)}) that keeps {unknown.keep:.0%} of the "
             "held-out clips: so some clips of these labels are marked, and some other sounds are not."
         )
     text += f" The probabilities of a clip sum to 1{uncalibrated}."
     if calibration is not None:
         text += (
-            f" They are calibrated by a temperature ({_by_stage(calibration.temperature)}) that was fitted on held-out "
-            "clips, each seen by one fold's network; the mean of all folds may be less sure than it could be."
+            f" They are calibrated by a temperature ({_by_model(calibration.temperature)}) that was fitted on held-out "
+            "clips, each seen by one fold's models; those of the bundle may be less sure than they could be."
         )
     return text
 
 
-def _by_stage(values: Mapping[Stage, float]) -> str:
-    return ", ".join(f"{value:g} in {stage}" for stage, value in values.items())
+def _by_model(values: Mapping[Any, float]) -> str:
+    return ", ".join(f"{value:g} in {short(model)}" for model, value in values.items())
 
 
 def _plural(count: int, thing: str) -> str:
@@ -166,7 +174,7 @@ def _scores_section(manifest: Manifest) -> str:
     )
     caveat = (
         "The cross-validation scores are those of single folds' models on clips they did not train on."
-        if manifest.select == "last"
+        if manifest.select == "last" or not manifest.networks
         else "The networks' cross-validation scores flatter: each fold's weights were chosen by their loss on the same "
         "held-out clips that the score is taken on (`train.select: last` avoids that)."
     )

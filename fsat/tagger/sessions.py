@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,10 @@ def open_network(bundle: Bundle, stage: Stage, fold: int, *, threads: int | None
     return session
 
 
-def open_trunk(bundle: Bundle, n_embedding: int, *, threads: int | None) -> onnxruntime.InferenceSession:
-    """Open the network that embeds whole clips; raises as `open_network` does."""
-    return _open(bundle, TRUNK, {}, {"pooled": [None, n_embedding]}, threads)
+def open_trunk(bundle: Bundle, *, threads: int | None) -> onnxruntime.InferenceSession:
+    """Open the network that gives the views of whole clips; raises as `open_network` does."""
+    outputs: Shapes = {view: [None, length] for view, length in bundle.manifest.views.items()}
+    return _open(bundle, TRUNK, {}, outputs, threads)
 
 
 def _open(
@@ -90,13 +92,13 @@ def predictor(session: onnxruntime.InferenceSession, *, embeddings: bool, name: 
     return predict
 
 
-def embedder(session: onnxruntime.InferenceSession, *, name: str) -> Predictor:
-    """Function of the input "mel" (B, M, T, 1) that gives the embedding (B, E); raises as that of `predictor`."""
+def viewer(session: onnxruntime.InferenceSession, *, views: Sequence[str], name: str) -> Predictor:
+    """Function of the input "mel" (B, M, T, 1) that gives views side by side, (B, k); raises as that of `predictor`."""
 
     def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
-        [found] = _run(session, ["pooled"], inputs, name)
+        found = np.concatenate(_run(session, list(views), inputs, name), axis=1)
         if not np.isfinite(found).all():
-            raise FsatError(f"{name}: gives embeddings that are not finite. Make the bundle anew.")
+            raise FsatError(f"{name}: gives views that are not finite. Make the bundle anew.")
         return found
 
     return predict

@@ -2,8 +2,8 @@
 
 A file is read (`audio`), trimmed (`trim`), turned into log-mel frames (`mel`) and spectral statistics (`spectral`),
 these are projected (`pca`), and the networks see random spans of the frames (`batches`, `passes`), keyed as those of
-the stage `predict`. So a test clip gets the pipeline's own prediction, but for rounding. Without Keras: the networks
-run in ONNX Runtime.
+the stage `predict`; regressions read the projection, or views of the whole clip (`whole_clips`). So a test clip gets
+the pipeline's own prediction, but for rounding. Without Keras: the networks run in ONNX Runtime.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, islice, repeat
+from itertools import chain, islice, product, repeat
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -29,12 +29,12 @@ from fsat.inputs.examples import Clips
 from fsat.inputs.frames import FrameStore
 from fsat.inputs.passes import Outputs, Passes, Predictor, mean_outputs
 from fsat.scoring import calibration, ensemble, unknown
-from fsat.scoring.names import Stage
+from fsat.scoring.names import STAGES, SUBMISSION, Stage
 from fsat.scoring.ranking import top_k
 from fsat.tagger import arrays, sessions
 from fsat.tagger import bundle as bundles
-from fsat.tagger.bundle import Bundle
-from fsat.tagger.late_fusion import LateFusion
+from fsat.tagger.bundle import LAST, STATISTICS, Bundle, network_name
+from fsat.tagger.regressions import Regressions, Trunk
 from fsat.tagger.windows import Ended, Failed, Features, file_features, part_features, stream_features
 
 # Bins of spectrogram (bands x frames) and clips in a batch. Larger ones take more memory for the activations of a
@@ -50,7 +50,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Tagged:
-    """What the networks say about a sound, or about a window of it from `start_s` to `end_s`.
+    """What the models say about a sound, or about a window of it from `start_s` to `end_s`.
 
     Attributes
     ----------
@@ -58,7 +58,8 @@ class Tagged:
     probabilities : np.ndarray [shape=(C,), dtype=float64]
         In the order of the labels; the sum is 1 where the bundle's activation is softmax.
     embedding : np.ndarray [shape=(E,), dtype=float32] or None
-        The trunk's features after pooling (1280 for MobileNetV2 at width 1.0), mean over all passes and folds.
+        The trunk's features after pooling (1280 for MobileNetV2 at width 1.0), mean over all passes and folds; without
+        networks the view `last`.
     unknown_score : float or None
         How unlike the training clips the sound is, 0 to 2 (`scoring.unknown.score`). None if the bundle cannot tell.
     unknown : bool or None
@@ -80,26 +81,26 @@ class Tagged:
 
 
 class Tagger:
-    """The networks of a bundle, ready to be asked. One tagger may be used by several threads at the same time.
+    """The models of a bundle, ready to be asked. One tagger may be used by several threads at the same time.
 
     Parameters
     ----------
     bundle : path or Bundle
         A bundle's folder, such as ``data/bundle``.
     stage : {"stage2", "stage1"} or None
-        The mel + PCA networks, or the mel networks, faster without statistics; None: the last of the bundle.
+        The mel + PCA networks, or the mel networks, alone; None: the submission, all that the bundle gives.
     lengths, tries, n_folds : int or None
         Lengths a fold, passes a length, and how many of the bundle's folds; None is what the pipeline did. Less is
         faster and less accurate.
     embeddings : bool
-        Also give the trunk's features.
+        Also give the embedding.
     threads : int or None
         Threads of ONNX Runtime; None: one a core. The number does not change a result.
 
     Raises
     ------
     FsatError
-        If a number is out of range, or the bundle's files are damaged.
+        If a number is out of range, the bundle lacks what is asked for, or its files are damaged.
 
     Examples
     --------
@@ -119,44 +120,58 @@ class Tagger:
         embeddings: bool = False,
         threads: int | None = None,
     ) -> None:
-        """Check and open the networks."""
+        """Check and open the models."""
         opened = bundle if isinstance(bundle, Bundle) else bundles.read(bundle)
         manifest = opened.manifest
         self.manifest = manifest
-        self.stage: Stage = stage or manifest.best_stage
-        if self.stage not in manifest.networks:
-            raise FsatError(f"--stage must be {' or '.join(manifest.networks)} in this bundle. Got {self.stage}.")
+        if stage is not None and stage not in manifest.networks:
+            allowed = f"must be {' or '.join(manifest.networks)} in this bundle"
+            none = "cannot be chosen: this bundle has no networks, its models are logistic regressions"
+            raise FsatError(f"--stage {allowed if manifest.networks else none}. Got {stage}.")
+        # A stage that alone makes the submission is that.
+        self.stage: Stage | None = None if [stage] == manifest.models else stage
         most = len(manifest.folds)
         if n_folds is not None and not 1 <= n_folds <= most:
-            raise FsatError(f"--folds must be between 1 and {most}, the folds of this bundle. Got {n_folds}.")
+            allowed = f"must be between 1 and {most}, the folds of this bundle"
+            raise FsatError(f"--folds {allowed if most else 'cannot be chosen: this bundle has none'}. Got {n_folds}.")
         self.passes = self._passes(lengths, tries)
-        network = manifest.networks[self.stage]
-        self.filters = arrays.load_filters(opened, statistics=network.n_components > 0)
-        self._projection = arrays.load_projection(opened, self.stage) if network.n_components else None
-        fusion = manifest.fusion if self.stage == "stage2" else None
-        self._late_fusion = None if fusion is None else LateFusion(opened, fusion, threads=threads)
-        self._unknown = manifest.unknown if self.stage in manifest.marked_stages else None
-        self._references = arrays.load_references(opened, self.stage, manifest.folds[:n_folds])
-        temperatures = {} if manifest.calibration is None else manifest.calibration.temperature
-        self._temperature = temperatures.get(self.stage, 1.0)
+        embedder = manifest.embedder(self.stage)
+        if embeddings and embedder is None:
+            raise FsatError("this bundle gives no embeddings: it has no network, and no regression on a view.")
+        self._unknown = manifest.unknown if embedder in manifest.marks else None
         self._gives_embeddings = embeddings
-        embeddings = embeddings or self.marks_unknown
-        self._predictors: dict[int, Predictor] = {}
-        for fold in manifest.folds[:n_folds]:
-            session = sessions.open_network(opened, self.stage, fold, threads=threads)
-            name = str(opened.folder / bundles.network_name(self.stage, fold))
-            self._predictors[fold] = sessions.predictor(session, embeddings=embeddings, name=name)
-        self._n_outputs = len(manifest.labels) + (network.n_embedding if embeddings else 0)
+        self._embedder = embedder if embeddings or self.marks_unknown else None
+        self._models = manifest.models if self.stage is None else [self.stage]
+        asked, folds = {*self._models, self._embedder}, manifest.folds[:n_folds]
+        regressions = [name for name in manifest.regressions if name in self._models]
+        networks = [name for name in STAGES if name in asked]
+        reads_components = any(manifest.networks[name].n_components for name in networks) or STATISTICS in regressions
+        self.filters = arrays.load_filters(opened, statistics=reads_components)
+        self._projection = arrays.load_projection(opened) if reads_components else None
+        self._regressions = Regressions(opened, regressions)
+        self._trunk = Trunk(opened, [name for name in manifest.views if name in asked], threads=threads)
+        self._references: dict[int, np.ndarray] = {}
+        self._threshold = 2.0
+        if self._unknown is not None and embedder is not None:
+            self._references = arrays.load_references(opened, embedder, folds)
+            self._threshold = self._unknown.threshold[embedder]
+        temperatures = {} if manifest.calibration is None else manifest.calibration.temperature
+        self._temperature = temperatures.get(self.stage or SUBMISSION, 1.0)
+        self._predictors: dict[int, dict[str, Predictor]] = {fold: {} for fold in folds}
+        for fold, name in product(folds, networks):
+            session = sessions.open_network(opened, name, fold, threads=threads)
+            path = str(opened.folder / network_name(name, fold))
+            self._predictors[fold][name] = sessions.predictor(session, embeddings=name == self._embedder, name=path)
         self._workers = threading.Lock()  # joblib's pool of processes is one for the whole process
 
     def _passes(self, lengths: int | None, tries: int | None) -> Passes | None:
-        """The passes asked for; None if the bundle's networks see a clip once, whole."""
+        """The passes asked for; None if the bundle's models see a clip once, whole."""
         usual = self.manifest.passes
         for name, value in (("--lengths", lengths), ("--tries", tries)):
             if value is not None and value < 1:
                 raise FsatError(f"{name} must be at least 1. Got {value}.")
             if value is not None and usual is None:
-                raise FsatError(f"{name} cannot be chosen: this bundle's networks see a clip once, whole.")
+                raise FsatError(f"{name} cannot be chosen: this bundle's models see a clip once, whole.")
         if usual is None:
             return None
         fixed = batches.fixed_lengths(usual.bounds, lengths or usual.lengths, step=usual.step)
@@ -164,8 +179,8 @@ class Tagger:
 
     @property
     def n_passes(self) -> int:
-        """Passes over a clip, of all folds."""
-        return len(self._predictors) * (1 if self.passes is None else len(self.passes))
+        """Passes over a clip, of all folds; 1 without networks."""
+        return max(1, len(self._predictors)) * (1 if self.passes is None else len(self.passes))
 
     @property
     def described(self) -> dict[str, object]:
@@ -277,7 +292,10 @@ class Tagger:
         values: dict[str, Any] = {"probabilities": average([part.probabilities for part in parts])}
         if self._unknown is not None:
             score = float(average([part.unknown_score for part in parts]))
-            values |= {"unknown_score": score, "unknown": score > self._unknown.threshold[self.stage]}
+            values |= {
+                "unknown_score": score,
+                "unknown": score > self._threshold,
+            }
         return replace(first, end_s=parts[-1].end_s, embedding=embedding, **values)
 
     def _features(self, paths: list[str], name: str) -> list[list[Features] | Failed]:
@@ -305,50 +323,71 @@ class Tagger:
         return part_features(ARRAY, [mono], preprocessing=p, filters=self.filters)
 
     def tag_features(self, features: Sequence[Features], *, name: str = "") -> list[Tagged]:
-        """Ask the networks about clips; see `tag_files`."""
+        """Ask the models about clips; see `tag_files`."""
         if not features:
             return []
         clips = self._clips(features)
-        outputs = {fold: self._outputs(predict, clips, fold, name) for fold, predict in self._predictors.items()}
-        logs = [output.log_probabilities for output in outputs.values()]
+        outputs = {fold: self._outputs(networks, clips, fold, name) for fold, networks in self._predictors.items()}
+        views = self._trunk.views(clips, batch_bins=BATCH_BINS, name=name and f"{name}, whole clips")
+        found = dict(self._regressions.probabilities(clips, views))
         is_softmax = self.manifest.activation == "softmax"
-        probabilities = ensemble.geometric_mean(logs) if is_softmax else np.exp(np.minimum(np.mean(logs, axis=0), 0))
-        if self._late_fusion is not None:
-            probabilities = self._late_fusion.fuse(probabilities, clips)
+        for stage in (stage for stage in STAGES if stage in self._models):
+            logs = [of_stage[stage].log_probabilities for of_stage in outputs.values()]
+            mean = ensemble.geometric_mean(logs) if is_softmax else np.exp(np.minimum(np.mean(logs, axis=0), 0))
+            found[stage] = mean
+        tables = [found[model] for model in self._models]
+        probabilities = tables[0] if len(tables) == 1 else ensemble.geometric_mean([*map(log_probabilities, tables)])
         scale = calibration.scale if is_softmax else calibration.scale_independent
         probabilities = scale(probabilities, self._temperature)
-        mean = np.mean([output.embeddings for output in outputs.values()], axis=0).astype(np.float32)
-        embeddings = mean if self._gives_embeddings else [None] * len(clips)
-        marks = self._marks(outputs)
+        embedded = self._embedded(outputs, views)
+        mean = np.mean([*embedded.values()], axis=0).astype(np.float32) if embedded else None
+        embeddings = mean if self._gives_embeddings and mean is not None else [None] * len(clips)
+        marks = self._marks(embedded, len(clips))
         return [
             Tagged(clip.path, clip.start_s, clip.end_s, self.manifest.labels, probability, embedding, *mark)
             for clip, probability, embedding, mark in zip(features, probabilities, embeddings, marks, strict=True)
         ]
 
-    def _marks(self, outputs: Mapping[int, Outputs]) -> Iterator[tuple[float | None, bool | None]]:
+    def _embedded(
+        self, outputs: Mapping[int, Mapping[str, Outputs]], views: Mapping[str, np.ndarray]
+    ) -> dict[int, np.ndarray]:
+        """Embeddings (n, E) of clips by fold, or under -1 their view; none where no one asks for them."""
+        if self._embedder is None:
+            return {}
+        if self._embedder == LAST:
+            return {-1: views[LAST]}
+        return {fold: of_stage[self._embedder].embeddings for fold, of_stage in outputs.items()}
+
+    def _marks(self, embedded: Mapping[int, np.ndarray], n: int) -> Iterable[tuple[float | None, bool | None]]:
         """Score of each clip, its mean distance to the clips that the folds learned from, and whether it is unknown."""
         if self._unknown is None:
-            return repeat((None, None), len(next(iter(outputs.values())).embeddings))
+            return repeat((None, None), n)
         with one_blas_thread():
             distances = [
-                unknown.score(output.embeddings, self._references[fold], neighbours=self._unknown.neighbours)
-                for fold, output in outputs.items()
+                unknown.score(values, self._references[fold], neighbours=self._unknown.neighbours)
+                for fold, values in embedded.items()
             ]
-        threshold = self._unknown.threshold[self.stage]
-        return ((float(distance), bool(distance > threshold)) for distance in np.mean(distances, axis=0))
+        return ((float(distance), bool(distance > self._threshold)) for distance in np.mean(distances, axis=0))
 
-    def _outputs(self, predict: Predictor, clips: Clips, fold: int, name: str) -> Outputs:
-        """What a network gives for clips, mean over the passes."""
+    def _outputs(self, networks: Mapping[str, Predictor], clips: Clips, fold: int, name: str) -> Mapping[str, Outputs]:
+        """What a fold's networks give for clips, mean over the passes."""
         n_labels, usual = len(self.manifest.labels), self.manifest.passes
         name = name and f"{name}, fold {fold}"
         if usual is None or self.passes is None:
-            options = {"n_outputs": self._n_outputs, "batch_bins": BATCH_BINS}
-            rows = whole_clips.outputs(predict, clips.store, clips.components, name=name, **options)
-            return Outputs(log_probabilities(rows[:, :n_labels]), rows[:, n_labels:])
+            found = {}
+            for stage, predict in networks.items():
+                options = {"n_outputs": self._n_outputs(stage), "batch_bins": BATCH_BINS}
+                rows = whole_clips.outputs(predict, clips.store, clips.components, name=name, **options)
+                found[stage] = Outputs(log_probabilities(rows[:, :n_labels]), rows[:, n_labels:])
+            return found
         size = min(MAX_BATCH, max(1, BATCH_BINS // (max(self.passes.lengths) * clips.store.frames.shape[1])))
-        key, one = (usual.seed, "predict", fold, "test"), {str(self.stage): predict}
-        found = mean_outputs(one, clips, self.passes, n_labels=n_labels, batch_size=size, key=key, name=name)
-        return found[self.stage]
+        key = (usual.seed, "predict", fold, "test")
+        return mean_outputs(networks, clips, self.passes, n_labels=n_labels, batch_size=size, key=key, name=name)
+
+    def _n_outputs(self, stage: str) -> int:
+        """Columns that a network's predictor gives."""
+        network = self.manifest.networks[cast("Stage", stage)]
+        return len(self.manifest.labels) + (network.n_embedding if stage == self._embedder else 0)
 
     def _clips(self, features: Sequence[Features]) -> Clips:
         lengths = np.array([len(clip.frames) for clip in features], dtype=np.int64)

@@ -25,6 +25,13 @@ def test_is_scikit_learns_split() -> None:
         assert np.flatnonzero(number == fold).tolist() == held_out.tolist()
 
 
+def test_fewer_clips_of_a_label_than_folds_make_fewer_folds(capsys: pytest.CaptureFixture[str]) -> None:
+    number = folds.assign(LABELS, n_splits=8, seed=7)
+    assert number.tolist() == folds.assign(LABELS, n_splits=4, seed=7).tolist() and set(number) == {0, 1, 2, 3}
+    said = capsys.readouterr().err
+    assert said == "note: 4 folds instead of 8 (folds.n_splits), as label Flute has 4 clips\n"
+
+
 def test_the_datasets_own_folds_are_used_as_they_are() -> None:
     given = [position % 5 for position in range(len(LABELS))]
     assert folds.assign(LABELS, n_splits=5, seed=1, fold=given).tolist() == given
@@ -83,7 +90,7 @@ FEW = ["Cello"] * 4 + ["Oboe"] * 2
             {"group": list("122331")},
             r"draws .* label in one fold: [abc] \(fold [01]\)\. The network",
         ),
-        (LABELS, 8, {}, r"too few clips for 8 folds \(folds.n_splits\): Flute \(4\), Oboe \(7\)\."),
+        ([*LABELS, "Horn"], 8, {}, r"too few clips for 2 folds \(folds.n_splits\): Horn \(1\)\. Every label needs at"),
     ],
 )
 def test_labels_groups_and_own_folds_that_do_not_fit_are_named(

@@ -9,20 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_bundle import copied, edit, project, put
+from tiny_bundle import copied, edit, project, put, without_networks
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
-from fsat.core.numeric import log_probabilities
 from fsat.features import mel_bank, pca
-from fsat.inputs import frames
-from fsat.scoring import ensemble
 from fsat.scoring.names import STAGES
 from fsat.tagger import arrays, bundle, bundler, sessions
 from fsat.tagger.tagger import Tagger
 from hostile import hostile_pickle
 
-__all__ = ["project"]
+__all__ = ["project", "without_networks"]
 
 LABELS = ["Bark", "Gong"]
 FACTS = {
@@ -81,29 +78,31 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
             files.write_json(folder / "summary.json", summary(stage))
     projection = pca.Projection(np.zeros(4), np.ones(4), np.zeros(4), np.ones((3, 4)), list("abcd"))
     pca.save(tmp_path / "projection.npz", projection)
-    for fold in (0, 2):
-        known = {stage: np.eye(4, 7, dtype=np.float16) for stage in STAGES}
-        files.write_npz(tmp_path / "predictions" / f"fold{fold}" / "reference.npz", **known)
     p = params.read(Path(__file__).parents[2] / "params.yaml")
     purposes = {"mel": mel_bank.for_mel(p.mel), "spectral": mel_bank.for_spectral(44_100, p.spectral.n_fft)}
     for name, purpose in purposes.items():
         bank = np.ones((1 + purpose.n_fft // 2, purpose.n_mels), dtype=np.float32)
         mel_bank.write(tmp_path / "filters" / f"{name}.npz", bank, purpose)
     return {
+        "chosen": ["stage2"],
+        "networks": STAGES,
         "models": tmp_path / "models",
         "convert": as_it_is,
-        "convert_trunk": lambda path: path.write_bytes(b"trunk") and {"pooled": 4},
+        "convert_trunk": lambda path, views: path.write_bytes(b"trunk") and dict.fromkeys(views, 4),
         "folds": [0, 2],
-        "baseline": {},
-        "baseline_weight": 0.0,
+        "regressions": {
+            f"{name}.{part}": np.zeros((len(LABELS), k)[: 2 if part == "weights" else 1])
+            for name, k in (("statistics", 3), ("last", 4))
+            for part in ("weights", "bias")
+        },
         "filters": tmp_path / "filters",
         "projection": tmp_path / "projection.npz",
         "labels": LABELS,
         "preprocessing": {"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral},
         "passes": {"seed": 2**32 - 1, "step": 1, "lengths": 3, "tries": 2},
-        "calibration": {"stage1": 1.2, "stage2": 0.9},
+        "calibration": {"stage1": 1.2, "submission": 0.9},
         "unknown": {"threshold": {"stage1": 0.25, "stage2": 0.3}, "neighbours": 1, "keep": 0.95},
-        "references": tmp_path / "predictions",
+        "references": lambda embedder, fold: np.eye(4, 7, dtype=np.float16),
         "select": "best",
         "dataset": {"name": "sounds", "synthetic": False, "fingerprint": "ab12", "facts": FACTS},
         "scores": SCORES,
@@ -123,12 +122,13 @@ def test_what_is_written_is_read(written: Path, tmp_path: Path) -> None:
     opened = bundle.read(written)
     manifest = opened.manifest
     assert (manifest.labels, manifest.folds, manifest.activation) == (LABELS, [0, 2], "softmax")
+    assert manifest.models == ["stage2"] and manifest.features == {}
     assert manifest.passes is not None and manifest.passes.bounds == (40, 90)
     network = manifest.networks["stage2"]
     assert (network.n_components, network.n_embedding) == (3, 7)
     assert network.architecture == summary("stage2")["network"]
     assert manifest.scores == SCORES
-    assert manifest.calibration is not None and manifest.calibration.temperature == {"stage1": 1.2, "stage2": 0.9}
+    assert manifest.calibration is not None and manifest.calibration.temperature == {"stage1": 1.2, "submission": 0.9}
     assert manifest.unknown is not None and manifest.unknown.threshold["stage2"] == 0.3
     found = sorted(path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file())
     networks = [f"{stage}/fold{fold}.{kind}" for stage in STAGES for fold in (0, 2) for kind in ("npz", "onnx")]
@@ -185,7 +185,7 @@ def test_what_is_checked_is_what_is_used(project: Path, tmp_path: Path) -> None:
     sys.addaudithook(lambda event, arguments: opened.update([str(arguments[0])] if event == "open" else []))
     Tagger(folder, embeddings=True)
     found = {Path(path).relative_to(folder).as_posix(): n for path, n in opened.items() if path.startswith(str(folder))}
-    assert {"bundle.json", "projection.npz", "baseline.npz", "filters/mel.npz", "stage2/fold0.npz"} <= set(found)
+    assert {"bundle.json", "projection.npz", "regressions.npz", "filters/mel.npz", "stage2/fold0.npz"} <= set(found)
     assert set(found.values()) == {1}
 
 
@@ -222,27 +222,35 @@ def test_a_network_that_fails_on_a_batch_is_one_line(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("version", 1), r"has version 1 .* reads version 3. Make it anew: `dvc repro bundle`"),
-        (put("version", 2), r"has version 2 .* reads version 3. Make it anew: `dvc repro bundle`"),
+        (put("version", 1), r"has version 1 .* reads version 4. Make it anew: `dvc repro bundle`"),
+        (put("version", 3), r"has version 3 .* reads version 4. Make it anew: `dvc repro bundle`"),
         (
-            lambda values: values.update(version=2, published=[{}]),
+            lambda values: values.update(version=3, published=[{}]),
             r"Make it anew: `dvc repro .*:audioset-tagger`",
         ),
-        (put("version", 4), r"has version 4 .* reads version 3. Install the fsat"),
+        (put("version", 5), r"has version 5 .* reads version 4. Install the fsat"),
         (put("format", "x"), r"no fsat model bundle"),
         (lambda values: values["files"]["projection.npz"].update(bytes=10**15), r"bytes: .* less than or equal"),
         (put("more", 1), r"more: Extra inputs"),
         (put("scores", "-"), r"scores: Field required"),
-        (put("preprocessing.spectral", "-"), r"reads components, but no section spectral"),
+        (put("preprocessing.spectral", "-"), r"model that reads components, but no section spectral"),
         (put("activation", "relu"), r"activation: .* 'softmax' or 'sigmoid'"),
-        (put("networks.stage2", "-"), r"threshold for unknown clips of a stage that it does not hold"),
-        (put("networks", {}), r"networks: .* at least 1"),
+        (put("networks.stage2", "-"), r"has no stage2, which is one of its models"),
+        (put("models", ["stage2", "last"]), r"has no last, which is one of its models"),
+        (put("models", []), r"models: .* at least 1"),
+        (put("models", ["stage2", "stage2"]), r"names a model twice"),
+        (put("unknown.threshold.last", 0.5), r"threshold for unknown clips of a model that it does not hold"),
+        (put("features", {"statistics": 4}), r"read different numbers of components"),
+        (put("features", {"last": 4}), r"other files than its models and folds need"),
+        (put("features", {"pooled": 4}), r"features.*'statistics', 'last' or 'middle'"),
+        (lambda values: values.update(activation="sigmoid", models=["stage1", "stage2"]), r"mean of several models"),
+        (put("networks", {}), r"folds or passes without networks"),
         (put("folds", [0, 0]), r"names a fold twice"),
-        (put("folds", [0, 1]), r"other files than its networks and folds need"),
+        (put("folds", [0, 1]), r"other files than its models and folds need"),
         (put("calibration.temperature.stage1", 0), r"calibration.* greater than 0"),
-        (put("calibration.temperature.stage3", 1), r"calibration.*'stage1' or 'stage2'"),
-        (put("unknown", None), r"other files than its networks and folds need"),
-        (put("unknown.threshold.stage1", "-"), r"other files than its networks and folds need"),
+        (put("calibration.temperature.stage3", 1), r"calibration.*'stage1', 'stage2' or 'submission'"),
+        (put("unknown", None), r"other files than its models and folds need"),
+        (put("unknown.threshold.stage1", "-"), r"other files than its models and folds need"),
         (put("unknown.threshold", {}), r"unknown\.threshold: .* at least 1"),
         (put("unknown.threshold.stage1", -0.1), r"unknown\.threshold\.stage1: .* equal to 0"),
         (put("unknown.threshold.stage1", 1e400), r"unknown\.threshold\.stage1: .* finite"),
@@ -250,7 +258,7 @@ def test_a_network_that_fails_on_a_batch_is_one_line(
         (put("unknown.keep", 1.5), r"unknown\.keep: .* less than or equal to 1"),
         (put("preprocessing.mel.n_fft", "8"), r"preprocessing\.mel\.n_fft: .* integer"),
         (put("labels", ["Bark", "Bark"]), r"names a label twice"),
-        (in_another_folder, r"other files than its networks and folds need"),
+        (in_another_folder, r"other files than its models and folds need"),
         (put("passes.bounds", [90, 40]), r"bounds the wrong way round"),
     ],
 )
@@ -320,14 +328,15 @@ def test_the_card_of_the_demo_without_test_labels(inputs: dict[str, Any], tmp_pa
     assert "0.8500 [0.750, 0.950] | +0.0123 |" in card and "test clips (" not in card
 
 
-def test_the_card_says_what_stage_2_is_fused_with(inputs: dict[str, Any], tmp_path: Path) -> None:
-    for n_features, features in ((3, "components"), (3 + 4, "embeddings and components")):
-        arrays = {"weights": np.zeros((len(LABELS), n_features)), "bias": np.zeros(len(LABELS))}
-        changed = inputs | {"baseline": arrays, "baseline_weight": 1.25}
-        folder = bundler.write(tmp_path / "bundle", **changed).folder
-        card = (folder / "README.md").read_text()
-        assert f"Fused with a logistic regression on {features}: its log p counts 1.25 times the networks'." in card
-        assert (folder / "trunk.onnx").is_file() == (n_features > 3)
+def test_the_card_names_the_models_and_what_they_read(inputs: dict[str, Any], tmp_path: Path) -> None:
+    folder = bundler.write(tmp_path / "bundle", **inputs | {"chosen": ["stage2", "statistics", "last"]}).folder
+    card = (folder / "README.md").read_text()
+    assert "- Statistics: logistic regression on 3 principal components of spectral statistics." in card
+    assert "- Last layer: logistic regression on 4 features of a pre-trained network" in card
+    assert "- Submission: geometric mean of stage 2, statistics and last layer, equally weighted." in card
+    assert (folder / "trunk.onnx").read_bytes() == b"trunk"
+    arrays = files.read_npz(folder / "regressions.npz")
+    assert sorted(arrays) == ["last.bias", "last.weights", "statistics.bias", "statistics.weights"]
 
 
 def test_filters_of_another_front_end_are_refused(inputs: dict[str, Any], written: Path, tmp_path: Path) -> None:
@@ -342,17 +351,15 @@ def test_filters_of_another_front_end_are_refused(inputs: dict[str, Any], writte
     assert not (tmp_path / "again").exists()
 
 
-def test_late_fusion_travels_and_is_checked(project: Path, tmp_path: Path) -> None:
+def test_a_regression_of_another_shape_is_refused_where_it_is_needed(project: Path, tmp_path: Path) -> None:
     folder = copied(project, tmp_path / "bundle")
-    assert (folder / "baseline.npz").is_file()
-    files.write_npz(folder / "baseline.npz", weights=np.zeros((3, 2)), bias=np.zeros(3))
-    edit(folder, renewed=["baseline.npz"])
-    with pytest.raises(FsatError, match=r"baseline\.npz: has no weights of shape"):
+    files.write_npz(
+        folder / "regressions.npz", **{"statistics.weights": np.zeros((3, 2)), "statistics.bias": np.zeros(3)}
+    )
+    edit(folder, renewed=["regressions.npz"])
+    with pytest.raises(FsatError, match=r"regressions\.npz: has no statistics\.weights of shape \(3, 5\)"):
         Tagger(folder)
     assert Tagger(folder, stage="stage1").stage == "stage1"
-    edit(folder, put("networks.stage2", "-"))
-    with pytest.raises(FsatError, match="fuses stage 2 with a regression"):
-        bundle.read(folder)
 
 
 def test_labels_in_another_order_than_the_networks_outputs_are_refused(project: Path, tmp_path: Path) -> None:
@@ -362,55 +369,16 @@ def test_labels_in_another_order_than_the_networks_outputs_are_refused(project: 
         Tagger(folder)
 
 
-@pytest.fixture
-def with_trunk(project: Path, tmp_path: Path) -> Path:
-    """The tiny run's bundle, fused by weight 1 with a regression on embeddings alone."""
-    from fsat.networks import model, onnx_export
-
-    folder = copied(project, tmp_path / "bundle")
-    weights = np.zeros((3, 384 + 5))
-    weights[:, :384] = np.random.default_rng(0).normal(0, 0.2, (3, 384))
-    files.write_npz(folder / "baseline.npz", weights=weights, bias=np.array([0.5, 0.0, -0.5]))
-    trunk = model.build_trunk("EfficientAT", width=0.4)
-    model.save_trunk(trunk, tmp_path / "trunk.weights.h5")
-    weights_file = tmp_path / "trunk.weights.h5"
-    made = onnx_export.convert_trunk(weights_file, "EfficientAT", 0.4, 32, folder / "trunk.onnx", views=["pooled"])
-    assert made == {"pooled": 384}
-    fusion = {"baseline_weight": 1.0, "n_embedding": 384}
+def test_a_trunk_that_does_not_fit_is_one_clear_line(without_networks: Path, tmp_path: Path) -> None:
+    folder = copied(without_networks, tmp_path / "bundle")
+    edit(folder, put("features.middle", 7))
+    with pytest.raises(FsatError, match=r"regressions\.npz: has no middle\.weights of shape \(3, 7\)"):
+        Tagger(folder)
     edit(
-        folder,
-        lambda values: values.update(fusion=fusion, calibration=None),
-        renewed=["baseline.npz", "trunk.onnx"],
+        folder, lambda values: values.update(features=values["features"] | {"middle": 7}, models=["last", "statistics"])
     )
-    return folder
-
-
-def test_a_regression_on_embeddings_sees_the_whole_clip(with_trunk: Path, project: Path, tmp_path: Path) -> None:
-    from fsat.networks import embedding
-
-    plain = copied(project, tmp_path / "plain")
-    edit(plain, lambda values: values["files"].pop("baseline.npz"))
-    edit(plain, lambda values: values.update(fusion=None, calibration=None))
-    store = frames.open_frames(project / "data" / "mel" / "test", limits=(-80.0, 0.0))
-    weights_file = tmp_path / "trunk.weights.h5"
-    trunk = embedding.load(weights_file, "EfficientAT", width=0.4, n_mels=32, names=["pooled"])
-    embeddings = embedding.embed(trunk, store, name="")["pooled"]
-    arrays = files.read_npz(with_trunk / "baseline.npz")
-    regression = ensemble.linear(embeddings, arrays["weights"][:, :384], arrays["bias"])
-    paths = [project / "sounds" / name for name in store.fnames]
-    networks, fused = (
-        np.stack([tagger(path).probabilities for path in paths]) for tagger in (Tagger(plain), Tagger(with_trunk))
-    )
-    expected = ensemble.geometric_mean([log_probabilities(networks), log_probabilities(regression)])
-    np.testing.assert_allclose(fused, expected, atol=1e-5)
-    assert np.abs(expected - networks).max() > 0.01
-
-
-def test_a_trunk_of_another_length_or_without_a_file_is_refused(with_trunk: Path) -> None:
-    edit(with_trunk, put("fusion.n_embedding", 383))
-    with pytest.raises(FsatError, match=r"baseline\.npz: has no weights of shape"):
-        Tagger(with_trunk)
-    edit(with_trunk, put("fusion.n_embedding", 384))
-    (with_trunk / "trunk.onnx").unlink()
+    with pytest.raises(FsatError, match=r"trunk\.onnx: does not fit bundle\.json: its outputs are .*'middle'"):
+        Tagger(folder)
+    (folder / "trunk.onnx").unlink()
     with pytest.raises(FsatError, match=r"trunk\.onnx: cannot be read"):
-        Tagger(with_trunk)
+        Tagger(folder)

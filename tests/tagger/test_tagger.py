@@ -18,7 +18,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_bundle import LABELS, RATE, ROOT, copied, edit, project, put, sigmoid_bundle, tone
+from tiny_bundle import LABELS, RATE, ROOT, copied, edit, project, put, sigmoid_bundle, tone, without_networks
 
 from fsat.clips import audio
 from fsat.core import files
@@ -35,7 +35,7 @@ from fsat.tagger.tagger import Tagged, Tagger
 from fsat.tagger.windows import Failed
 from hostile import hostile_pickle
 
-__all__ = ["project"]
+__all__ = ["project", "without_networks"]
 
 
 @pytest.fixture(scope="module")
@@ -354,7 +354,7 @@ def test_a_worker_process_imports_nothing_heavy(project: Path) -> None:
 
 def test_a_ready_bundle_of_one_sigmoid_network(project: Path, tmp_path: Path) -> None:
     tagger = Tagger(sigmoid_bundle(project, tmp_path / "ready"), embeddings=True)
-    assert tagger.n_passes == 1 and tagger.stage == "stage1"
+    assert tagger.n_passes == 1 and tagger.stage is None
     paths = sorted((project / "sounds" / "test").iterdir())
     results = tagged(tagger, *paths)
     p, limits = tagger.manifest.preprocessing, MEL_STYLES["librosa"].limits
@@ -362,7 +362,7 @@ def test_a_ready_bundle_of_one_sigmoid_network(project: Path, tmp_path: Path) ->
         [features] = windows.file_features(str(path), preprocessing=p, filters=tagger.filters)  # type: ignore[misc]
         store = FrameStore(features.frames, ["x"], np.array([0]), np.array([len(features.frames)]), limits)
         x = store.scale(features.frames.T)[None, :, :, None]  # all frames, in order
-        [expected] = tagger._predictors[0]({"mel": x})
+        [expected] = tagger._predictors[0]["stage1"]({"mel": x})
         # A probability under 1e-7 counts as that.
         np.testing.assert_allclose(result.probabilities, np.maximum(expected[:3], 1e-7), rtol=1e-6)
         assert result.embedding is not None
@@ -370,7 +370,7 @@ def test_a_ready_bundle_of_one_sigmoid_network(project: Path, tmp_path: Path) ->
     assert max(abs(result.probabilities.sum() - 1) for result in results) > 0.1
     tiny = tagger(np.zeros(10, dtype=np.float32), RATE)
     assert np.isfinite(tiny.probabilities).all()
-    with pytest.raises(FsatError, match="--tries cannot be chosen: this bundle's networks see a clip once, whole"):
+    with pytest.raises(FsatError, match="--tries cannot be chosen: this bundle's models see a clip once, whole"):
         Tagger(sigmoid_bundle(project, tmp_path / "again"), tries=2)
     card = model_card(tagger.manifest)
     assert "seen once, whole" in card and "independent of each other" in card
@@ -379,7 +379,7 @@ def test_a_ready_bundle_of_one_sigmoid_network(project: Path, tmp_path: Path) ->
 def test_a_temperature_divides_the_logits(project: Path, tmp_path: Path) -> None:
     clip = project / "sounds" / "test" / "stereo.wav"
     plain = Tagger(sigmoid_bundle(project, tmp_path / "plain"))(clip).probabilities
-    warm = {"temperature": {"stage1": 2.5}}
+    warm = {"temperature": {"stage1": 2.5, "submission": 2.5}}
     cooled = Tagger(sigmoid_bundle(project, tmp_path / "warm", calibration=warm))(clip).probabilities
     np.testing.assert_allclose(np.log(cooled / (1 - cooled)), np.log(plain / (1 - plain)) / 2.5, rtol=1e-9)
     folder, found = copied(project, tmp_path / "bundle"), []
@@ -390,14 +390,68 @@ def test_a_temperature_divides_the_logits(project: Path, tmp_path: Path) -> None
     np.testing.assert_allclose(found[1], expected / expected.sum(), rtol=1e-9)
 
 
+# Without networks
+
+
+def test_regressions_alone_give_the_pipelines_own_prediction(without_networks: Path) -> None:
+    """And its scores of "none of these", by the view `last`; five folds were asked for, and three made."""
+    tagger = Tagger(without_networks / "data" / "bundle", embeddings=True)
+    assert tagger.manifest.networks == {} and tagger.n_passes == 1
+    assert tagger.manifest.models == ["last", "middle", "statistics"]
+    table = files.read_parquet(without_networks / "data" / "unknown.parquet").query("split == 'test'")
+    scores = dict(zip(table["fname"], table["score"], strict=True))
+    assert tagger.manifest.unknown is not None
+    threshold = tagger.manifest.unknown.threshold["last"]
+    for result in tagged(tagger, *sorted((without_networks / "sounds" / "test").iterdir())):
+        name = Path(result.path).name
+        expected = predicted(without_networks, "submission", name)
+        assert expected.max() - expected.min() > 0.01
+        np.testing.assert_allclose(result.probabilities, expected, atol=1e-5)
+        assert result.unknown_score == pytest.approx(scores[f"test/{name}"], abs=1e-5)
+        assert result.unknown is (scores[f"test/{name}"] > threshold)
+        assert result.embedding is not None and len(result.embedding) == tagger.manifest.features["last"]
+    card = model_card(tagger.manifest)
+    assert "no network was trained" in card and "mean over the folds" not in card and "flatter" not in card
+
+
+def test_what_a_bundle_without_networks_lacks_cannot_be_chosen(without_networks: Path, tmp_path: Path) -> None:
+    folder = copied(without_networks, tmp_path / "bundle")
+    for option, message in (
+        ({"stage": "stage2"}, "--stage cannot be chosen: this bundle has no networks"),
+        ({"n_folds": 1}, "--folds cannot be chosen: this bundle has none"),
+        ({"tries": 1}, "--tries cannot be chosen"),
+    ):
+        with pytest.raises(FsatError, match=message):
+            Tagger(folder, **option)  # type: ignore[arg-type]
+
+    def forget(values: dict[str, Any]) -> None:
+        values |= {
+            "models": ["statistics"],
+            "unknown": None,
+            "features": {"statistics": values["features"]["statistics"]},
+        }
+        for name in ("trunk.onnx", "last.npz"):
+            del values["files"][name]
+
+    edit(folder, forget)
+    assert Tagger(folder)(tone(700, 0.5), RATE).unknown is None
+    with pytest.raises(FsatError, match="gives no embeddings"):
+        Tagger(folder, embeddings=True)
+
+
+def test_events_without_networks(without_networks: Path) -> None:
+    tagger = Tagger(without_networks / "data" / "bundle")
+    windows_of = tagged(tagger, without_networks / "sounds" / "test" / "long.flac", segment_s=0.5)
+    assert len(windows_of) > 2 and all(result.unknown_score is not None for result in windows_of)
+
+
 # None of these
 
 
 def test_the_bundle_carries_what_calibrate_found(project: Path) -> None:
     manifest = bundle.read(project / "data" / "bundle").manifest
     found = files.read_json(project / "metrics" / "calibration.json")
-    temperature = {"stage1": found["temperature"]["stage1"], "stage2": found["temperature"]["submission"]}
-    assert manifest.calibration is not None and manifest.calibration.temperature == temperature
+    assert manifest.calibration is not None and manifest.calibration.temperature == found["temperature"]
     assert manifest.unknown is not None and manifest.unknown.threshold == found["unknown"]["threshold"]
     assert set(found["unknown"]["kept"]) == {"cv", "test"}
     card = model_card(manifest)
