@@ -59,7 +59,7 @@ def main() -> None:
 def views() -> dict[str, dict[str, pd.DataFrame]]:
     """The views of `data/embeddings/` that have a regression, as tables of each split; "pooled" has none."""
     tables = {split: files.read_parquet(f"data/embeddings/{split}.parquet").set_index("fname") for split in SPLITS}
-    names = dict.fromkeys(column.partition(".")[0] for column in tables["train"])  # in the order of the columns
+    names = dict.fromkeys(str(column).partition(".")[0] for column in tables["train"])  # in their order
     return {
         view: {split: table.filter(regex=f"^{view}\\.").reset_index() for split, table in tables.items()}
         for view in names
