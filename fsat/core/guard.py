@@ -57,6 +57,7 @@ def start(command: str) -> Watch | None:
         return None
     data = [path for path in stage.deps if path not in loaded_code.LOADED]
     known = dvc_files.known_md5(dataset=stage.name != "index")
+    known = {out: md5 for out, md5 in known.items() if Path(out).exists()}
     inside = {out: md5 for out, md5 in known.items() if any(_is_in(out, path) for path in data)}
     # No stage wrote it: a table, weights of one's own.
     inside |= {path: dvc_files.md5(path) for path in data if path not in inside and Path(path).is_file()}

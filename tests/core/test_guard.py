@@ -198,6 +198,16 @@ def finished() -> str:
     return dvc_files.md5(OUT)
 
 
+def test_a_fold_that_was_moved_aside_is_no_part_of_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock still names it."""
+    monkeypatch.setitem(KNOWN, "other@1", ("data/other/fold1", KNOWN["other@0"][1]))
+    write_lock()
+    out = finished()
+    os.utime("data/other/fold0/x", (1, 1))
+    write_lock(**{"learn@0": entry({OUT: out})})
+    guard.refuse_false_entries()
+
+
 def test_a_true_entry_clears_the_note_and_the_kept_training() -> None:
     out = finished()
     for name in ("state/training/learn-fold0-ab/w", "state/training/learn-fold1-ab/w"):
