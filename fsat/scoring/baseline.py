@@ -19,6 +19,8 @@ from fsat.scoring import ensemble
 CANDIDATES, INNER_FOLDS = (0.003, 0.01, 0.03, 0.1, 0.3), 3
 # Where there are too few clips to choose by: near the lowest log loss of 2 to 5 real clips a label.
 UNCHOSEN = 0.1
+# A feature whose standard deviation is a smaller share of the largest one holds rounding alone, and is left out.
+CONSTANT = 1e-5
 # Numbers to fit on; with fewer, worker processes take longer to start than to fit.
 _SMALL = 200_000
 # Bias of a class without a clip: its probability is 0.
@@ -74,7 +76,8 @@ def fit(
     groups : sequence of str, length n, optional
         Recordings that the clips were cut from; the penalty is chosen without splitting one.
     standardise
-        Whether each feature is scaled to mean 0 and variance 1 before it is penalised.
+        Whether each feature is scaled to mean 0 and variance 1 before it is penalised; one that hardly varies is left
+        out (`CONSTANT`).
     """
     coefficients = np.zeros((len(classes), features.shape[1]))
     bias = np.full(len(classes), _NEVER)
@@ -101,6 +104,9 @@ def _path(
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler(with_mean=standardise, with_std=standardise).fit(values)
+    if standardise:
+        deviations = np.sqrt(scaler.var_)
+        scaler.scale_[deviations < CONSTANT * deviations.max()] = np.inf
     scaled = scaler.transform(values)  # (n, k)
     axes = None
     if len(scaled) < scaled.shape[1]:

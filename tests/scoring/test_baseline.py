@@ -192,6 +192,18 @@ def test_a_fit_is_that_of_scikit_learn_whatever_the_features_axes(n_labels: int,
     np.testing.assert_allclose(found.predict(others)[:, :n_labels], expected, atol=2e-3)
 
 
+def test_a_feature_that_holds_rounding_alone_has_no_say() -> None:
+    """Units that a network never uses: their rounding differs between processors, and between Keras and ONNX."""
+    rng = np.random.default_rng(0)
+    labels = ["a", "b", "c"] * 10
+    alive = rng.normal(size=(30, 4)) + 2 * np.eye(4)[np.arange(30) % 3]
+    dead = 0.1 + rng.normal(0, 1e-8, (2, 30, 5))
+    fitted = baseline.fit(np.concatenate([alive, dead[0]], axis=1), labels, ["a", "b", "c"])
+    found = [fitted.predict(np.concatenate([alive, rounding], axis=1)) for rounding in dead]
+    np.testing.assert_allclose(*found, atol=1e-9)
+    assert not fitted.weights[:, 4:].any()
+
+
 def test_the_penalty_is_chosen_inside_the_clips_that_are_fitted_on() -> None:
     """Noisy features get a stronger penalty than clean ones, whatever their unit; an edge of the range is said."""
     rng = np.random.default_rng(1)
