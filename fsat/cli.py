@@ -50,7 +50,7 @@ TagFormat = Literal["table", "json", "csv", "audacity", "raven"]
 ModelOption = Annotated[Path, typer.Option("--model", metavar="FOLDER", help="Model bundle.")]
 StageOption = Annotated[
     Stage | None,
-    typer.Option(help="stage2: mel + PCA network; stage1: mel network, faster.  [default: the bundle's last]"),
+    typer.Option(help="Networks alone: stage2, mel + PCA; stage1, mel, faster.  [default: the submission]"),
 ]
 FoldsOption = Annotated[int | None, typer.Option(metavar="N", help="Use the first N folds.  [default: all]")]
 LengthsOption = Annotated[int | None, typer.Option(metavar="N", help="Lengths a fold.  [default: the bundle's]")]

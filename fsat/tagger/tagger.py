@@ -292,10 +292,7 @@ class Tagger:
         values: dict[str, Any] = {"probabilities": average([part.probabilities for part in parts])}
         if self._unknown is not None:
             score = float(average([part.unknown_score for part in parts]))
-            values |= {
-                "unknown_score": score,
-                "unknown": score > self._threshold,
-            }
+            values |= {"unknown_score": score, "unknown": score > self._threshold}
         return replace(first, end_s=parts[-1].end_s, embedding=embedding, **values)
 
     def _features(self, paths: list[str], name: str) -> list[list[Features] | Failed]:
