@@ -30,9 +30,7 @@ def main() -> None:
         return pca.held_out(statistics, folds.loc[folds["fold"] == fold, "fname"], n_components=n_components)
 
     found = {
-        "statistics": baseline.predict(
-            components, folds, ids, model="statistics", heldout=without, standardise=False
-        )
+        "statistics": baseline.predict(components, folds, ids, model="statistics", heldout=without, standardise=False)
     }
     for view, tables in views().items():
         found[view] = baseline.predict(tables, folds, ids, model=view)

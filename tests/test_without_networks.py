@@ -11,8 +11,10 @@ import tiny_run
 import yaml
 from tiny_bundle import inside, project
 
-from fsat.core import files
-from stages import calibrate, ensemble, evaluate, predict, report, stage1, stage2
+from fsat.core import files, fold_folders
+from fsat.core.errors import FsatError
+from fsat.scoring.names import STAGES
+from stages import calibrate, ensemble, evaluate, folds, predict, report, stage1, stage2
 
 __all__ = ["project"]
 
@@ -46,6 +48,31 @@ def test_tables_without_networks_flow_from_training_to_the_report(
     told = capsys.readouterr().out
     assert "data/models/stage1/fold0: no network is trained, as train.stage1.run is false" in told
     assert "stage 1" not in told and "optimistic" not in told
+
+
+def test_a_fold_that_there_is_none_of_has_empty_outputs_and_is_named(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three clips a label make three folds of the five that are asked for."""
+    values = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
+    for name in ("data/index.csv", values["dataset"]["corrections"]):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(project / name, tmp_path / name)
+    with inside(tmp_path):
+        for ids in ([4, 0], [3, 4]):
+            values["folds"] |= {"n_splits": 5, "ids": ids}
+            Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+            refused = pytest.raises(FsatError, match=r"folds\.ids: names none of the 3 folds\. Got 3, 4")
+            with refused if 0 not in ids else contextlib.nullcontext():
+                folds.main()
+        for stage in (stage1, stage2, predict):
+            stage.main("4")
+        assert all(fold_folders.is_empty(Path(f"data/models/{stage}/fold4")) for stage in STAGES)
+        assert files.read_parquet("data/predictions/fold4/predictions.parquet").empty
+    said = capsys.readouterr()
+    assert "3 folds instead of 5 (folds.n_splits), as label Bark has 3 clips" in said.err
+    assert "there are 3 folds: 4 of folds.ids stay empty" in said.out
+    assert "data/models/stage1/fold4: no network is trained, as there is no fold 4" in said.out
 
 
 def test_stage_1_alone_predicts_as_it_did_beside_stage_2(project: Path, tmp_path: Path) -> None:

@@ -199,8 +199,8 @@ def test_a_feature_that_holds_rounding_alone_has_no_say() -> None:
     alive = rng.normal(size=(30, 4)) + 2 * np.eye(4)[np.arange(30) % 3]
     dead = 0.1 + rng.normal(0, 1e-8, (2, 30, 5))
     fitted = baseline.fit(np.concatenate([alive, dead[0]], axis=1), labels, ["a", "b", "c"])
-    found = [fitted.predict(np.concatenate([alive, rounding], axis=1)) for rounding in dead]
-    np.testing.assert_allclose(*found, atol=1e-9)
+    one, other = (fitted.predict(np.concatenate([alive, rounding], axis=1)) for rounding in dead)
+    np.testing.assert_allclose(one, other, atol=1e-9)
     assert not fitted.weights[:, 4:].any()
 
 

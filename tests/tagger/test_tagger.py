@@ -422,7 +422,7 @@ def test_what_a_bundle_without_networks_lacks_cannot_be_chosen(without_networks:
         ({"tries": 1}, "--tries cannot be chosen"),
     ):
         with pytest.raises(FsatError, match=message):
-            Tagger(folder, **option)  # type: ignore[arg-type]
+            Tagger(folder, **option)
 
     def forget(values: dict[str, Any]) -> None:
         values |= {
