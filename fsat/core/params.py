@@ -28,6 +28,7 @@ from pydantic_core import PydanticCustomError
 from fsat.core import files
 from fsat.core.errors import FsatError
 from fsat.core.mel_styles import MEL_STYLES
+from fsat.core.model_names import ModelName, View
 
 # --- types of values -------------------------------------------------------------------------------------------------
 
@@ -72,11 +73,6 @@ _Ratio = Annotated[Float, Field(gt=0, le=1_000)]
 Percentiles = Annotated[tuple[_Percentile, _Percentile], *_PAIR]
 Shares = Annotated[tuple[PositiveShare, PositiveShare], *_PAIR]
 Ratios = Annotated[tuple[_Ratio, _Ratio], *_PAIR]
-
-
-# What can make the submission: networks, and logistic regressions on the statistics and on views of a frozen trunk.
-ModelName = Literal["stage1", "stage2", "statistics", "last", "middle"]
-View = Literal["last", "middle", "pooled"]
 
 
 def _distinct(names: list[str]) -> list[str]:

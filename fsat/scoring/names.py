@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, Literal, get_args
 
-from fsat.core.params import ModelName
+from fsat.core.model_names import ModelName
 
 # All that can make the submission: networks, and logistic regressions, for which no network is trained.
 MODELS: tuple[ModelName, ...] = get_args(ModelName)

@@ -31,7 +31,7 @@ from pydantic import Field, StrictInt, ValidationError, model_validator
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
-from fsat.core.params import ModelName
+from fsat.core.model_names import ModelName
 from fsat.features import mel_bank
 from fsat.features.mel_bank import Purpose
 from fsat.scoring.names import REGRESSIONS, STAGES, Stage

@@ -9,7 +9,7 @@ import numpy as np
 
 from fsat.core import files, params
 from fsat.core.errors import FsatError
-from fsat.core.params import ModelName
+from fsat.core.model_names import ModelName
 from fsat.features import mel_bank
 from fsat.scoring.names import Stage
 from fsat.tagger import bundle as bundles
