@@ -11,7 +11,6 @@ import math
 import posixpath
 import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -324,7 +323,12 @@ def safe(text: str) -> str:
     >>> safe("=1+1"), safe("Rain")
     ("'=1+1", 'Rain')
     """
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if is_formula(text) else text
+
+
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet takes a cell for a formula."""
+    return text.startswith(_FORMULA)
 
 
 def _unquoted(text: str) -> str:

@@ -36,8 +36,8 @@ _CANCELLING_POWER = 10.0 ** (-40 / 10)  # of the mean, over that of the channels
 # What libsndfile notes of a header in formats that `containers` does not check.
 _NOTED = re.compile(r"(?:Frames|Cols) *: (?P<more>\d+)|(?P<size>\d+) \(?should be (?P<there>\d+)|truncated file")
 _NOTING = ("SVX", "VOC", "WVE", "AVR", "MAT4", "MAT5", "MPC2K")
-# Formats in which libsndfile goes to the wanted sample and not to one near it.
-_SOUGHT = ("WAV", "WAVEX", "RF64", "FLAC", "OGG")
+# Formats in which libsndfile goes to the wanted sample. In Ogg Vorbis it goes to one up to 900 samples away.
+_SOUGHT = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "OPUS")
 
 Stretch = tuple[float, float]  # start and end in seconds
 
@@ -355,7 +355,8 @@ def _by_libsndfile(container: Container, file: BinaryIO, stack: ExitStack) -> _S
     form = ("", "") if container.content else (sound.format, sound.subtype)
     seconds = sound.frames / sound.samplerate if sound.samplerate else 0.0
     blocks = _blocks(sound, first, n_block)
-    read_at = partial(_read_at, sound, n_block) if sound.format in _SOUGHT and sound.seekable() else None
+    is_exact = {sound.format, sound.subtype} & set(_SOUGHT) and sound.seekable()
+    read_at = partial(_read_at, sound, n_block) if is_exact else None
     return _Sound(sound.samplerate, sound.channels, sound.frames, seconds, blocks, form, read_at)
 
 

@@ -275,9 +275,7 @@ def _probe(
     return table, notes, sounds
 
 
-def _of_recordings(
-    table: pd.DataFrame, sounds: Mapping[str, audio.ClipInfo], problems: Problems
-) -> pd.DataFrame:
+def _of_recordings(table: pd.DataFrame, sounds: Mapping[str, audio.ClipInfo], problems: Problems) -> pd.DataFrame:
     """Start and end as numbers, and the length of each clip; what lies outside its recording goes to `problems`."""
     table = table.assign(start=table["start"].astype(float), end=table["end"].astype(float))
     length = table["seconds"]
@@ -313,13 +311,13 @@ def _background(
         for start, end in windows:
             fname = annotations.clip_name(path, start, end)
             span = {"start": start, "end": end, "seconds": round(end - start, 6)}
-            rows.append({"split": split, "fname": fname, "path": path, **home, **facts, **span})
+            names = {"split": split, "fname": fname, "path": path, "label": annotations.BACKGROUND}
+            rows.append({**names, **home, **facts, **span})
     if narrow:
         what = f"recordings have room for fewer than {n} windows of {median:.3f} s without an annotation"
         notes.append(f"{len(narrow)} {what}: {listed(narrow)}")
-    found = pd.DataFrame(rows, columns=table.columns).assign(label=annotations.BACKGROUND)
-    text = table.select_dtypes(exclude="number").columns
-    return found.fillna(dict.fromkeys(text, "")).astype(table.dtypes.to_dict())
+    types = table.dtypes.items()
+    return pd.DataFrame({name: pd.Series([row.get(name, "") for row in rows], dtype=dtype) for name, dtype in types})
 
 
 def _notes_on_labels(sizes: "pd.Series[int]", test: pd.DataFrame) -> list[str]:
