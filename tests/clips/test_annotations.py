@@ -181,8 +181,10 @@ def test_what_a_run_can_live_with_is_noted(folder: Path) -> None:
         "1 annotations say again what another says: annotations.csv line 6",
         "2 recordings without annotations are not used: a/deep/two.flac, test/three.wav",
         "1 annotations are shorter than 50 ms: a/one.wav@3.500-3.530",
-        "2 annotations are at the same time as one of another label, while a clip has one label: "
-        "a/one.wav@1.000-3.000, a/one.wav@2.960-3.500",
+        (
+            "2 annotations are at the same time as one of another label, while a clip has one label: "
+            "a/one.wav@1.000-3.000, a/one.wav@2.960-3.500"
+        ),
     ]
 
 
