@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fsat.clips import tables
-from fsat.clips.clip_files import files_below, is_audio
+from fsat.clips.clip_files import files_below, inside, is_audio
 from fsat.clips.problems import Problems
 from fsat.core.errors import listed, shown
 
@@ -339,7 +339,7 @@ def _is_track(folder: Path, name: str) -> bool:
     """Whether a text begins like a label track of Audacity."""
     path = folder / name
     try:
-        if not tables.inside(folder, path) or not path.is_file():
+        if not inside(folder, path) or not path.is_file():
             return False
         with path.open("rb") as stream:
             text = stream.read(4096).decode("utf-8", "replace").removeprefix("\ufeff")

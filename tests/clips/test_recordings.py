@@ -1,15 +1,30 @@
 """Stretches of recordings are read as if they were files of their own, in one pass or by seeking."""
 
+import contextlib
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import yaml
 
+import stages.filters
+import stages.folds
+import stages.index
+import stages.mel
+import stages.spectral
+import stages.trim
 from fsat.clips import audio
 from fsat.clips.recordings import Sound, each, sounds
+from fsat.core import files
+from fsat.inputs import frames
+from fsat.report.clips import with_media
+
+ROOT = Path(__file__).parents[2]
 
 RATE = 16_000
 SPANS = [(7.0, 9.5), (0.0, 0.25), (0.1, 0.3), (12.345, 12.4), (3.0, 8.0), (19.9, 25.0)]  # the last: beyond the end
@@ -82,3 +97,56 @@ def test_clips_are_read_by_recording_in_their_order(signal: np.ndarray, tmp_path
     np.testing.assert_array_equal(work(files[0])[0], mono[100:900])
     [whole] = sounds(table.iloc[:1].drop(columns=["from_s", "to_s"]), tmp_path, trimmed=False)
     np.testing.assert_array_equal(work(whole)[0], mono)
+
+
+def test_annotated_stretches_have_the_features_and_players_of_files_cut_from_them(
+    signal: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From `index` to `spectral`, and in the report; a test recording that cannot be read keeps its rows."""
+    monkeypatch.setenv("FSAT_JOBS", "1")
+    annotated, cut = tmp_path / "annotated", tmp_path / "cut"
+    lines = ["recording,start,end,label"]
+    for name, (start, end), label in (
+        *(("one.flac", (0.5, 1.0), "dog"), ("one.flac", (2.0, 2.7), "rain"), ("two.wav", (10.0, 10.9), "dog")),
+        *(("two.wav", (0.25, 1.0), "rain"), ("test/bad.wav", (1.0, 2.0), "rain")),
+    ):
+        path = annotated / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, signal * (1 if name == "one.flac" else 0.5), RATE)
+        lines.append(f"{name},{start},{end},{label}")
+        clip = cut / name if "bad" in name else cut / label / f"{name}@{start:.3f}-{end:.3f}.wav"
+        clip.parent.mkdir(parents=True, exist_ok=True)
+        x, _ = soundfile.read(path, start=round(start * RATE), stop=round(end * RATE), dtype="int16")
+        soundfile.write(clip, x, RATE)
+    for path in (annotated / "test/bad.wav", cut / "test/bad.wav"):
+        path.write_bytes(path.read_bytes()[:-1000])
+    (annotated / "annotations.csv").write_text("\n".join(lines), encoding="utf-8")
+    found = {}
+    for folder in (annotated, cut):
+        work = tmp_path / f"run-{folder.name}"
+        work.mkdir()
+        values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        values["dataset"] |= {"path": str(folder), "corrections": str(ROOT / values["dataset"]["corrections"])}
+        values["folds"] |= {"n_splits": 2, "ids": [0, 1]}
+        (work / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+        with contextlib.chdir(work):
+            for stage in (stages.index, stages.filters, stages.trim, stages.mel, stages.spectral, stages.folds):
+                stage.main()
+            trim, statistics = files.read_csv("data/trim.csv"), files.read_parquet("data/spectral.parquet")
+            stores = {split: frames.open_frames(f"data/mel/{split}", limits=(-80, 0)) for split in ("train", "test")}
+            run: Any = SimpleNamespace(trim=trim, dataset=folder, sample_rate=44_100, mel=stores)
+            keys = (trim["split"] + "/" + trim["fname"]).tolist()
+            shown = {key.removesuffix(".wav").rpartition("/")[2]: item for key, item in with_media(run, keys).items()}
+            order = trim["path"].str.removesuffix(".wav") if folder == cut else trim["fname"]
+            order = order.str.rpartition("/")[2].sort_values(kind="stable").index
+            found[folder.name] = (trim, statistics, stores["train"], shown, order, files.read_csv("data/folds.csv"))
+    (trim, statistics, mel, players, order, made), (trim_2, statistics_2, mel_2, players_2, order_2, _) = found.values()
+    assert len(trim) == 5 and trim.columns.tolist()[-2:] == ["from_s", "to_s"]
+    np.testing.assert_array_equal(trim.loc[order, ["start", "end"]], trim_2.loc[order_2, ["start", "end"]])
+    np.testing.assert_array_equal(statistics.iloc[order, 2:], statistics_2.iloc[order_2, 2:])
+    assert sorted(mel.lengths) == sorted(mel_2.lengths)
+    assert mel.frames.sum(dtype=np.float64) == pytest.approx(mel_2.frames.sum(dtype=np.float64), rel=1e-12)
+    assert len(players) == 4
+    for (_, one), (_, other) in zip(sorted(players.items()), sorted(players_2.items()), strict=True):
+        assert one == other
+    assert made.groupby(made["fname"].str.partition("@")[0])["fold"].nunique().tolist() == [1, 1]
