@@ -305,8 +305,9 @@ def _background(
         windows = annotations.free_stretches(taken, sound.seconds, length=median, n=n, rng=rng)
         narrow += [path] if len(windows) < n else []
         split = own["split"].iloc[0] if len(own) else layouts.split_of(path)
-        home = {"group": path} if split == "train" else {}
-        home = own[["fold", "group"]].iloc[0].to_dict() if len(own) else home
+        home: dict[str, Any] = {"group": path} if split == "train" else {}
+        if len(own):
+            home = {column: own[column].iloc[0] for column in ("fold", "group")}
         facts = {"sample_rate": sound.sample_rate, "channels": sound.channels}
         for start, end in windows:
             fname = annotations.clip_name(path, start, end)
@@ -316,8 +317,8 @@ def _background(
     if narrow:
         what = f"recordings have room for fewer than {n} windows of {median:.3f} s without an annotation"
         notes.append(f"{len(narrow)} {what}: {listed(narrow)}")
-    types = table.dtypes.items()
-    return pd.DataFrame({name: pd.Series([row.get(name, "") for row in rows], dtype=dtype) for name, dtype in types})
+    columns = {name: [row.get(name, "") for row in rows] for name in map(str, table)}
+    return pd.DataFrame(columns).astype(table.dtypes.to_dict())
 
 
 def _notes_on_labels(sizes: "pd.Series[int]", test: pd.DataFrame) -> list[str]:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from fsat.clips import annotations, folds, index
+from fsat.clips import annotations, audio, folds, index
 from fsat.core.errors import FsatError
 
 RATE = 8_000
@@ -189,7 +189,7 @@ def test_what_a_run_can_live_with_is_noted(folder: Path) -> None:
 
 
 def test_a_recording_may_be_longer_than_a_clip(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index.audio, "MAX_SECONDS", 2)
+    monkeypatch.setattr(audio, "MAX_SECONDS", 2)
     as_csv(folder)
     assert len(scanned(folder).table) == 7
     as_csv(folder, "a/one.wav,1,4,Dog", "a/deep/two.flac,1,2,Rain")
