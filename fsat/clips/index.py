@@ -83,7 +83,9 @@ def scan(
     if listing.recordings:
         table = _of_recordings(table, sounds, problems)
     if more and not problems:
-        windows = _background(table, {path: sounds[path] for path in more if path in sounds}, background, seed, notes)
+        whole = listing.table  # also what a licence leaves out is no background
+        taken = whole.assign(start=whole["start"].astype(float), end=whole["end"].astype(float))
+        windows = _background(table, taken, {path: sounds[path] for path in more}, background, seed, notes)
         table = pd.concat([table, windows], ignore_index=True)
         table = table.sort_values(["split", "fname"], ascending=[False, True], kind="stable", ignore_index=True)
 
@@ -290,24 +292,29 @@ def _of_recordings(table: pd.DataFrame, sounds: Mapping[str, audio.ClipInfo], pr
 
 
 def _background(
-    table: pd.DataFrame, sounds: Mapping[str, audio.ClipInfo], n: int, seed: int, notes: list[str]
+    table: pd.DataFrame,
+    annotated: pd.DataFrame,
+    sounds: Mapping[str, audio.ClipInfo],
+    n: int,
+    seed: int,
+    notes: list[str],
 ) -> pd.DataFrame:
-    """Rows of windows that no annotation covers: `n` of each recording that can be read, or what it has room for."""
+    """Rows of windows that nothing `annotated` covers: `n` of each recording that is used, or what it has room for."""
     median = float((table["end"] - table["start"]).median())
-    annotated = dict(list(table.groupby("path")))
+    used, spans = dict(list(table.groupby("path"))), dict(list(annotated.groupby("path")))
     rows, narrow = [], []
     for path, sound in sounds.items():
-        if sound.problem:
+        if sound.problem or (path in spans and path not in used):
             continue
-        own = annotated.get(path, table.iloc[:0])
-        taken = list(zip(own["start"], own["end"], strict=True))
+        own = used.get(path, table.iloc[:0])
+        taken = list(spans[path][["start", "end"]].itertuples(index=False)) if path in spans else []
         rng = seeds.generator(seed, "background", path)
         windows = annotations.free_stretches(taken, sound.seconds, length=median, n=n, rng=rng)
         narrow += [path] if len(windows) < n else []
         split = own["split"].iloc[0] if len(own) else layouts.split_of(path)
         home: dict[str, Any] = {"group": path} if split == "train" else {}
         if len(own):
-            home = {column: own[column].iloc[0] for column in ("fold", "group")}
+            home = {column: own[column].iloc[0] for column in ("fold", "group", "license", "freesound_id")}
         facts = {"sample_rate": sound.sample_rate, "channels": sound.channels}
         for start, end in windows:
             fname = annotations.clip_name(path, start, end)

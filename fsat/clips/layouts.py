@@ -131,7 +131,8 @@ def read(folder: str | Path, *, label_column: str = "") -> Listing:
     _check_labels(rows, problems, notes)
     table = pd.DataFrame(rows, columns=COLUMNS, dtype=object).fillna("").astype(str)
     table = table.sort_values(["split", "fname"], ascending=[False, True], kind="stable", ignore_index=True)
-    return Listing(table, problems, notes, sorted(found.described) if found else [])
+    recordings = [path for path in sorted(found.described if found else []) if inside(folder, folder / path)]
+    return Listing(table, problems, notes, recordings)
 
 
 def refuse_inside(folder: str | Path, parent: str | Path, *, allowed: Sequence[str | Path]) -> None:

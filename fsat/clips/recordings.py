@@ -25,8 +25,8 @@ class Sound:
     """
 
     path: Path
-    intervals: list[tuple[int, int]] | None
-    stretches: list[audio.Stretch] | None
+    intervals: list[tuple[int, int]] | None = None
+    stretches: list[audio.Stretch] | None = None
 
     def __str__(self) -> str:
         """Return the path, for messages."""
@@ -59,16 +59,17 @@ def each(sound: Sound, *, work: Callable[[np.ndarray], Result], sample_rate: int
 
     An empty interval is an empty signal, for which no file is opened. Raises what `audio.load` raises.
     """
-    n = 1 if sound.stretches is None else len(sound.stretches)
-    intervals: list[Any] = sound.intervals or [(0, None)] * n
-    wanted = [number for number, (start, end) in enumerate(intervals) if start != end]
-    empty = np.zeros(0, dtype=np.float32)
-    results = {number: work(empty) for number in set(range(n)) - set(wanted)}
     if sound.stretches is None:
-        results |= {number: work(audio.load(sound.path, sample_rate)[slice(*intervals[number])]) for number in wanted}
-    elif wanted:
+        if sound.intervals is None:
+            return [work(audio.load(sound.path, sample_rate))]
+        [(start, end)] = sound.intervals
+        return [work(audio.load_interval(sound.path, start, end, sample_rate))]
+    intervals: list[Any] = sound.intervals or [(0, None)] * len(sound.stretches)
+    wanted = [number for number, (start, end) in enumerate(intervals) if start != end]
+    results = {number: work(np.zeros(0, dtype=np.float32)) for number in set(range(len(intervals))) - set(wanted)}
+    if wanted:
         stretches = [sound.stretches[number] for number in wanted]
         for position, x in audio.load_stretches(sound.path, stretches, sample_rate):
             number = wanted[position]
             results[number] = work(x[slice(*intervals[number])])
-    return [results[number] for number in range(n)]
+    return [results[number] for number in range(len(intervals))]

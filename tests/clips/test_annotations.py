@@ -234,6 +234,31 @@ def test_background_lies_where_nothing_is_annotated(folder: Path) -> None:
     assert "3 recordings have room for fewer than 20 windows" in scanned(folder, background=20).notes[-1]
 
 
+def test_background_is_not_where_a_licence_leaves_something_out(folder: Path, tmp_path: Path) -> None:
+    heads = "recording,start,end,label,license"
+    rows = [
+        f"{name},{start},{start + 1},{label},CC0" for name in list(ROWS)[:2] for start, label in ((0, "A"), (2, "B"))
+    ]
+    as_csv(folder, *rows, "a/one.wav,3,10,B,NC", "test/three.wav,0,1,B,NC", heads=heads)
+    (folder / "test").rename(folder / "more")
+    text = (folder / "annotations.csv").read_text(encoding="utf-8").replace("test/", "more/")
+    (folder / "annotations.csv").write_text(text, encoding="utf-8")
+    table = scanned(folder, background=9, exclude_licenses=["NC"]).table
+    drawn = table[table["label"] == annotations.BACKGROUND]
+    assert set(drawn["path"]) == {"a/one.wav", "a/deep/two.flac"} and set(drawn["license"]) == {"CC0"}
+    assert drawn.loc[drawn["path"] == "a/one.wav", "start"].tolist() == [1.0]
+
+
+def test_no_recording_outside_the_folder_is_opened(folder: Path, tmp_path: Path) -> None:
+    as_audacity(folder)
+    (folder / "a/one.wav").rename(tmp_path / "out.wav")
+    (folder / "a/one.wav").symlink_to(tmp_path / "out.wav")
+    (folder / "a/one.txt").write_text("", encoding="utf-8")  # nothing but background
+    assert "a/one.wav" not in set(scanned(folder, background=1).table["path"])
+    (folder / "a/one.txt").write_text("0\t1\tDog\n", encoding="utf-8")
+    assert "leads outside the dataset folder" in problems(folder)
+
+
 def test_every_free_place_is_as_probable() -> None:
     """20 ms are taken in the middle of 100: two windows' places in 40 ms each, uniform to 5 sigma."""
     rng = np.random.default_rng(0)

@@ -137,13 +137,14 @@ def test_annotated_stretches_have_the_features_and_players_of_files_cut_from_the
             run: Any = SimpleNamespace(trim=trim, dataset=folder, sample_rate=44_100, mel=stores)
             keys = (trim["split"] + "/" + trim["fname"]).tolist()
             shown = {key.removesuffix(".wav").rpartition("/")[2]: item for key, item in with_media(run, keys).items()}
-            order = trim["path"].str.removesuffix(".wav") if folder == cut else trim["fname"]
-            order = order.str.rpartition("/")[2].sort_values(kind="stable").index
+            named = trim["path"].str.removesuffix(".wav") if folder == cut else trim["fname"]
+            order = np.argsort(named.str.rpartition("/")[2].to_numpy(), kind="stable")
             found[folder.name] = (trim, statistics, stores["train"], shown, order, files.read_csv("data/folds.csv"))
     (trim, statistics, mel, players, order, made), (trim_2, statistics_2, mel_2, players_2, order_2, _) = found.values()
     assert len(trim) == 5 and trim.columns.tolist()[-2:] == ["from_s", "to_s"]
-    np.testing.assert_array_equal(trim.loc[order, ["start", "end"]], trim_2.loc[order_2, ["start", "end"]])
-    np.testing.assert_array_equal(statistics.iloc[order, 2:], statistics_2.iloc[order_2, 2:])
+    columns = ["start", "end"]
+    np.testing.assert_array_equal(trim[columns].to_numpy()[order], trim_2[columns].to_numpy()[order_2])
+    np.testing.assert_array_equal(statistics.to_numpy()[order, 2:], statistics_2.to_numpy()[order_2, 2:])
     assert sorted(mel.lengths) == sorted(mel_2.lengths)
     assert mel.frames.sum(dtype=np.float64) == pytest.approx(mel_2.frames.sum(dtype=np.float64), rel=1e-12)
     assert len(players) == 4
