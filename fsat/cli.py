@@ -125,7 +125,7 @@ def tag(
     from fsat.tagger import output as printing
 
     if output is not None:
-        destination.refuse_sounds(output, inputs or [])
+        destination.refuse_sounds(output, inputs or [], embeddings=embeddings)
     if embeddings is not None:
         printing.check_embeddings(embeddings)
     names = _expand(inputs or [])

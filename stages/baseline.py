@@ -59,10 +59,10 @@ def main() -> None:
 def views() -> dict[str, dict[str, pd.DataFrame]]:
     """The views of `data/embeddings/` that have a regression, as tables of each split; "pooled" has none."""
     tables = {split: files.read_parquet(f"data/embeddings/{split}.parquet").set_index("fname") for split in SPLITS}
-    of_column = {split: table.columns.str.partition(".").get_level_values(0) for split, table in tables.items()}
+    names = dict.fromkeys(str(column).partition(".")[0] for column in tables["train"])  # in their order
     return {
-        view: {split: tables[split].loc[:, of_column[split] == view].reset_index() for split in SPLITS}
-        for view in of_column["train"].unique()
+        view: {split: table.filter(regex=f"^{view}\\.").reset_index() for split, table in tables.items()}
+        for view in names
         if view != "pooled"
     }
 

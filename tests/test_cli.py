@@ -23,6 +23,7 @@ from tiny_bundle import LABELS, ROOT, project, tone
 from fsat import cli
 from fsat.clips import index
 from fsat.core import files
+from fsat.core.errors import FsatError
 from fsat.tagger import bundle, destination
 
 __all__ = ["project"]
@@ -189,6 +190,7 @@ def test_names_come_from_folders_and_standard_input(run: Run, tmp_path: Path) ->
         (("a.wav", "--embeddings", "/proc/x.npz"), "--embeddings: /proc/x.npz cannot be written (No such"),
         (("a.wav", "--output", "{empty}/b.wav"), "is a sound, or has the suffix of one. --output takes one name"),
         (("a.wav", "b", "--output", "./b"), "b is also a file to tag"),
+        (("a.wav", "--output", "{empty}/x.npz", "--embeddings", "{empty}/x.npz"), "x.npz. They need two names"),
         (("b", "--output", "/dev/null", "--resume"), "/dev/null is no file"),
     ],
 )
@@ -198,6 +200,14 @@ def test_what_cannot_be_meant_is_a_message_without_traceback(
     code, output, errors = run("tag", *(argument.format(empty=tmp_path) for argument in arguments))
     assert code == 1 and output == ""
     assert errors.startswith("fsat: ") and message in errors
+
+
+def test_the_list_on_standard_input_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("a.wav\n")
+    monkeypatch.setattr(os, "fstat", lambda _: names.stat())
+    with pytest.raises(FsatError, match="is also the list of names on standard input"):
+        destination.refuse_sounds(names, ["-"])
 
 
 def test_options_reach_the_tagger(run: Run, parrot: type[Parrot], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,37 +29,49 @@ class Stage:
     """One stage of a graph, with the values of a matrix and of parameters filled in."""
 
     name: str  # as in the lock: "stage1@0"
-    lock: str  # file that its entry is in
+    graph: str  # file that declares it, one of `GRAPHS`
     deps: list[str]
     params: dict[str, list[str]]  # file -> keys
     outs: list[str]  # with metrics and plots
 
 
-def declared(command: str, values: Mapping[str, Any]) -> Stage | None:
-    """The stage that has this command line, such as ``python -m stages.stage1 0``; None where no graph has it.
+def declared(module: str, arguments: Sequence[str], values: Mapping[str, Any]) -> Stage | None:
+    """The stage that runs a module, such as "stages.stage1", with these arguments; None where no graph has it.
 
     `values` is what params.yaml holds: the graph refers to it by ``${dataset.path}``.
     """
-    words = command.split()
-    for graph, lock in GRAPHS.items():
+    for graph in GRAPHS:
         for name, text in _blocks(graph).items():
-            found = re.search(r"^    cmd: (.+)$", text, flags=re.MULTILINE)
+            found = re.search(rf"^    cmd: .*\b{re.escape(module)}((?: \S+)*)$", text, flags=re.MULTILINE)
             pattern = found[1].split() if found else []
-            items = [(one, two) for one, two in zip(pattern, words, strict=False) if one != two]
-            if len(pattern) != len(words) or not all(one.startswith("${item.") for one, _ in items):
+            items = [(one, two) for one, two in zip(pattern, arguments, strict=False) if one != two]
+            if not found or len(pattern) != len(arguments) or not all(one.startswith("${item.") for one, _ in items):
                 continue
-            names = re.findall(r"\$\{(?!item\.)[\w.]+\}", text)
-            for key, value in [*items, *((name, str(_value(values, name[2:-1]))) for name in names)]:
-                text = text.replace(key, value)
-            stage = files.parse_yaml("".join(line[4:] for line in text.splitlines(keepends=True)), where=graph)
+            keys = re.findall(r"\$\{([\w.]+)\}", text)
+            fill = {f"${{{key}}}": str(_value(values, key)) for key in keys} | dict(items)
+            stage = _filled(_parsed(text, where=graph), fill)
             params: dict[str, list[str]] = {}
             for entry in stage.get("params", []):
                 for file, keys in entry.items() if isinstance(entry, dict) else [("params.yaml", [entry])]:
                     params.setdefault(file, []).extend(keys)
             outs = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
             plain = [next(iter(entry)) if isinstance(entry, dict) else str(entry) for entry in outs]
-            return Stage("@".join([name, *(two for _, two in items)]), lock, stage["deps"], params, plain)
+            deps = [os.path.normpath(path) for path in stage["deps"]]
+            return Stage("@".join([name, *(two for _, two in items)]), graph, deps, params, plain)
     return None
+
+
+def _filled(value: Any, fill: Mapping[str, str]) -> Any:
+    """A value of YAML whose strings have the values of ``${...}``."""
+    if isinstance(value, dict):
+        return {key: _filled(one, fill) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_filled(one, fill) for one in value]
+    return re.sub(r"\$\{[\w.]+\}", lambda key: fill[key[0]], value) if isinstance(value, str) else value
+
+
+def _parsed(block: str, *, where: str) -> Any:
+    return files.parse_yaml("".join(line[4:] for line in block.splitlines(keepends=True)), where=where)
 
 
 def _value(values: Mapping[str, Any], key: str) -> Any:
@@ -70,9 +82,8 @@ def _value(values: Mapping[str, Any], key: str) -> Any:
     return found
 
 
-def chosen(path: str, keys: list[str]) -> dict[str, Any]:
-    """Values of dotted keys of a YAML file; None for a key that it lacks."""
-    tree = files.read_yaml(path)
+def chosen(tree: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
+    """Values of dotted keys; None for a key that the tree lacks."""
     return {key: _value(tree, key) for key in keys}
 
 
@@ -90,24 +101,26 @@ def entry(text: str) -> dict[str, Any]:
     Empty where there is none, or only a part of it: DVC may be writing the file.
     """
     try:
-        found = files.parse_yaml("".join(line[4:] for line in text.splitlines(keepends=True)), where="dvc.lock")
+        found = _parsed(text, where="dvc.lock")
     except FsatError:
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def known_md5(*, dataset: bool) -> dict[str, str]:
-    """md5 of every output in the lock files by its path; with `dataset` that of the clips that `index` read, too."""
-    found: dict[str, str] = {}
-    for lock in GRAPHS.values():
-        for name, text in _blocks(lock).items():
-            head, _, outs = text.partition("    outs:\n")
-            for part in (outs, head if dataset and name == "index" else ""):
-                pairs = re.findall(r"^    - path: (.+)\n      hash: md5\n      md5: (\S+)$", part, flags=re.MULTILINE)
-                found |= {
-                    str(files.parse_yaml(path, where=lock)) if path[0] in _QUOTES else path: md5 for path, md5 in pairs
-                }
-    return found
+def outputs() -> dict[str, str]:
+    """md5 of every output in the lock files by its path."""
+    blocks = [block for lock in GRAPHS.values() for block in _blocks(lock).values()]
+    return {path: md5 for block in blocks for path, md5 in _hashes(block.partition("    outs:\n")[2])}
+
+
+def indexed() -> dict[str, str]:
+    """md5 of the dataset that `index` read by its path; other dependencies of `index` too."""
+    return dict(_hashes(_blocks("dvc.lock").get("index", "").partition("    outs:\n")[0]))
+
+
+def _hashes(part: str) -> Iterator[tuple[str, str]]:
+    for path, value in re.findall(r"^    - path: (.+)\n      hash: md5\n      md5: (\S+)$", part, flags=re.MULTILINE):
+        yield os.path.normpath(str(files.parse_yaml(path, where="dvc.lock")) if path[0] in _QUOTES else path), value
 
 
 def _blocks(path: str) -> dict[str, str]:
@@ -140,9 +153,10 @@ def listing_md5(listing: Mapping[str, str]) -> str:
 
 
 def files_of(folder: str | Path) -> Iterator[str]:
-    """Files below a folder that DVC does not ignore, relative to it."""
-    ignored = _ignored()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    """Files below a folder that DVC hashes, relative to it: it follows no links to folders."""
+    inside = os.path.realpath(folder).startswith(os.path.realpath(".") + os.sep)
+    ignored = _ignored() if inside else lambda name: False
+    for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not ignored(name)]
         at = os.path.relpath(parent, folder)
         yield from (name if at == "." else f"{at}/{name}" for name in names if not ignored(name))
@@ -174,16 +188,35 @@ def _other_caches() -> list[Path]:
     return [Path(done.stdout.strip())] if done.returncode == 0 else []
 
 
-def remove_run(recorded: Mapping[str, Any]) -> None:
-    """Remove the records of the run cache that say what this entry of a lock says."""
+def runs(recorded: Mapping[str, Any]) -> list[Path]:
+    """Records of the run cache that say what this entry of a lock says."""
 
     def facts(entry: Mapping[str, Any]) -> tuple[Any, ...]:
         hashes = [sorted((one["path"], one.get("md5")) for one in entry.get(kind, [])) for kind in ("deps", "outs")]
         return (entry["cmd"], *hashes, entry.get("params"))
 
-    for cache in (Path(".dvc/cache"), *_other_caches()):
-        for path in cache.glob("runs/*/*/*"):
-            text = path.read_text(encoding="utf-8")
-            same = text.startswith(f"cmd: {recorded['cmd']}\n")
-            if same and facts(files.parse_yaml(text, where=str(path))) == facts(recorded):
-                path.unlink()
+    found = []
+    for path in (path for cache in (Path(".dvc/cache"), *_other_caches()) for path in cache.glob("runs/*/*/*")):
+        text = path.read_text(encoding="utf-8")
+        same = text.startswith(f"cmd: {recorded['cmd']}\n")
+        if same and facts(files.parse_yaml(text, where=str(path))) == facts(recorded):
+            found.append(path)
+    return found
+
+
+def is_committed(lock: str, stage: str, text: str) -> bool:
+    """Whether the lock file of git's last commit has this entry of a stage."""
+    committed = _git("show", f"HEAD:./{lock}")
+    return any(name.strip(_QUOTES) == stage and block == text for name, block in _BLOCK.findall(committed))
+
+
+def head() -> str:
+    """Name of git's last commit; empty without one."""
+    return _git("rev-parse", "HEAD").strip()
+
+
+def _git(*words: str) -> str:
+    try:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout
+    except OSError:  # no git here
+        return ""

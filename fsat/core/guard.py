@@ -5,12 +5,15 @@ some moments later, with `dvc.lock` before the next stage. Contents decide, not 
 """
 
 import hashlib
+import os
 import shutil
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fsat.core import dvc_files, files, loaded_code
 from fsat.core.errors import FsatError, listed
@@ -18,7 +21,7 @@ from fsat.core.errors import FsatError, listed
 NOTES = Path("state/notes")
 TRAININGS = Path("state/training")
 _WAIT_S = 10.0  # for somebody who is saving params.yaml
-_HASHED_BYTES = 32 * 2**20  # outputs up to this size are known again by their content, larger ones by size and time
+_HELD = 64  # dependencies of so many files are held open
 
 Stat = tuple[int, int, int]  # size, time of change in ns, inode
 
@@ -27,14 +30,26 @@ Stat = tuple[int, int, int]  # size, time of change in ns, inode
 class Note:
     """What a stage was run with."""
 
-    stage: str
-    lock: str
-    before: str  # the stage's entry in the lock when it began
+    stage: str  # as in the lock
+    graph: str  # file that declares it
+    before: str  # its entry in the lock when it began
     values: dict[str, dict[str, Any]]  # parameter file -> key -> value
     code: dict[str, str]  # module -> md5
-    md5: dict[str, str]  # what is known of the contents of data: an output, a file -> md5
+    md5: dict[str, str]  # what is known of the contents of data: an output, a dataset, a file -> md5
     data: dict[str, str]  # dependency -> digest of the sizes and times of its files
-    outs: dict[str, str] = field(default_factory=dict)  # output -> md5, or digest of sizes and times
+    outs: dict[str, str] = field(default_factory=dict)  # output -> md5
+    head: str = ""  # git's last commit when it ended
+    ended: float = 0.0  # seconds since 1970
+
+    @property
+    def lock(self) -> str:
+        """File that has its entry."""
+        return dvc_files.GRAPHS[self.graph]
+
+    @property
+    def target(self) -> str:
+        """What `dvc repro` calls it."""
+        return self.stage if self.graph == "dvc.yaml" else f"{self.graph}:{self.stage}"
 
 
 @dataclass
@@ -42,78 +57,104 @@ class Watch:
     """A running stage."""
 
     note: Note
-    outs: list[str]
+    stage: dvc_files.Stage
     stats: dict[str, dict[str, Stat]]  # dependency -> file -> stat
+    held: Sequence[BinaryIO]  # so that no other file gets the inode of one that is replaced
 
 
-def start(command: str) -> Watch | None:
-    """Note what the stage with this command depends on; None where no graph of this folder has it."""
-    try:
-        stage = dvc_files.declared(command, files.read_yaml("params.yaml"))
-        values = {file: dvc_files.chosen(file, keys) for file, keys in stage.params.items()} if stage else {}
-    except FsatError:  # the stage itself says what is wrong with its parameters
+# The stage of this process.
+running: list[Watch] = []
+
+
+def find(module: str, arguments: Sequence[str]) -> dvc_files.Stage | None:
+    """The stage that runs this module with these arguments; None where no graph of this folder has it."""
+    if not Path("params.yaml").is_file():  # the stage says what to do
         return None
-    if stage is None:
-        return None
+    return dvc_files.declared(module, arguments, _read("params.yaml"))
+
+
+def start(stage: dvc_files.Stage) -> Watch:
+    """Note what a stage depends on."""
     data = [path for path in stage.deps if path not in loaded_code.LOADED]
-    known = dvc_files.known_md5(dataset=stage.name != "index")
-    inside = {out: md5 for out, md5 in known.items() if any(_is_in(out, path) for path in data)}
+    known = dvc_files.indexed() | dvc_files.outputs()
+    known = {out: md5 for out, md5 in known.items() if any(_is_in(out, path) for path in data) and Path(out).exists()}
     # No stage wrote it: a table, weights of one's own.
-    inside |= {path: dvc_files.md5(path) for path in data if path not in inside and Path(path).is_file()}
+    known |= {path: dvc_files.md5(path) for path in data if path not in known and Path(path).is_file()}
     stats = {path: _stats(path) for path in data}
+    names = [name for found in stats.values() for name in found]
     note = Note(
         stage=stage.name,
-        lock=stage.lock,
-        before=dvc_files.entries(stage.lock).get(stage.name, ""),
-        values=values,
+        graph=stage.graph,
+        before=dvc_files.entries(dvc_files.GRAPHS[stage.graph]).get(stage.name, ""),
+        values={file: dvc_files.chosen(_read(file), keys) for file, keys in stage.params.items()},
         code={path: loaded_code.LOADED[path] for path in stage.deps if path in loaded_code.LOADED},
-        md5=inside,
+        md5=known,
         data={path: _digest(found) for path, found in stats.items()},
     )
-    return Watch(note, stage.outs, stats)
+    held = [Path(name).open("rb") for name in names] if len(names) <= _HELD else []  # noqa: SIM115 (to the stage's end)
+    running.append(Watch(note, stage, stats, held))
+    return running[-1]
 
 
 def finish(watch: Watch) -> None:
-    """Compare with what is there now, and keep the note for `false_entries`.
+    """Compare with what is there now, and keep the note for `refuse_false_entries`.
 
     `FsatError` names what has changed while the stage ran.
     """
     note = watch.note
-    lines = [*_changed_values(note.values), *_changed_code(note.code)]
+    compare(watch)
+    if note.stage == "index":  # of a dataset that no stage wrote nothing was known
+        note.md5 |= {path: dvc_files.md5(path) for path in watch.stats if path not in dvc_files.outputs()}
+    note.data = {path: _digest(_stats(path)) for path in watch.stats}
+    note.outs = {out: dvc_files.md5(out) for out in watch.stage.outs}
+    note.head, note.ended = dvc_files.head(), time.time()
+    try:
+        files.write_json(NOTES / f"{note.stage}.json", asdict(note))
+    except OSError as error:
+        print(f"note: {NOTES}: {error.strerror}; an edit until DVC has looked would not be found", file=sys.stderr)
+
+
+def compare(watch: Watch) -> None:
+    """`FsatError` names what is no longer as it was when the stage began."""
+    note, proofs = watch.note, dict[str, bool]()
+    lines, is_written_into = [*_changed_values(note.values), *_changed_code(note.code)], False
     for path, before in watch.stats.items():
         now = _stats(path)
-        note.data[path] = _digest(now)
         names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-        changed = [name for name in names if not _is_proved(name, note.md5)]
-        if changed:
-            lines.append(listed(changed, limit=5))
-        if any(name in now and name in before and now[name][2] == before[name][2] for name in changed):
-            # Written into the file that the training had open: what it has learned from is not known.
-            for kept in trainings(note.stage):
-                shutil.rmtree(kept)
-    if lines:
-        raise FsatError(
-            "\n  ".join(["changed while this stage ran, so its result is not recorded:", *lines])
-            + "\nRun `dvc repro` with what is there now, or put it back first: a finished training is then taken up."
-        )
-    size = sum(path.stat().st_size for out in watch.outs for path in _paths(out))
-    note.outs = {out: dvc_files.md5(out) if size <= _HASHED_BYTES else _digest(_stats(out)) for out in watch.outs}
-    files.write_json(NOTES / f"{note.stage}.json", asdict(note))
+        changed = [name for name in names if not _is_proved(name, before, now, note.md5, proofs)]
+        lines += [listed(changed, limit=5)] if changed else []
+        is_written_into |= any(name in now and name in before and now[name][2] == before[name][2] for name in changed)
+    if not lines:
+        return
+    advice = "Run `dvc repro` with what is there now, or put it back first: a finished training is then taken up."
+    if is_written_into and watch.held:  # the training may have read it, as it maps frames into memory
+        for kept in TRAININGS.glob(f"{note.stage.replace('@', '-fold')}-*"):
+            remove(kept)
+        advice = "Run `dvc repro`. A file was written into, not replaced, so that a training starts anew."
+    what = "changed while this stage ran, so its result is not recorded:"
+    raise FsatError("\n  ".join([what, *lines]) + f"\n{advice}")
+
+
+def _read(path: str) -> Any:
+    """Content of a YAML file; `FsatError` if it stays unreadable, as somebody may be saving it."""
+    deadline = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            return files.read_yaml(path)
+        except FsatError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def _changed_values(noted: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for file, before in noted.items():
-        deadline = time.monotonic() + _WAIT_S
-        while True:
-            try:
-                now = dvc_files.chosen(file, list(before))
-                break
-            except FsatError as error:
-                if time.monotonic() > deadline:
-                    yield str(error)
-                    return
-                time.sleep(0.2)
-        yield from (f"{file}: {key} was {old!r}, is {new!r}" for key, old, new in _different(before, now))
+        try:
+            now = dvc_files.chosen(_read(file), list(before))
+        except FsatError as error:
+            yield str(error)
+        else:
+            yield from (f"{file}: {key} was {old!r}, is {new!r}" for key, old, new in _different(before, now))
 
 
 def _different(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -131,9 +172,17 @@ def _changed_code(noted: Mapping[str, str]) -> Iterator[str]:
     yield from (path for path, md5 in noted.items() if now.get(path) != md5)
 
 
-def _is_proved(name: str, known: Mapping[str, str]) -> bool:
-    """Whether a file of another size or time is in something whose content is what it was."""
-    return any(_is_in(name, out) and dvc_files.md5(out) == md5 for out, md5 in known.items())
+def _is_proved(
+    name: str, before: Mapping[str, Stat], now: Mapping[str, Stat], known: Mapping[str, str], proofs: dict[str, bool]
+) -> bool:
+    """Whether a file of another time is in something whose content is what it was; `proofs` keeps what was hashed."""
+    if name not in before or name not in now or before[name][0] != now[name][0]:
+        return False
+    for out in (out for out in known if _is_in(name, out)):
+        if out not in proofs:
+            proofs[out] = dvc_files.md5(out) == known[out]
+        return proofs[out]
+    return False
 
 
 def _is_in(path: str, folder: str) -> bool:
@@ -163,9 +212,13 @@ def _digest(stats: Mapping[str, Stat]) -> str:
 # After a stage ------------------------------------------------------------------------------------------------------
 
 
-def trainings(stage: str) -> list[Path]:
-    """Folders with the finished weights of a training that `dvc.lock` may not name yet."""
-    return [path for path in TRAININGS.glob(f"{stage.replace('@', '-fold')}-*") if path.is_dir()]
+def remove(path: Path) -> None:
+    """Remove a file or folder of `TRAININGS` at once: what is left of a killed removal has another name."""
+    gone = path.with_name(f".{path.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    with suppress(FileNotFoundError):  # another stage was faster
+        path.rename(gone)
+        shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
 
 
 def is_recorded(stage: str, folder: Path) -> bool:
@@ -184,29 +237,40 @@ def refuse_false_entries(*, besides: str = "") -> None:
     for path in sorted(NOTES.glob("*.json")):
         try:
             note = Note(**files.read_json(path))
-        except (FsatError, TypeError):  # cleared away by another stage, or by another version of this module
-            path.unlink(missing_ok=True)
+            text = dvc_files.entries(note.lock).get(note.stage, "")
+        except (FsatError, TypeError, KeyError):  # cleared away by another stage, or of another version of this module
             continue
-        text = dvc_files.entries(note.lock).get(note.stage, "")
         entry = dvc_files.entry(text)
         if "outs" not in entry:
             continue
         denied = list(_denied(note, entry))
         if not denied:
-            for kept in trainings(note.stage):
+            for kept in TRAININGS.glob(f"{note.stage.replace('@', '-fold')}-*/"):
                 if is_recorded(note.stage, kept):
-                    shutil.rmtree(kept)
+                    remove(kept)
             path.unlink(missing_ok=True)
         elif text == note.before or note.stage == besides:
             continue
-        elif _wrote(note, entry):
-            dvc_files.remove_run(entry)
-            lines += [f"{note.stage}: {'; '.join(denied)}. Run `dvc repro --force --single-item {note.stage}`."]
+        elif _is_of_this_run(note, entry, text):
+            for record in dvc_files.runs(entry):
+                record.unlink()
+            lines.append(f"{note.lock}: {note.stage}: {'; '.join(denied)}. ")
+            lines[-1] += f"Run `dvc repro --force --single-item {note.target}`."
         else:
-            path.unlink(missing_ok=True)  # restored or checked out since
+            path.unlink(missing_ok=True)
     if lines:
-        what = f"{note.lock} says of a stage what it was not run with: an edit came between its end and DVC's look."
+        what = "the lock says of a stage what it was not run with: an edit came between its end and DVC's look."
         raise FsatError("\n  ".join([what, *lines]))
+
+
+def _is_of_this_run(note: Note, entry: Mapping[str, Any], text: str) -> bool:
+    """Whether DVC wrote an entry after the noted run: neither restored from the run cache, nor pulled by git, since."""
+    outs = {out["path"]: out.get("md5") for out in entry["outs"]}
+    if any(md5 != outs.get(path) for path, md5 in note.outs.items()):
+        return False
+    if any(record.stat().st_mtime < note.ended for record in dvc_files.runs(entry)):
+        return False
+    return note.head == dvc_files.head() or not dvc_files.is_committed(note.lock, note.stage, text)
 
 
 def _denied(note: Note, entry: Mapping[str, Any]) -> Iterator[str]:
@@ -215,7 +279,7 @@ def _denied(note: Note, entry: Mapping[str, Any]) -> Iterator[str]:
         recorded = entry.get("params", {}).get(file, values)
         yield from (f"{file}: {key} was {old!r}, not {new!r}" for key, old, new in _different(values, recorded))
     for dep in entry.get("deps", []):
-        path, md5 = dep["path"], dep.get("md5")
+        path, md5 = os.path.normpath(dep["path"]), dep.get("md5")
         if path in note.code:
             if md5 != note.code[path]:
                 yield f"{path} was another"
@@ -238,9 +302,3 @@ def _expected(path: str, known: Mapping[str, str]) -> str:
             at = out.removeprefix(f"{path}/")
             listing |= {f"{at}/{name}".rstrip("/"): value for name, value in inner.items()}
     return dvc_files.listing_md5(listing) if listing else ""
-
-
-def _wrote(note: Note, entry: Mapping[str, Any]) -> bool:
-    """Whether the outputs of an entry are those that the noted run wrote."""
-    outs = {out["path"]: out.get("md5") for out in entry.get("outs", [])}
-    return all(md5 == outs.get(path) or md5 == _digest(_stats(path)) for path, md5 in note.outs.items())

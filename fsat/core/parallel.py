@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -179,13 +179,13 @@ def _dask_client(address: str) -> AbstractContextManager[Any]:
 
 def _refuse_other_workers(client: Any, address: str) -> None:
     """`FsatError` names a worker that has loaded other code or libraries than this process."""
-    here = loaded_versions()
+    here = {**loaded_code.LOADED, **_libraries()}
     try:
         answers = client.run(loaded_versions)
     except (ImportError, AttributeError) as error:
         raise FsatError(f"FSAT_DASK={address}: a worker has another version of fsat, or none ({error}).") from error
     for worker, there in answers.items():
-        if other := [name for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]:
+        if other := [name for name in sorted(there) if here.get(name) != there[name]]:
             raise FsatError(
                 f"FSAT_DASK={address}: the worker {worker} has loaded other versions than this process: "
                 f"{listed(other)}. Start it anew in this environment and from this code."
@@ -193,15 +193,19 @@ def _refuse_other_workers(client: Any, address: str) -> None:
 
 
 def loaded_versions() -> dict[str, str]:
-    """What a result may depend on besides its clip: md5 of each module as this process has it, and versions."""
-    libraries = {name: _version(name) for name in ("numpy", "scipy", "soundfile", "soxr")}
-    return {**loaded_code.LOADED, **libraries, "Python": platform.python_version()}
+    """What a result may depend on besides its clip: md5 of each module that this process has loaded, and versions."""
+    code = {path: md5 for path, md5 in loaded_code.LOADED.items() if path[:-3].replace("/", ".") in sys.modules}
+    return {**code, **_libraries()}
 
 
-def _version(library: str) -> str:
-    """That of the library in memory; of the one on disk where none is loaded."""
-    loaded = getattr(sys.modules.get(library), "__version__", "")
-    return str(loaded or importlib.metadata.version(library))
+def _libraries() -> dict[str, str]:
+    """Versions of those in memory; of those on disk where none is loaded."""
+    found = {"Python": platform.python_version()}
+    for name in ("numpy", "scipy", "soundfile", "soxr", "av"):
+        loaded = getattr(sys.modules.get(name), "__version__", "")
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = str(loaded or importlib.metadata.version(name))
+    return found
 
 
 def _progress(results: Iterator[Result], *, total: int, desc: str, unit: str) -> Iterator[Result]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fsat.core import files, guard
+from fsat.core import files, guard, loaded_code
 from fsat.core.errors import FsatError, escaped
 
 TIMES = Path("logs/times.csv")
@@ -25,14 +25,15 @@ def run(main: Callable[..., None], *, prepare: Callable[[], None] | None = None)
     started = time.monotonic()
     try:
         _say_other_versions(Path("versions.yaml"))
-        guard.refuse_false_entries(besides=name)
+        stage = guard.find(f"stages.{Path(sys.argv[0]).stem}", sys.argv[1:])
+        guard.refuse_false_entries(besides=stage.name if stage else "")
         if prepare:
             prepare()
-        watch = guard.start(" ".join(["python -m", f"stages.{Path(sys.argv[0]).stem}", *sys.argv[1:]]))
+        watch = guard.start(stage) if stage else None
         main(*sys.argv[1:])
         if watch:
             guard.finish(watch)
-    except FsatError as error:
+    except (FsatError, loaded_code.EditedError) as error:
         sys.exit(f"\n{name}: {escaped(error)}\n")
     except OSError as error:
         if error.errno not in _DISK_FULL:

@@ -277,11 +277,11 @@ def train_fold(
     with checkpoint.only_one(state_folder, name):
         kept = state_folder / f"{name}-{checkpoint.fingerprint(inputs, (network, recipe))}"
         state = kept.with_suffix(".npz")
-        if kept.is_dir() and guard.is_recorded(f"{recipe.stage}@{recipe.fold}", kept):
-            shutil.rmtree(kept)
-        if os.environ.get("FSAT_FRESH") == "1":
-            shutil.rmtree(kept, ignore_errors=True)
-            state.unlink(missing_ok=True)
+        is_fresh = os.environ.get("FSAT_FRESH") == "1"
+        if is_fresh or (kept.is_dir() and guard.is_recorded(f"{recipe.stage}@{recipe.fold}", kept)):
+            guard.remove(kept)
+        if is_fresh:
+            guard.remove(state)
         if kept.is_dir():
             print(f"{name}: its last training was finished but not recorded; taken from {kept}", flush=True)
         else:
@@ -289,6 +289,10 @@ def train_fold(
             backend.prepare(*key, precision=recipe.precision, deterministic=recipe.deterministic)
             model = build_network(**network)
             init_weights(model)
+            for (
+                stage
+            ) in guard.running:  # all is read now: an input that was another meanwhile ends it here, not after hours
+                guard.compare(stage)
             lengths = "T {} to {} frames".format(*recipe.bounds)
             print(f"{name}: {len(training)} clips to learn from, {len(heldout)} held out, {lengths}", flush=True)
             history = train(model, training, heldout, recipe, state=state)
@@ -310,10 +314,8 @@ def train_fold(
                 files.write_json(part / "summary.json", summary)
         _copy(kept, out)
         for other in state_folder.glob(f"{name}-*"):
-            if other.is_file():
-                other.unlink()
-            elif other != kept:
-                shutil.rmtree(other)
+            if other != kept:
+                guard.remove(other)
 
 
 def _copy(folder: Path, out: Path) -> None:

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from fsat.core import files
-from fsat.core.errors import FsatError
+from fsat.core.errors import FsatError, escaped
 
 _CHUNK_BYTES = 1 << 20
 _LOG_INTERVAL_S = 15.0
@@ -158,6 +158,8 @@ class _BrokenError(Exception):
 
 def _download(remote: RemoteFile, part: Path, *, attempts: int, wait_s: float) -> None:
     """Complete `part` over several connections; `attempts` in a row without new bytes end it with an `FsatError`."""
+    if part.is_symlink():
+        part.unlink()
     furthest, failures, begun = _size(part), 0, time.monotonic()
     while True:
         try:
@@ -280,7 +282,7 @@ def _bar(desc: str, *, start: int, total: int | None) -> "tqdm[Any]":
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(escaped(text) + "\n")
 
 
 # --- unpacking -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -170,14 +170,19 @@ def opened(
                 yield Direct(stream)
 
 
-def refuse_sounds(output: Path, inputs: Iterable[str]) -> None:
-    """Refuse an output that is an input or a sound; `inputs` are what was asked for on the command line."""
+def refuse_sounds(output: Path, inputs: Sequence[str], *, embeddings: Path | None = None) -> None:
+    """Refuse an output that is an input, a sound, or the file of embeddings; `inputs` are those of the command line."""
     from fsat.clips import audio
     from fsat.clips.clip_files import is_audio
 
     how = "--output takes one name, that of the table: `--output tags.csv FILES`."
     if not output.is_dir() and any(os.path.realpath(name) == os.path.realpath(output) for name in inputs):
         raise FsatError(f"--output: {output} is also a file to tag. {how}")
+    with suppress(OSError):  # standard input is closed, or there is no such output yet
+        if "-" in inputs and os.path.samestat(os.fstat(0), output.stat()):
+            raise FsatError(f"--output: {output} is also the list of names on standard input. {how}")
+    if embeddings is not None and os.path.realpath(embeddings) == os.path.realpath(output):
+        raise FsatError(f"--output and --embeddings are both {output}. They need two names.")
     if is_audio(output.name) or audio.announced_seconds(output):
         raise FsatError(f"--output: {output} is a sound, or has the suffix of one. {how}")
 

@@ -1,5 +1,6 @@
 """What a stage was run with: inputs of each kind changed while it runs, contents that stay, false lock entries."""
 
+import importlib
 import os
 import shutil
 import sys
@@ -15,6 +16,7 @@ from fsat.core import dvc_files, files, guard, loaded_code
 from fsat.core.errors import FsatError
 
 COMMAND = "python -m stages.learn 0"
+MODULE = ("stages.learn", ["0"])
 CODE = "fsat/core/files.py"
 PARAMS = {"dataset": {"path": "sounds", "corrections": "labels.csv"}, "mel": {"n_mels": 64}, "rate": 0.1}
 OUT = "data/models/learn/fold0"
@@ -63,6 +65,7 @@ KNOWN_SOUNDS = ""
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A project of one stage whose inputs are in the lock."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(guard, "running", [])
     write("dvc.yaml", yaml.safe_dump({"stages": GRAPH}, sort_keys=False))
     write("params.yaml", yaml.safe_dump(PARAMS))
     write("versions.yaml", "numpy: '2.0'\n")
@@ -87,9 +90,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def started() -> guard.Watch:
-    watch = guard.start(COMMAND)
-    assert watch is not None and watch.note.stage == "learn@0" and watch.outs == [OUT]
-    return watch
+    stage = guard.find(*MODULE)
+    assert stage is not None and stage.name == "learn@0" and stage.outs == [OUT]
+    return guard.start(stage)
 
 
 def replaced(path: str, text: str) -> None:
@@ -113,7 +116,7 @@ CHANGES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "parameter gone": (lambda: write("params.yaml", "{}"), "rate was 0.1, is None"),
     "library": (lambda: write("versions.yaml", "numpy: '3.0'\n"), "versions.yaml: numpy was '2.0', is '3.0'"),
-    "clip": (lambda: replaced("sounds/b/c.wav", "other"), "sounds/b/c.wav"),
+    "clip": (lambda: replaced("sounds/b/c.wav", "other clip"), "sounds/b/c.wav"),
     "clip added": (lambda: write("sounds/d.wav", ""), "sounds/d.wav"),
     "clip gone": (lambda: Path("sounds/a.wav").unlink(), "sounds/a.wav"),
     "corrections": (lambda: write("labels.csv", "other"), "labels.csv"),
@@ -181,9 +184,10 @@ def test_a_training_whose_open_file_was_written_into_is_not_taken_up() -> None:
         files.write_text(kept / "model.weights.h5", "w")
         watch = started()
         change("data/mel/frames.npy", "other")
-        with pytest.raises(FsatError, match=r"frames\.npy"):
+        with pytest.raises(FsatError, match=r"frames\.npy") as error:
             guard.finish(watch)
         assert kept.is_dir() is stays
+        assert ("taken up" in str(error.value)) is stays
         replaced("data/mel/frames.npy", "data/mel/frames.npy")
 
 
@@ -196,6 +200,16 @@ def finished() -> str:
     write(f"{OUT}/w", "new weights")
     guard.finish(watch)
     return dvc_files.md5(OUT)
+
+
+def test_a_fold_that_was_moved_aside_is_no_part_of_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock still names it."""
+    monkeypatch.setitem(KNOWN, "other@1", ("data/other/fold1", KNOWN["other@0"][1]))
+    write_lock()
+    out = finished()
+    os.utime("data/other/fold0/x", (1, 1))
+    write_lock(**{"learn@0": entry({OUT: out})})
+    guard.refuse_false_entries()
 
 
 def test_a_true_entry_clears_the_note_and_the_kept_training() -> None:
@@ -257,18 +271,82 @@ def test_an_entry_from_before_the_run_is_not_called_false() -> None:
     assert list(guard.NOTES.iterdir())
 
 
-def test_large_outputs_are_known_again_by_size_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "_HASHED_BYTES", 1)
+def test_an_entry_that_git_or_the_run_cache_brought_is_not_called_false(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of equal outputs, made from other code or parameters elsewhere or before."""
     out = finished()
-    write_lock(**{"learn@0": entry({OUT: out}, rate=5)})
-    with pytest.raises(FsatError, match="rate was"):
+    other = entry({OUT: out}, rate=5)
+    write_lock(**{"learn@0": other})
+    with monkeypatch.context() as pulled:
+        pulled.setattr(dvc_files, "head", lambda: "a commit that was pulled")
+        pulled.setattr(dvc_files, "is_committed", lambda lock, stage, text: "rate: 5" in text)
         guard.refuse_false_entries()
-    os.utime(f"{OUT}/w", (1, 1))
+    assert not list(guard.NOTES.iterdir())
+    write_lock()
+    finished()
+    write_lock(**{"learn@0": other})
+    record = Path(".dvc/cache/runs/aa/bb/cc")
+    write(str(record), yaml.safe_dump(other, sort_keys=False))
+    os.utime(record, (1, 1))
     guard.refuse_false_entries()
+    assert record.is_file() and not list(guard.NOTES.iterdir())
+
+
+def test_a_stage_of_the_sources_is_named_as_dvc_does() -> None:
+    Path("sources").mkdir()
+    Path("dvc.yaml").rename("sources/dvc.yaml")
+    out = finished()
+    Path("dvc.lock").rename("sources/dvc.lock")
+    text = yaml.safe_dump({"schema": "2.0", "stages": {"learn@0": entry({OUT: out}, rate=9)}}, sort_keys=False)
+    write("sources/dvc.lock", text)
+    guard.refuse_false_entries(besides="learn@0")
+    with pytest.raises(FsatError, match=r"dvc repro --force --single-item sources/dvc\.yaml:learn@0"):
+        guard.refuse_false_entries()
+
+
+@pytest.mark.parametrize("name", ["sounds/", "./sounds", "my sounds #1", "2018"])
+def test_a_dataset_of_any_name_is_watched(name: str) -> None:
+    if not Path(name).exists():
+        Path("sounds").rename(name)
+    write("params.yaml", yaml.safe_dump(PARAMS | {"dataset": {"path": name, "corrections": "labels.csv"}}))
+    index = {"cmd": "x", "deps": [{"path": name, "hash": "md5", "md5": KNOWN_SOUNDS}]}
+    write("dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": {"index": index}}, sort_keys=False))
+    watch = started()
+    os.utime(f"{name}/a.wav", (1, 1))
+    guard.finish(watch)
+    watch = started()
+    write(f"{name}/a.wav", "other")
+    with pytest.raises(FsatError, match=r"a\.wav"):
+        guard.finish(watch)
+
+
+def test_a_link_that_leads_in_a_circle_is_not_followed() -> None:
+    Path("sounds/b/again").symlink_to("..")
+    write_lock()
+    watch = started()
+    os.utime("sounds/a.wav", (1, 1))
+    guard.finish(watch)
+
+
+def test_notes_that_cannot_be_used_fail_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, text in (("a", "["), ("b", "{}"), ("c", "[1]"), ("d", "null")):
+        write(f"state/notes/{name}.json", text)
+    guard.refuse_false_entries()
+    shutil.rmtree(guard.NOTES)
+    write("state/notes", "a file")
+    guard.refuse_false_entries()
+    guard.finish(started())
+    assert "an edit until DVC has looked would not be found" in capsys.readouterr().err
+
+
+def test_a_module_that_is_edited_before_it_is_imported_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(loaded_code.LOADED, "fsat/app/cards.py", "0")
+    monkeypatch.delitem(sys.modules, "fsat.app.cards", raising=False)
+    with pytest.raises(loaded_code.EditedError, match=r"fsat/app/cards\.py was edited while"):
+        importlib.import_module("fsat.app.cards")
 
 
 def test_no_stage_no_note() -> None:
-    assert guard.start("python -m stages.other") is None
-    assert guard.start("python -m stages.learn") is None
+    assert guard.find("stages.other", []) is None
+    assert guard.find("stages.learn", []) is None
     Path("dvc.yaml").unlink()
-    assert guard.start(COMMAND) is None
+    assert guard.find(*MODULE) is None

@@ -66,7 +66,7 @@ def test_promises_of_the_design() -> None:
 
     features = {"index", "trim", "mel", "embed", "spectral", "pca", "folds"}
     assert not reruns("mixup.alpha") & features
-    assert invalidation.affected(STAGES, "mel.n_mels") == {"filters", "mel", "report", "bundle"}
+    assert invalidation.affected(STAGES, "mel.n_mels") == {"filters", "mel", "embed", "report", "bundle"}
     assert not reruns("report.listed_clips") & {*features, "stage1", "stage2", "predict", "ensemble", "evaluate"}
     assert not reruns("ensemble.models") & {*features, "baseline", "stage1", "stage2", "predict"}
     assert not reruns("embed.views") & {"stage1", "stage2", "predict"}

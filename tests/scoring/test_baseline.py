@@ -309,3 +309,7 @@ def test_the_stage_fits_the_statistics_and_each_view_but_pooled(
     mine = table[(table["model"] == "statistics") & (table["split"] == "heldout")]
     np.testing.assert_array_equal(mine[CLASSES], expected[CLASSES])
     assert "MAP@3 of the best regression" in capsys.readouterr().out
+    for split in ("train", "test"):  # without views
+        files.write_parquet(f"data/embeddings/{split}.parquet", statistics[[]].reset_index())
+    stage.main()
+    pd.testing.assert_frame_equal(pd.read_parquet("data/baseline.parquet"), table[table["model"] == "statistics"])

@@ -142,6 +142,16 @@ def test_downloads_once_and_then_keeps_what_is_there(server: Server, tmp_path: P
     assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
+def test_no_link_under_the_name_of_a_partial_download_is_followed(server: Server, tmp_path: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    server.files["/file"] = DATA
+    (tmp_path / "file.part").symlink_to(precious)
+    path = fetch(server, tmp_path)
+    assert path.read_bytes() == DATA and not path.is_symlink()
+    assert precious.read_text() == "mine"
+
+
 def test_continues_after_each_broken_connection(server: Server, tmp_path: Path) -> None:
     server.files["/file"] = DATA
     server.break_after, server.breaks = 60_000, 4  # more breaks than attempts, but each brings something

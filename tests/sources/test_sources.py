@@ -173,6 +173,10 @@ def test_audioset_weights_come_from_the_published_checkpoint(project: Path, publ
     tensors = torch_checkpoint.read(CHECKPOINT)
     kernel = trunk.get_layer("features.16.0").get_weights()[0]
     np.testing.assert_array_equal(kernel.transpose(3, 2, 0, 1), tensors["features.16.0.weight"])
+    kept = provenance.hidden(out)
+    assert kept is not None
+    np.testing.assert_array_equal(kept[0].T, tensors["classifier.2.weight"])
+    np.testing.assert_array_equal(kept[1], tensors["classifier.2.bias"])
 
 
 @needs("pretrained/audioset_class_labels_indices.csv")
