@@ -55,7 +55,7 @@ class Direct:
 class Folder(Direct):
     """A folder with a label file a recording, as deep below it as the recording is below an input that is a folder."""
 
-    def __init__(self, folder: Path, *, form: str, inputs: Iterable[str]) -> None:
+    def __init__(self, folder: Path, *, form: str, inputs: Sequence[str]) -> None:
         super().__init__(io.StringIO())
         self._folder, self._end, self._taken = folder, LABEL_FORMATS[form], set[Path]()
         self._roots = [name for name in inputs if Path(name).is_dir()]
@@ -126,7 +126,7 @@ def opened(
     heads: Sequence[str],
     made_by: Mapping[str, Any],
     resume: bool,
-    inputs: Iterable[str] = (),
+    inputs: Sequence[str] = (),
 ) -> Iterator[Direct]:
     """Open where results go: a file of any form but CSV is there when it is whole, a CSV see `Table`.
 
@@ -140,7 +140,7 @@ def opened(
         All that decides the rows of a file; values that JSON has.
     resume : bool
         Go on with the CSV that is there.
-    inputs : iterable of str
+    inputs : sequence of str
         What was asked for on the command line, of which `Folder` needs the folders.
 
     Raises
