@@ -180,7 +180,7 @@ def _of_raven(found: Found, table: str, label_column: str, problems: Problems) -
     names = {row.get("begin path") or row.get("begin file", "") for _, row in rows}
     # A recording that was renamed is still that of the table beside it.
     own = found.beside(table) if len(names) <= 1 else []
-    found.described.update(own if len(own) == 1 else [])
+    found.described.update(own if len(own) == 1 and not rows else [])
     given = set[tuple[str, ...]]()
     for where, row in rows:
         name = row.get("begin path") or row.get("begin file", "")
