@@ -35,7 +35,7 @@ SPECTRAL: dict[str, Any] = {"sample_rate": 44100, "n_fft": 2048, "hop_length": 5
 SPECTRAL["bank"] = mel_bank.grouped(bank_for(mel_bank.for_spectral(44100, 2048)))
 MEL: dict[str, Any] = {"sample_rate": 44100, "settings": presets.read("fsdkaggle2018", ROOT / "presets").mel}
 MEL["bank"] = mel_bank.grouped(bank_for(mel_bank.for_mel(MEL["settings"])))
-TRIM: dict[str, Any] = {"sample_rate": 44100, "top_db": 60}
+TRIM: dict[str, Any] = {"top_db": 60}
 CLIP_STAGES = ("index", "trim", "mel", "spectral")
 
 Clip = tuple[Path, int, int]
@@ -48,7 +48,15 @@ def clips(*, every: int = 1) -> list[Clip]:
         sys.exit("benchmarks need clips: run `dvc repro` first, which makes data/demo.")
     # A few clips of the demo are made to be awkward; the comparison is about ordinary ones.
     paths = [path for path in sorted(folder.glob("*/*.wav")) if audio.probe(path).seconds > 0.1][::every]
-    return [(path, *trim.trim_clip(path, **TRIM)) for path in paths]
+    return [(path, *_trim(path)) for path in paths]
+
+
+def _trim(path: Path) -> tuple[int, int]:
+    return trim.trim_interval(audio.load(path, 44100), **TRIM)
+
+
+def _of_clip(clip: Clip, *, work: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    return work(audio.load_interval(*clip, 44100))
 
 
 def all_rows() -> list[Row]:
@@ -137,7 +145,7 @@ class _PartClock:
 
 def mel_speed(chosen: list[Clip], *, runs: int = 5) -> list[Row]:
     """`fsat.features.mel` against librosa.load, resample and melspectrogram per clip, reading included."""
-    fast: Callable[[Clip], np.ndarray] = partial(mel.mel_clip, **MEL)
+    fast: Callable[[Clip], np.ndarray] = partial(_of_clip, work=partial(mel.log_mel, **MEL))
     error_db = max(float(np.abs(fast(clip) - _librosa_mel(clip).T).max()) for clip in chosen)
     seconds = sum(end - start for _, start, end in chosen) / 44100
     both = partial(_each, fast, chosen), partial(_each, _librosa_mel, chosen)
@@ -172,9 +180,9 @@ def scaling_rows(*, runs: int = 5) -> list[Row]:
     """
     chosen = clips()
     stages: dict[str, tuple[Callable[[Any], Any], list[Any], float]] = {
-        "trim": (partial(trim.trim_clip, **TRIM), [path for path, _, _ in chosen], 15.0),
-        "mel": (partial(mel.mel_clip, **MEL), list(chosen), 15.0),
-        "spectral": (partial(spectral.clip_statistics, **SPECTRAL), list(chosen), 60.0),
+        "trim": (_trim, [path for path, _, _ in chosen], 15.0),
+        "mel": (partial(_of_clip, work=partial(mel.log_mel, **MEL)), list(chosen), 15.0),
+        "spectral": (partial(_of_clip, work=partial(spectral.spectral_statistics, **SPECTRAL)), list(chosen), 60.0),
     }
     rows = []
     for name, (work, items, work_s) in stages.items():

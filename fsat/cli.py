@@ -88,7 +88,12 @@ def tag(
     threshold: Annotated[
         float, typer.Option(metavar="P", help="With --events: least probability of a label in a window.")
     ] = 0.5,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write into this file.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write into this file; label files of recordings into this folder."
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a half-written --output in CSV: files it holds are skipped.")
     ] = False,
@@ -129,8 +134,9 @@ def tag(
         how = "name sound files or folders of them, or - for names on stdin (`fsat tag --help`)."
         raise FsatError(f"nothing to tag: {how}")
     opened = bundle.read(model)
-    if form in printing.LABEL_FORMATS and len(first_two) > 1:
-        raise FsatError(f"--format {form} is about one recording: name one file. Other formats: csv, json.")
+    many = len(first_two) > 1 and not (output is not None and output.is_dir())
+    if form == "audacity" and many:
+        raise FsatError("--format audacity has a label file a recording: name a folder with --output, or one file.")
 
     from fsat.tagger.events import events_of
     from fsat.tagger.tagger import Tagger
@@ -146,31 +152,42 @@ def tag(
     n_asked = 0
     failed: list[Failed] = []
     kept: list[Tagged] = []
-    with destination.opened(output, form=form, heads=heads, made_by=made_by, resume=resume) as place:
+    opening = destination.opened(output, form=form, heads=heads, made_by=made_by, resume=resume, inputs=inputs or [])
+    with opening as place:
 
         def asked() -> Iterator[str]:
             nonlocal n_asked
             for name in _not_done(chain(first_two, names), place.done):
                 n_asked += 1
+                place.begin(name)
                 yield name
 
         is_watched = len(first_two) > 1 and sys.stderr.isatty()
         tagged = tagger.tag_with_ends(asked(), segment_s=segments, hop_s=hop, progress=is_watched)
         results: Iterator[Tagged | Event | Failed | Ended] = events_of(tagged, threshold) if events else tagged
-        printer = printing.Printer(
-            place.stream,
-            form=form,
-            highest_hz=opened.manifest.preprocessing.mel.sample_rate / 2,
-            header=place.needs_header,
-            note=INDEPENDENT if opened.manifest.activation == "sigmoid" else "",
-            **columns,  # type: ignore[arg-type]
-        )
+
+        def new_printer() -> printing.Printer:
+            return printing.Printer(
+                place.stream,
+                form=form,
+                highest_hz=opened.manifest.preprocessing.mel.sample_rate / 2,
+                header=place.needs_header,
+                many=many,
+                note=INDEPENDENT if opened.manifest.activation == "sigmoid" else "",
+                **columns,  # type: ignore[arg-type]
+            )
+
+        printer = new_printer()
         for result in results:
-            if isinstance(result, Failed):
-                failed.append(result)
-                place.broken()
-            elif isinstance(result, Ended):
-                place.ended(result.path)
+            if isinstance(result, Failed | Ended):
+                if isinstance(result, Failed):
+                    failed.append(result)
+                    place.broken(result.path)
+                else:
+                    place.ended(result.path)
+                printer.ended(result.seconds if isinstance(result, Ended) else 0.0)
+                if isinstance(place, destination.Folder):
+                    printer = new_printer()
             else:
                 printer.add(result)
                 if embeddings is not None:

@@ -71,8 +71,8 @@ def examine(root: Path, *, start_tensorflow: bool = True) -> Iterator[Check]:
     yield from truncated_dvc_files(root)
     yield from false_entries(root)
     if settings is not None:
-        path, weights = settings
-        yield dataset(root, path)
+        path, weights, label_column = settings
+        yield dataset(root, path, label_column)
         yield initial_weights(root, weights)
         yield disk(shutil.disk_usage(root).free, root, path, copies=not links)
     if probe is not None:
@@ -184,14 +184,14 @@ def tensorflow(code: int, output: str, errors: str, *, gpus: Sequence[str]) -> C
 # The project -------------------------------------------------------------------------------------------------------
 
 
-def parameters(root: Path) -> tuple[tuple[str, str] | None, Check]:
-    """Whether params.yaml is valid; also dataset.path and model.weights, or None."""
+def parameters(root: Path) -> tuple[tuple[str, str, str] | None, Check]:
+    """Whether params.yaml is valid; also dataset.path, model.weights and dataset.label_column, or None."""
     try:
         p = params.read(root / "params.yaml")
     except FsatError as error:
         return None, Check("parameters", "missing", str(error))
     text = f"params.yaml is valid: {p.dataset.path}, {p.model.weights}"
-    return (p.dataset.path, p.model.weights), Check("parameters", "ok", text)
+    return (p.dataset.path, p.model.weights, p.dataset.label_column), Check("parameters", "ok", text)
 
 
 def repository(root: Path) -> Check | None:
@@ -265,7 +265,7 @@ def cache_type(version: str, configured: str, supported: str, *, is_root: bool) 
     return Check("DVC", "ok", text), used != "copy"
 
 
-def dataset(root: Path, path: str) -> Check:
+def dataset(root: Path, path: str, label_column: str = "") -> Check:
     """Whether the dataset is there and complete, by its tables and file names; no audio is decoded."""
     from fsat.clips import layouts
 
@@ -278,7 +278,7 @@ def dataset(root: Path, path: str) -> Check:
         what = f"{path}: links that lead nowhere, at which DVC stops before any stage runs: {listed(dangling)}"
         return Check("dataset", "missing", f"{what}. Put their files back, or remove the links: `rm LINK`.")
     try:
-        listing = layouts.read(root / path)
+        listing = layouts.read(root / path, label_column=label_column)
     except FsatError as error:
         return Check("dataset", "missing", str(error))
     counts = {split: int((listing.table["split"] == split).sum()) for split in ("train", "test")}

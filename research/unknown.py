@@ -11,6 +11,7 @@ needs no training.
 
 import argparse
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from fsat import presets
 from fsat.clips import folds, index
+from fsat.clips.recordings import Sound, each
 from fsat.core import files, params
 from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.numeric import log_probabilities
@@ -43,12 +45,13 @@ def prepared(name: str, folder: Path, p: params.Params) -> tuple[frames.FrameSto
     out = STATE / name / "mel"
     if not out.is_dir():
         paths = [folder / path for path in table["path"]]
-        find = partial(trim.trim_clip, sample_rate=p.audio.sample_rate, top_db=p.trim.top_db)
-        intervals = map_clips(find, paths, desc=f"{name}: trim")
-        clips = [(path, start, end) for path, (start, end) in zip(paths, intervals, strict=True)]
+        read = partial(each, sample_rate=p.audio.sample_rate)
+        find = partial(read, work=partial(trim.trim_interval, top_db=p.trim.top_db))
+        intervals = map_clips(find, [Sound(path) for path in paths], desc=f"{name}: trim")
+        clips = [Sound(path, found) for path, found in zip(paths, intervals, strict=True)]
         bank = mel_bank.grouped(bank_for(mel_bank.for_mel(p.mel)))
-        work = partial(mel.mel_clip, sample_rate=p.audio.sample_rate, settings=p.mel, bank=bank)
-        found = map_clips(work, clips, desc=f"{name}: mel")
+        work = partial(mel.log_mel, sample_rate=p.audio.sample_rate, settings=p.mel, bank=bank)
+        found = chain.from_iterable(map_clips(partial(read, work=work), clips, desc=f"{name}: mel"))
         frames.write_frames(out, zip(table["fname"], found, strict=True), n_mels=p.mel.n_mels)
     return frames.open_frames(out, limits=MEL_STYLES[p.mel.style].limits), table
 

@@ -18,7 +18,7 @@ def main() -> None:
         n_splits=p.folds.n_splits,
         seed=p.folds.seed,
         fold=train["fold"].tolist() if "fold" in train else None,
-        group=train["group"].tolist() if "group" in train else None,
+        group=folds.groups(train, n_splits=p.folds.n_splits),
     )
     checked = corrections.check(rows, index, path=path)
     table = corrections.apply(train, number, checked, unverified_weight=p.train.unverified_weight)

@@ -11,7 +11,14 @@ def main() -> None:
     p = params.read()
     sources = [f"data/{name}" for name in params.Sources.model_fields]
     layouts.refuse_inside(p.dataset.path, "data", allowed=sources)
-    found = index.scan(p.dataset.path, bad_clips=p.dataset.bad_clips, exclude_licenses=p.dataset.exclude_licenses)
+    found = index.scan(
+        p.dataset.path,
+        bad_clips=p.dataset.bad_clips,
+        exclude_licenses=p.dataset.exclude_licenses,
+        label_column=p.dataset.label_column,
+        background=p.dataset.background,
+        seed=p.seed,
+    )
     files.write_csv("data/index.csv", found.table)
     files.write_json("metrics/data.json", found.facts)
     train, test = found.facts["train"], found.facts["test"]

@@ -21,6 +21,7 @@ import soundfile
 from tiny_bundle import LABELS, ROOT, project, tone
 
 from fsat import cli
+from fsat.clips import index
 from fsat.core import files
 from fsat.core.errors import FsatError
 from fsat.tagger import bundle, destination
@@ -182,7 +183,7 @@ def test_names_come_from_folders_and_standard_input(run: Run, tmp_path: Path) ->
         (("a.wav", "--events", "--segments", "2", "--threshold", "0"), "--threshold must be above 0"),
         (("a.wav", "--events", "--segments", "2", "--embeddings", "x.npz"), "not of --events"),
         (("a.wav", "--resume"), "--resume goes on with a CSV: it needs --output"),
-        (("a.wav", "b.wav", "--format", "raven"), "--format raven is about one recording"),
+        (("a.wav", "b.wav", "--format", "audacity"), "--format audacity has a label file a recording: name a folder"),
         (("a.wav", "--output", "{empty}"), "is a folder. Name a file"),
         (("a.wav", "--output", "{empty}/no/tags.csv"), "is in a folder that does not exist"),
         (("a.wav", "--output", "/dev/full"), "--output: /dev/full cannot be written (No space left"),
@@ -243,6 +244,63 @@ def test_events_join_windows(run: Run) -> None:
     assert json.loads(text) == [{"path": "a.wav", "start_s": 0.0, "end_s": 4.0, "label": "a", "probability": 0.7}]
     _, table, _ = run("tag", "a.wav", "--segments", 2, "--events", "--format", "table")
     assert "a 70%" in table and "4.00 s" in table
+
+
+def write_recordings(folder: Path) -> list[str]:
+    """Recordings of ten seconds, two of one name."""
+    names = ["a.wav", "north/b.wav", "south/b.wav", "south/c.v1.wav"]
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / name, np.random.default_rng(number).uniform(-0.1, 0.1, 80_000), 8_000)
+    return names
+
+
+EVENTS = ("--segments", 2, "--events", "--threshold", 0.6, "--format")
+
+
+@pytest.mark.parametrize("form", ["raven", "audacity", "one table"])
+def test_written_events_are_annotations(
+    form: str, run: Run, parrot: type[Parrot], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many recordings, without an edit; labels that a spreadsheet would compute come back as they were."""
+    monkeypatch.setenv("FSAT_JOBS", "1")
+    monkeypatch.setattr(sys.modules[__name__], "LETTERS", ["=a", *LETTERS[1:]])
+    names = write_recordings(tmp_path)
+    out = tmp_path / "all.selections.txt" if form == "one table" else tmp_path
+    command = ("tag", tmp_path, *EVENTS, "raven" if form == "one table" else form, "--output", out)
+    assert run(*command) == (0, "", "")
+    table = index.scan(tmp_path).table
+    assert sorted(table["fname"]) == sorted(f"{name}@0.000-4.000" for name in names)
+    labels = dict(zip(table["path"], table["label"], strict=True))
+    assert labels == {"a.wav": "=a", "north/b.wav": "b,_or_so", "south/b.wav": "b,_or_so", "south/c.v1.wav": "c"}
+    if form != "one table":
+        code, _, errors = run(*command)
+        assert code == 1 and "a.wav, is there already. Remove it, or name another folder." in errors
+    else:
+        lines = [line.split("\t") for line in out.read_text().splitlines()]
+        assert [row[3] for row in lines[1:]] == ["0.000000", "4.000000", "8.000000", "12.000000"]
+        assert lines[1][7] == "'=a" and lines[4][9] == "c.v1.wav"
+
+
+@pytest.mark.usefixtures("parrot")
+def test_one_recording_and_damaged_ones_as_label_files(run: Run, tmp_path: Path) -> None:
+    _, text, _ = run("tag", "x/a.wav", *EVENTS, "raven")
+    head, row = text.splitlines()
+    assert head.endswith("Probability\tBegin File") and row.endswith("\ta\t0.7\ta.wav")
+    code, _, errors = run("tag", "bad.wav", "a.wav", "b/c.wav", *EVENTS, "audacity", "--output", tmp_path)
+    assert code == 1 and errors.startswith("fsat: bad.wav: truncated")
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {"bad.txt": f"0.000000\t2.000000\t{LETTERS[1]}\n", "a.txt": "0.000000\t4.000000\ta\n"} | {
+        "c.txt": "0.000000\t4.000000\tc\n"
+    }
+    code, _, errors = run("tag", "x/a.wav", "y/a.wav", *EVENTS, "audacity", "--output", tmp_path)
+    assert code == 1 and "a.txt, for the labels of x/a.wav, is there already" in errors
+
+
+@pytest.mark.usefixtures("parrot")
+def test_no_name_in_a_csv_is_a_formula(run: Run) -> None:
+    _, text, _ = run("tag", "--top", 1, "--", "=/a.wav", "@/b.wav", "b=.wav")
+    assert [line.split(",")[0] for line in text.splitlines()[1:]] == ["./=/a.wav", "./@/b.wav", "b=.wav"]
 
 
 NAMES = ["a1.wav", "b\n2.wav", 'c"3.wav', "a1.wav", "a1.wav", "bad.wav", "b\r4.wav"]

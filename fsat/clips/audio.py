@@ -6,9 +6,11 @@ A clip is either read completely or refused with a reason: a decode error never 
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,6 +36,10 @@ _CANCELLING_POWER = 10.0 ** (-40 / 10)  # of the mean, over that of the channels
 # What libsndfile notes of a header in formats that `containers` does not check.
 _NOTED = re.compile(r"(?:Frames|Cols) *: (?P<more>\d+)|(?P<size>\d+) \(?should be (?P<there>\d+)|truncated file")
 _NOTING = ("SVX", "VOC", "WVE", "AVR", "MAT4", "MAT5", "MPC2K")
+# Formats in which libsndfile goes to the wanted sample. In Ogg Vorbis it goes to one up to 900 samples away.
+_SOUGHT = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "OPUS")
+
+Stretch = tuple[float, float]  # start and end in seconds
 
 
 class AudioError(FsatError):
@@ -136,10 +142,65 @@ def load_interval(path: str | Path, start: int, end: int, sample_rate: int) -> n
     return load(path, sample_rate)[start:end]
 
 
-def probe(path: str | Path) -> ClipInfo:
-    """Decode a whole clip block by block; a clip that cannot be used gives a `problem`, not an exception."""
+def load_stretches(
+    path: str | Path, stretches: Sequence[Stretch], sample_rate: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Read stretches of a recording of any length, each as if it were a file of its own.
+
+    Parameters
+    ----------
+    path, sample_rate
+        See `load`.
+    stretches : sequence of (float, float)
+        Start and end in seconds, in any order; they may overlap.
+
+    Yields
+    ------
+    (int, np.ndarray [shape=(n,), dtype=float32])
+        Number of a stretch and its samples, as they come in the recording. What lies behind its end is not there.
+
+    Raises
+    ------
+    AudioError
+        As `load` does, of what is read: where libsndfile seeks to the sample that is nothing but the stretches.
+    """
+    with _opened(path, max_seconds=np.inf) as sound:
+        frames = [(round(start * sound.sample_rate), round(end * sound.sample_rate)) for start, end in stretches]
+        order = sorted(range(len(frames)), key=frames.__getitem__)
+        found = (
+            _passing(sound.blocks, frames, order)
+            if sound.read_at is None
+            else ((number, sound.read_at(*frames[number])) for number in order)
+        )
+        for number, x in found:
+            yield number, resample(x, sound.sample_rate, sample_rate)
+
+
+def _passing(
+    blocks: Iterator[np.ndarray], frames: Sequence[tuple[int, int]], order: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Number and samples of stretches as the blocks of a recording go by, to the end of the last stretch."""
+    waiting, begun, position = deque(order), dict[int, list[np.ndarray]](), 0
+    for block in blocks:
+        after = position + len(block)
+        while waiting and frames[waiting[0]][0] < after:
+            begun[waiting.popleft()] = []
+        for number, parts in begun.items():
+            first, last = frames[number]
+            parts.append(block[max(0, first - position) : last - position].mean(axis=1))
+        for number in [number for number in begun if frames[number][1] <= after]:
+            yield number, np.concatenate(begun.pop(number))
+        if not waiting and not begun:
+            return
+        position = after
+    for number in [*begun, *waiting]:
+        yield number, np.concatenate([np.zeros(0, dtype=np.float32), *begun.get(number, [])])
+
+
+def probe(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> ClipInfo:
+    """Decode a whole file block by block; one that cannot be used gives a `problem`, not an exception."""
     try:
-        with _opened(path) as sound:
+        with _opened(path, max_seconds=max_seconds) as sound:
             n_frames, power, power_of_mean = 0, 0.0, 0.0
             for block in sound.blocks:
                 n_frames += len(block)
@@ -189,6 +250,7 @@ class _Sound:
     seconds: float  # by its header, or a guess
     blocks: Iterator[np.ndarray]  # float32 (n, channels)
     form: tuple[str, str] = ("", "")
+    read_at: Callable[[int, int], np.ndarray] | None = None  # mono between two frames, where that is exact
     peak: float = 0.0
 
 
@@ -292,7 +354,28 @@ def _by_libsndfile(container: Container, file: BinaryIO, stack: ExitStack) -> _S
         raise DecodeError("a header without samples")
     form = ("", "") if container.content else (sound.format, sound.subtype)
     seconds = sound.frames / sound.samplerate if sound.samplerate else 0.0
-    return _Sound(sound.samplerate, sound.channels, sound.frames, seconds, _blocks(sound, first, n_block), form)
+    blocks = _blocks(sound, first, n_block)
+    is_exact = {sound.format, sound.subtype} & set(_SOUGHT) and sound.seekable()
+    read_at = partial(_read_at, sound, n_block) if is_exact else None
+    return _Sound(sound.samplerate, sound.channels, sound.frames, seconds, blocks, form, read_at)
+
+
+def _read_at(sound: soundfile.SoundFile, n_block: int, start: int, end: int) -> np.ndarray:
+    """Frames `start` to `end`, or to the end of the file: the mean of the channels, float32 (n,)."""
+    start, end = min(start, sound.frames), min(end, sound.frames)
+    x = np.empty(end - start, dtype=np.float32)
+    try:
+        sound.seek(start)
+        for first in range(0, len(x), n_block):
+            part = x[first : first + n_block]
+            block = sound.read(len(part), dtype="float32", always_2d=True)
+            if len(block) < len(part):
+                raise DecodeError(f"truncated: {start + first + len(block)} of {sound.frames} samples")
+            _peak(block)
+            np.mean(block, axis=1, out=part)
+    except soundfile.SoundFileError as error:
+        raise DecodeError(f"damaged between samples {start} and {end} ({_reason(error)})") from error
+    return x
 
 
 def _blocks(sound: soundfile.SoundFile, block: np.ndarray, n_block: int) -> Iterator[np.ndarray]:
@@ -324,18 +407,23 @@ def _blocks(sound: soundfile.SoundFile, block: np.ndarray, n_block: int) -> Iter
 def _checked(sound: _Sound, blocks: Iterator[np.ndarray], max_seconds: float) -> Iterator[np.ndarray]:
     n_frames = 0
     for block in blocks:
-        # One pass: a NaN fails the comparison as an infinity does.
-        peak = max(block.max(), -block.min())
-        if not peak <= MAX_SAMPLE:
-            finite = np.isfinite(block).all()
-            raise DecodeError(f"samples beyond {MAX_SAMPLE:g}" if finite else "NaN or infinite samples")
-        sound.peak = max(sound.peak, float(peak))
+        sound.peak = max(sound.peak, _peak(block))
         n_frames += len(block)
         if n_frames > max_seconds * sound.sample_rate:
             raise DecodeError(f"longer than {max_seconds} s; `fsat tag --segments` takes any")
         yield block
     if n_frames == 0:
         raise DecodeError("a header without samples")
+
+
+def _peak(block: np.ndarray) -> float:
+    """The largest sample; `DecodeError` if it is none of a sound."""
+    # One pass: a NaN fails the comparison as an infinity does.
+    peak = max(block.max(), -block.min())
+    if not peak <= MAX_SAMPLE:
+        finite = np.isfinite(block).all()
+        raise DecodeError(f"samples beyond {MAX_SAMPLE:g}" if finite else "NaN or infinite samples")
+    return float(peak)
 
 
 def _reason(error: Exception) -> str:

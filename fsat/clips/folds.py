@@ -11,6 +11,9 @@ from fsat.core.errors import FsatError, listed
 
 _listed = partial(listed, limit=20)
 
+# Of a recording, where there are fewer recordings than folds.
+PART_S = 300
+
 # Seeds that are tried with either splitter where groups are kept whole.
 DRAWS = 20
 
@@ -83,6 +86,23 @@ def assign(
         f"groups being kept whole, the last of {len(kinds)} draws from folds.seed {seed} on {wrong}. {_UNSEEN}: lower "
         "folds.n_splits, add clips of other groups, give the table a column fold, or leave the label out."
     )
+
+
+def groups(train: pd.DataFrame, *, n_splits: int) -> list[str] | None:
+    """Groups of the training clips, rows of `data/index.csv`, for `assign`; None if they have none.
+
+    Where clips are stretches of fewer recordings than folds, and nobody gave other groups, those of a recording are its
+    stretches of `PART_S` seconds, which is noted on stderr.
+    """
+    if "group" not in train:
+        return None
+    recordings = train["path"].nunique()
+    if "start" in train and recordings < n_splits and (train["group"] == train["path"]).all():
+        what = f"{recordings} annotated recordings for {n_splits} folds: their stretches of {PART_S // 60} minutes"
+        print(f"note: {what} are the groups, so that the score is of one place, not of others.", file=sys.stderr)
+        part = (train["start"] // PART_S * PART_S).astype(int).astype(str)
+        return (train["path"] + "@" + part).tolist()
+    return list(train["group"])
 
 
 def _check_given(labels: Sequence[str], folds: np.ndarray, group: Sequence[str] | None, n_splits: int) -> None:

@@ -1,15 +1,18 @@
 """Dataset folder -> table of clips, list of everything that is wrong with it, and facts about it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from fsat.clips import audio, layouts
-from fsat.core import parallel
+from fsat.clips import annotations, audio, layouts
+from fsat.clips.problems import Problems
+from fsat.core import parallel, seeds
 from fsat.core.errors import listed, shown
 from fsat.core.files import SYNTHETIC_MARK
 
@@ -30,7 +33,7 @@ class Index:
     ----------
     table : pd.DataFrame
         A row a clip, training clips first, each split by fname; columns `INDEX_COLUMNS`, then `fold` and `group` where
-        the dataset has them.
+        the dataset has them, and `start` and `end` (seconds) where clips are stretches of recordings.
     notes : list of str
         What a person should know and a run can live with.
     facts : dict
@@ -42,7 +45,15 @@ class Index:
     facts: dict[str, Any]
 
 
-def scan(folder: str | Path, *, bad_clips: str = "fail", exclude_licenses: Sequence[str] = ()) -> Index:
+def scan(
+    folder: str | Path,
+    *,
+    bad_clips: str = "fail",
+    exclude_licenses: Sequence[str] = (),
+    label_column: str = "",
+    background: int = 0,
+    seed: int = 0,
+) -> Index:
     """Find and probe all clips of a dataset folder (`fsat.clips.layouts` says how it may look).
 
     Parameters
@@ -53,23 +64,37 @@ def scan(folder: str | Path, *, bad_clips: str = "fail", exclude_licenses: Seque
         What to do about training clips whose file or label cannot be used. Test clips always stay, with a `problem`.
     exclude_licenses
         Training clips with one of these licences (upper and lower case alike) are left out.
+    label_column
+        Column of labels in selection tables of Raven; empty: Label, Annotation or Species.
+    background : int >= 0
+        Windows a recording, as long as the median annotation, that are drawn with `seed` from what no annotation
+        covers; their label is `annotations.BACKGROUND`.
 
     Raises
     ------
     FsatError
         Lists all problems of the dataset at once.
     """
-    listing = layouts.read(folder)
+    listing = layouts.read(folder, label_column=label_column)
     table, problems, notes = listing.table, listing.problems, listing.notes
     table, n_excluded = _without_licenses(table, exclude_licenses, notes)
-    table, notes_on_sound = _probe(table, Path(folder).absolute())  # for workers in another folder
+    more = listing.recordings if background else []
+    table, notes_on_sound, sounds = _probe(table, Path(folder).absolute(), more)  # for workers in another folder
+    if listing.recordings:
+        table = _of_recordings(table, sounds, problems)
+    if more and not problems:
+        whole = listing.table  # also what a licence leaves out is no background
+        taken = whole.assign(start=whole["start"].astype(float), end=whole["end"].astype(float))
+        windows = _background(table, taken, {path: sounds[path] for path in more}, background, seed, notes)
+        table = pd.concat([table, windows], ignore_index=True)
+        table = table.sort_values(["split", "fname"], ascending=[False, True], kind="stable", ignore_index=True)
 
     bad = table[(table["split"] == "train") & (table["problem"] != "")]
-    bad_items = (bad["path"] + ": " + bad["problem"]).tolist()
+    bad_items = (bad["path"] + ": " + bad["problem"]).drop_duplicates().tolist()  # one for a recording's clips
     if bad_clips == "skip":
         table = table.drop(bad.index).reset_index(drop=True)
         if bad_items:
-            notes.append(f"{len(bad_items)} bad training clips are skipped: {listed(bad_items, limit=_SHOWN)}")
+            notes.append(f"{len(bad)} bad training clips are skipped: {listed(bad_items, limit=_SHOWN)}")
     else:
         for item in bad_items:
             remedy = "Mend or remove it, or set dataset.bad_clips to skip."
@@ -116,6 +141,7 @@ def scan(folder: str | Path, *, bad_clips: str = "fail", exclude_licenses: Seque
         "licenses": {"train": _licenses(train), "test": _licenses(test)},
     }  # fmt: skip
     optional = [column for column in ("fold", "group") if (train[column] != "").any()]
+    optional += ["start", "end"] if listing.recordings else []
     return Index(table[INDEX_COLUMNS + optional], [shown(note) for note in notes], facts)
 
 
@@ -151,10 +177,14 @@ def duplicates(train: pd.DataFrame, test: pd.DataFrame) -> list[Duplicate]:
 def _digests(table: pd.DataFrame, folder: Path) -> "pd.Series[str]":
     """sha256 of the good clips whose size occurs twice; the others are not read and have ""."""
     good = table.loc[table["problem"] == "", "path"]
-    sizes = good.map(lambda path: (folder / path).stat().st_size)
-    return (
-        good[sizes.duplicated(keep=False)].map(lambda path: _sha256(folder / path)).reindex(table.index, fill_value="")
-    )
+    files = good.drop_duplicates()
+    sizes = files.map(lambda path: (folder / path).stat().st_size)
+    found = {path: _sha256(folder / path) for path in files[sizes.duplicated(keep=False)]}
+    digests = good.map(lambda path: found.get(path, ""))
+    if table["start"].dtype == float:  # copies of a recording, the same stretch of each
+        span = table["start"].astype(str) + "-" + table["end"].astype(str)
+        digests = digests.where(digests == "", digests + "@" + span)
+    return digests.reindex(table.index, fill_value="")
 
 
 def _sha256(path: Path) -> str:
@@ -222,11 +252,19 @@ _NOTES = {
 }
 
 
-def _probe(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Add sample_rate, channels and seconds, and the problem of each bad clip; with notes on what the good ones are."""
+def _probe(
+    table: pd.DataFrame, folder: Path, more: Sequence[str] = ()
+) -> tuple[pd.DataFrame, list[str], dict[str, audio.ClipInfo]]:
+    """Add sample_rate, channels and seconds of the file, and the problem of each bad clip.
+
+    Also notes on what the good ones are, and what was found of each file: of those of the table and of `more`.
+    """
     present = table.index[table["problem"] == ""]
-    paths = [folder / path for path in table.loc[present, "path"]]
-    clips = list(parallel.map_clips(audio.probe, paths, desc="index"))
+    paths = list(dict.fromkeys([*table.loc[present, "path"], *more]))
+    is_cut = (table["start"] != "").any() or len(more) > 0
+    probe = partial(audio.probe, max_seconds=np.inf if is_cut else audio.MAX_SECONDS)
+    sounds = dict(zip(paths, parallel.map_clips(probe, [folder / path for path in paths], desc="index"), strict=True))
+    clips = [sounds[path] for path in table.loc[present, "path"]]
     table = table.copy()
     table.loc[present, "problem"] = [clip.problem for clip in clips]
     for column, dtype in (("sample_rate", "Int64"), ("channels", "Int64"), ("seconds", "Float64")):
@@ -234,9 +272,60 @@ def _probe(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, list[str]]:
         table[column] = pd.Series(values, index=present, dtype=dtype).reindex(table.index)
     notes = []
     for note, what in _NOTES.items():
-        if items := [path for path, clip in zip(table.loc[present, "path"], clips, strict=True) if clip.note == note]:
+        if items := [path for path, sound in sounds.items() if sound.note == note]:
             notes.append(f"{len(items)} clips {what}: {listed(items, limit=_SHOWN)}")
-    return table, notes
+    return table, notes, sounds
+
+
+def _of_recordings(table: pd.DataFrame, sounds: Mapping[str, audio.ClipInfo], problems: Problems) -> pd.DataFrame:
+    """Start and end as numbers, and the length of each clip; what lies outside its recording goes to `problems`."""
+    table = table.assign(start=table["start"].astype(float), end=table["end"].astype(float))
+    length = table["seconds"]
+    outside = (table["end"] > length + annotations.OUTSIDE_S) | (table["start"] >= length)
+    for row in table[outside.fillna(False)].itertuples():
+        item = f"{row.fname}: the recording ends at {sounds[str(row.path)].seconds:.3f}"
+        problems.add("annotation outside its recording", "Mend it, or remove it.", item)
+    table["seconds"] = (table["end"].clip(upper=length).astype("Float64") - table["start"]).round(6)
+    for name in table.loc[(table["seconds"] > audio.MAX_SECONDS).fillna(False), "fname"]:
+        problems.add(f"annotation longer than {audio.MAX_SECONDS} s", "Cut it into shorter ones.", name)
+    return table
+
+
+def _background(
+    table: pd.DataFrame,
+    annotated: pd.DataFrame,
+    sounds: Mapping[str, audio.ClipInfo],
+    n: int,
+    seed: int,
+    notes: list[str],
+) -> pd.DataFrame:
+    """Rows of windows that nothing `annotated` covers: `n` of each recording that is used, or what it has room for."""
+    median = float((table["end"] - table["start"]).median())
+    used, spans = dict(list(table.groupby("path"))), dict(list(annotated.groupby("path")))
+    rows, narrow = [], []
+    for path, sound in sounds.items():
+        if sound.problem or (path in spans and path not in used):
+            continue
+        own = used.get(path, table.iloc[:0])
+        taken = list(spans[path][["start", "end"]].itertuples(index=False)) if path in spans else []
+        rng = seeds.generator(seed, "background", path)
+        windows = annotations.free_stretches(taken, sound.seconds, length=median, n=n, rng=rng)
+        narrow += [path] if len(windows) < n else []
+        split = own["split"].iloc[0] if len(own) else layouts.split_of(path)
+        home: dict[str, Any] = {"group": path} if split == "train" else {}
+        if len(own):
+            home = {column: own[column].iloc[0] for column in ("fold", "group", "license", "freesound_id")}
+        facts = {"sample_rate": sound.sample_rate, "channels": sound.channels}
+        for start, end in windows:
+            fname = annotations.clip_name(path, start, end)
+            span = {"start": start, "end": end, "seconds": round(end - start, 6)}
+            names = {"split": split, "fname": fname, "path": path, "label": annotations.BACKGROUND}
+            rows.append({**names, **home, **facts, **span})
+    if narrow:
+        what = f"recordings have room for fewer than {n} windows of {median:.3f} s without an annotation"
+        notes.append(f"{len(narrow)} {what}: {listed(narrow)}")
+    columns = {name: [row.get(name, "") for row in rows] for name in map(str, table)}
+    return pd.DataFrame(columns).astype(table.dtypes.to_dict())
 
 
 def _notes_on_labels(sizes: "pd.Series[int]", test: pd.DataFrame) -> list[str]:

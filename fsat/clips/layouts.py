@@ -1,4 +1,4 @@
-"""Three layouts of a dataset folder, read into one table. No audio file is opened here.
+"""Four layouts of a dataset folder, read into one table. No audio file is opened here.
 
 - **Published zips.** Training clips in ``FSDKaggle2018.audio_train/``, listed in
   ``FSDKaggle2018.meta/train_post_competition.csv``; test clips in ``FSDKaggle2018.audio_test/``, listed in
@@ -7,6 +7,8 @@
   ``test.csv``, else (names alone) in ``sample_submission.csv``, else whatever the folder holds.
 - **One folder a class.** Training clips are ``<class>/<clip>``; test clips are ``test/<class>/<clip>``, or
   ``test/<clip>`` without a label. A table ``clips.csv`` beside the folders may add the optional columns below.
+- **Recordings and annotations.** Recordings in any depth, and tables that say from when to when a label holds
+  (`fsat.clips.annotations`). Each annotation is a clip: a test clip in the folder ``test/``, or by a column ``split``.
 
 In layouts with tables the folder of clips may be a symbolic link that the dataset's owner made; a clip that is a link
 must stay in that folder or the dataset.
@@ -22,12 +24,12 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from fsat.clips import tables
+from fsat.clips import annotations, tables
 from fsat.clips.clip_files import file_problem, files_below, inside, is_audio, is_foreign, leaves_folder
 from fsat.clips.problems import Problems
 from fsat.core.errors import FsatError, listed, shown
@@ -44,6 +46,8 @@ COLUMNS = [
     "license",
     "fold",
     "group",
+    "start",
+    "end",
     "problem",
 ]
 # Columns of data/predictions.parquet, which has one more column a label.
@@ -81,15 +85,20 @@ class Listing:
 
     `table` has a row a clip, columns `COLUMNS`, all of them str ("" where nothing is known); its `problem` is set for a
     clip whose file or label is missing. `problems` are what no run can go on with, `notes` what a run can live with.
+    `recordings` are those that have a table of annotations, which may be empty; none in the other layouts.
     """
 
     table: pd.DataFrame
     problems: Problems
     notes: list[str]
+    recordings: list[str] = field(default_factory=list)
 
 
-def read(folder: str | Path) -> Listing:
-    """Read the tables or class folders of a dataset; `FsatError` if it has none of the three layouts."""
+def read(folder: str | Path, *, label_column: str = "") -> Listing:
+    """Read the tables or class folders of a dataset; `FsatError` if it has none of the four layouts.
+
+    `label_column` is the column of labels in selection tables of Raven; empty: Label, Annotation or Species.
+    """
     folder = Path(folder)
     try:
         names = [entry.name for entry in _entries(folder)]
@@ -101,24 +110,29 @@ def read(folder: str | Path) -> Listing:
     except OSError as error:
         raise FsatError(f"dataset folder {folder} cannot be read: {error.strerror}.") from error
     problems, notes = Problems(), list[str]()
+    found: annotations.Found | None = None
     if any((folder / name).exists() for name in (PUBLISHED.train_audio, PUBLISHED.train_table)):
         rows = _read_tables(folder, PUBLISHED, problems, notes)
     elif any((folder / name).exists() for name in (KAGGLE.train_audio, KAGGLE.train_table)):
         rows = _read_tables(folder, KAGGLE, problems, notes)
+    elif found := annotations.find(folder):
+        rows = _read_annotations(folder, found, label_column, problems, notes)
     elif any((folder / name).is_dir() for name in names):
         rows = _read_class_folders(folder, names, problems, notes)
     else:
-        found = ", ".join(shown(name) for name in names[:10]) or "nothing"
+        here = ", ".join(shown(name) for name in names[:10]) or "nothing"
         raise FsatError(
-            f"dataset folder {folder} has no layout known here (found: {found}). It needs one of: "
+            f"dataset folder {folder} has no layout known here (found: {here}). It needs one of: "
             "FSDKaggle2018.audio_train/ and FSDKaggle2018.meta/ (the published zips, unpacked); "
-            "audio_train/ and train.csv with the columns fname and label; or one folder of clips for each label."
+            "audio_train/ and train.csv with the columns fname and label; one folder of clips for each label; "
+            f"or recordings and {annotations.TABLE}, selection tables of Raven or label tracks of Audacity."
         )
     rows = [row for row in rows if row and _has_good_names(row, problems)]
     _check_labels(rows, problems, notes)
     table = pd.DataFrame(rows, columns=COLUMNS, dtype=object).fillna("").astype(str)
     table = table.sort_values(["split", "fname"], ascending=[False, True], kind="stable", ignore_index=True)
-    return Listing(table, problems, notes)
+    recordings = [path for path in sorted(found.described if found else []) if inside(folder, folder / path)]
+    return Listing(table, problems, notes, recordings)
 
 
 def refuse_inside(folder: str | Path, parent: str | Path, *, allowed: Sequence[str | Path]) -> None:
@@ -319,6 +333,36 @@ def _clip(folder: Path, split: str, entry: "os.DirEntry[str]", label: str, probl
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]]":
     return sorted((e for e in os.scandir(folder) if not is_foreign(e.name)), key=lambda entry: entry.name)
+
+
+# --- recordings and annotations --------------------------------------------------------------------------------------
+
+
+def _read_annotations(
+    folder: Path, found: annotations.Found, label_column: str, problems: Problems, notes: list[str]
+) -> list[_Row]:
+    rows = []
+    for one in annotations.read(found, problems, notes, label_column=label_column):
+        where, path = f"{one.where}: {one.recording}", folder / one.recording
+        if not inside(folder, path):
+            problems.add(*tables.OUTSIDE, where)
+            continue
+        split = one.more.get("split", "").lower() or split_of(one.recording)
+        if split not in ("train", "test"):
+            problems.add("split is neither train nor test", "Write one of them or nothing.", f"{where}: {split[:80]!r}")
+            continue
+        more = dict(one.more)
+        if "fold" not in more:
+            more["group"] = more.get("group") or one.recording
+        span = {"start": f"{one.start:.3f}", "end": f"{one.end:.3f}", "problem": file_problem(path)}
+        row = {"split": split, "fname": one.fname, "path": one.recording, **span}
+        rows.append({**row, **_details(split, more, where, problems), "label": one.label})
+    return rows
+
+
+def split_of(recording: str) -> str:
+    """Where a recording's clips belong, if no table says it."""
+    return "test" if recording.startswith("test/") else "train"
 
 
 # --- names and labels ------------------------------------------------------------------------------------------------

@@ -37,6 +37,23 @@ def form_of(text: str) -> Form:
     return Form(start, given or max(",;\t", key=header.count), line_end)
 
 
+def read_text(folder: Path, name: str, problems: Problems) -> str | None:
+    """Text of a table in a dataset folder; None if there is none to read, which goes to `problems`."""
+    path = folder / name
+    try:
+        if not inside(folder, path):
+            problems.add(*OUTSIDE, name)
+        elif not path.is_file():
+            problems.add("not a file", "A table is needed there.", name)
+        else:
+            return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        problems.add(f"table cannot be read: {error.strerror}", "Check its permissions.", name)
+    except UnicodeDecodeError as error:
+        problems.add(f"table is not UTF-8 text (byte {error.start})", "Save it in UTF-8.", name)
+    return None
+
+
 def read(
     folder: Path, name: str, needed: Sequence[str], problems: Problems, *, may_be_empty: bool = False
 ) -> list[dict[str, str]]:
@@ -52,17 +69,9 @@ def read(
         problems.add(what, remedy, name)
         return []
 
-    path = folder / name
-    if not inside(folder, path):
-        return wrong(*OUTSIDE)
-    if not path.is_file():
-        return wrong("not a file", "A CSV table is needed there.")
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        return wrong(f"table cannot be read: {error.strerror}", "Check its permissions.")
-    except UnicodeDecodeError as error:
-        return wrong(f"table is not UTF-8 text (byte {error.start})", "Save it as CSV in UTF-8.")
+    text = read_text(folder, name, problems)
+    if text is None:
+        return []
     form = form_of(text)
     text = text.removeprefix(form.start)
     if not text.strip():

@@ -23,8 +23,8 @@ def escaped(text: object) -> str:
 def one_line(text: str) -> str:
     """Text on one line, without what moves a terminal's cursor or ends a field: such characters as Python spells them.
 
-    >>> print(one_line("a\\nb\\tc"))
-    a\nb\tc
+    >>> print(one_line("a\\nb"))
+    a\\nb
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown(text))
 

@@ -104,6 +104,8 @@ class Dataset(Section):
     bad_clips: Literal["fail", "skip"] = Field(description="what to do about training clips that cannot be used")
     exclude_licenses: list[str] = Field(description="training clips with one of these licences are left out")
     corrections: Text = Field(description="CSV file with corrections of training labels; a header alone: none")
+    label_column: str = Field(description="labels in Raven's selection tables; empty: Label, Annotation or Species")
+    background: CountOrZero = Field(description="windows without an annotation, of each annotated recording")
 
 
 class DemoSource(Section):

@@ -6,7 +6,6 @@ preset audioset, it is the front end of EfficientAT, within 2e-4.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import scipy.fft
@@ -22,13 +21,6 @@ LOG_OFFSET = 1e-5  # power that is added before a natural logarithm
 _BLOCK_FRAMES = 64  # frames of one block stay in the processor's cache
 # Rounding in a float32 FFT reaches 1e-3 dB only in bands weaker than this share of the loudest band of their frame.
 _FLOAT32_RANGE = 5e-8
-
-
-def mel_clip(
-    clip: tuple[str | Path, int, int], *, sample_rate: int, settings: Mel, bank: Sequence[BandGroup]
-) -> np.ndarray:
-    """Read samples `start` to `end` of a clip ``(path, start, end)`` and return their `log_mel`."""
-    return log_mel(audio.load_interval(*clip, sample_rate), sample_rate=sample_rate, settings=settings, bank=bank)
 
 
 def log_mel(x: np.ndarray, *, sample_rate: int, settings: Mel, bank: Sequence[BandGroup]) -> np.ndarray:

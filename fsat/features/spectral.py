@@ -8,12 +8,10 @@ Spectrograms are (n_frames, n_bins): time first. They are computed in blocks of 
 
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import scipy.fft
 
-from fsat.clips import audio
 from fsat.core.errors import FsatError
 from fsat.features import decibels, filters, harmonic, mel_bank, waveform
 from fsat.features.filters import N_CHROMA
@@ -37,20 +35,6 @@ def feature_names(*, n_mfcc: int) -> list[str]:
         for row in range(n_rows)
     ]
     return over_time + waveform.feature_names()
-
-
-def clip_statistics(
-    clip: tuple[str | Path, int, int],
-    *,
-    sample_rate: int,
-    n_fft: int,
-    hop_length: int,
-    n_mfcc: int,
-    bank: Sequence[BandGroup],
-) -> np.ndarray:
-    """Read samples `start` to `end` of a clip ``(path, start, end)`` and return their `spectral_statistics`."""
-    x = audio.load_interval(*clip, sample_rate)
-    return spectral_statistics(x, sample_rate=sample_rate, n_fft=n_fft, hop_length=hop_length, n_mfcc=n_mfcc, bank=bank)
 
 
 def spectral_statistics(

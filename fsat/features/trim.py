@@ -1,18 +1,10 @@
 """The interval of a clip that is not silence, as `librosa.effects.trim` finds it."""
 
-from pathlib import Path
-
 import numpy as np
 
-from fsat.clips import audio
 from fsat.features.decibels import AMIN
 
 FRAME_LENGTH, HOP_LENGTH = 2048, 512
-
-
-def trim_clip(path: str | Path, *, sample_rate: int, top_db: float) -> tuple[int, int]:
-    """Read a clip and return its `trim_interval`; raises what `audio.load` raises."""
-    return trim_interval(audio.load(path, sample_rate), top_db=top_db)
 
 
 def trim_interval(x: np.ndarray, *, top_db: float) -> tuple[int, int]:

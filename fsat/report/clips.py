@@ -1,11 +1,13 @@
 """Single clips in the report: what is said about each, its spectrogram and its sound."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from fsat.clips import recordings
 from fsat.report import media
 from fsat.report.run import Run
 from fsat.scoring.outcomes import Outcome
@@ -49,8 +51,12 @@ def _freesound_id(run: Run, value: Any) -> str:
 
 def with_media(run: Run, keys: list[str]) -> dict[str, dict[str, Any]]:
     """Spectrogram and sound by ``split/fname``, each clip once, until the page is as large as it may be."""
-    intervals = {f"{clip.split}/{clip.fname}": clip for clip in run.trim.itertuples()}
+    trim = run.trim.assign(key=run.trim["split"] + "/" + run.trim["fname"])
+    trim = trim[trim["key"].isin(keys)]
+    intervals = {clip.key: clip for clip in trim.itertuples()}
+    work = partial(media.player, sample_rate=run.sample_rate, seconds=PLAYER_SECONDS)
     found: dict[str, dict[str, Any]] = {}
+    players: dict[str, str] = {}
     size = 0
     for key in dict.fromkeys(keys):
         clip: Any = intervals[key]
@@ -59,9 +65,13 @@ def with_media(run: Run, keys: list[str]) -> dict[str, dict[str, Any]]:
         store = run.mel[clip.split]
         row = store.rows([clip.fname])[0]
         frames = store.frames[store.starts[row] : store.starts[row] + store.lengths[row]]
-        path, rate = run.dataset / clip.path, run.sample_rate
-        sound = media.player(path, clip.start, clip.end, sample_rate=rate, seconds=PLAYER_SECONDS)
-        item = {"png": media.spectrogram(frames), "mp3": sound, "s": round((clip.end - clip.start) / rate, 3)}
+        if key not in players:  # all clips of a recording at once
+            own = trim[trim["path"] == clip.path]
+            [sound] = recordings.sounds(own, run.dataset)
+            sounds = recordings.each(sound, work=work, sample_rate=run.sample_rate)
+            players |= zip(own["key"], sounds, strict=True)
+        seconds = round((clip.end - clip.start) / run.sample_rate, 3)
+        item = {"png": media.spectrogram(frames), "mp3": players[key], "s": seconds}
         size += len(item["png"]) + len(item["mp3"])
         if size > MEDIA_BYTES:
             break

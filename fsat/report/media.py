@@ -2,7 +2,6 @@
 
 import base64
 import io
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -18,14 +17,13 @@ _RANGE_DB = 70.0
 _COLOURS = np.rint(mpl.colormaps["magma"](np.linspace(0, 1, 64))[:, :3] * 255).astype(np.uint8)
 
 
-def player(path: Path, start: int, end: int, *, sample_rate: int, seconds: float) -> str:
-    """The start of a trimmed clip as MP3, mono at 16 kHz, as data URI; empty for an empty interval.
+def player(x: np.ndarray, *, sample_rate: int, seconds: float) -> str:
+    """The start of a clip, samples (n,), as MP3, mono at 16 kHz, as data URI; empty for an empty clip.
 
     MP3 because every browser plays it and libsndfile writes the same bytes each time, which its Ogg streams with their
-    random serial numbers are not. Quiet clips are raised, by at most 20 dB. The interval is in samples at
-    `sample_rate`, `seconds` the longest sound kept. `AudioError` if the clip cannot be read.
+    random serial numbers are not. Quiet clips are raised, by at most 20 dB; `seconds` is the longest sound kept.
     """
-    x = audio.load_interval(path, start, end, sample_rate)[: int(seconds * sample_rate)]
+    x = x[: int(seconds * sample_rate)]
     if len(x) == 0:
         return ""
     x = audio.resample(x, sample_rate, PLAYER_RATE)

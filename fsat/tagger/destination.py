@@ -16,12 +16,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, TextIO
 
 from fsat.core import files
 from fsat.core.errors import FsatError
-from fsat.tagger.output import told
+from fsat.tagger.output import LABEL_FORMATS, told
 
 
 @dataclass
@@ -42,11 +42,49 @@ class Direct:
     needs_header: bool = True
     done: Counter[str] = field(default_factory=Counter)
 
+    def begin(self, path: str) -> None:
+        """A file will be tagged: `FsatError` if what is said of it has no place."""
+
     def ended(self, path: str) -> None:
         """The rows of a file are all in the stream."""
 
-    def broken(self) -> None:
+    def broken(self, path: str) -> None:
         """The rows in the stream are all that a file has, because it is damaged."""
+
+
+class Folder(Direct):
+    """A folder with a label file a recording, as deep below it as the recording is below an input that is a folder."""
+
+    def __init__(self, folder: Path, *, form: str, inputs: Sequence[str]) -> None:
+        super().__init__(io.StringIO())
+        self._folder, self._end, self._taken = folder, LABEL_FORMATS[form], set[Path]()
+        self._roots = [name for name in inputs if Path(name).is_dir()]
+
+    def begin(self, path: str) -> None:
+        """Refuse to write over a file, which may have been corrected by hand."""
+        place = self._place(path)
+        if place in self._taken or place.exists():
+            how = "Remove it, or name another folder."
+            raise FsatError(f"--output: {place}, for the labels of {path}, is there already. {how}")
+        self._taken.add(place)
+
+    def ended(self, path: str) -> None:
+        """Write the label file of a recording."""
+        place = self._place(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(place, _drained(self.stream))
+
+    def broken(self, path: str) -> None:
+        """Write what was found before the damage, if anything was."""
+        n_head = int(self._end == LABEL_FORMATS["raven"])
+        if (text := _drained(self.stream)).count("\n") > n_head:
+            self.stream.write(text)
+            self.ended(path)
+
+    def _place(self, path: str) -> Path:
+        root = next((root for root in self._roots if PurePath(path).is_relative_to(root)), None)
+        name = PurePath(path).relative_to(root) if root is not None else PurePath(PurePath(path).name)
+        return self._folder / name.with_name(f"{name.stem}{self._end}")
 
 
 class Table(Direct):
@@ -59,28 +97,36 @@ class Table(Direct):
 
     def ended(self, path: str) -> None:
         """Write the rows of a file, and that it is done."""
-        self._end += _append(self._part, self._taken().encode("utf-8"))
+        self._end += _append(self._part, _drained(self.stream).encode("utf-8"))
         _note(self._journal, {"path": path, "end": self._end})
 
-    def broken(self) -> None:
+    def broken(self, path: str) -> None:
         """Keep the rows of a damaged file, which is no file that is done."""
-        self._broken.append(self._taken())
+        self._broken.append(_drained(self.stream))
 
     def finish(self) -> None:
         """Write what was kept, and what the whole table is known by."""
         _append(self._part, "".join(self._broken).encode("utf-8"))
         _note(self._journal, {"sha256": _digest(self._part)})
 
-    def _taken(self) -> str:
-        text = self.stream.getvalue()  # type: ignore[attr-defined]
-        self.stream.seek(0)
-        self.stream.truncate()
-        return text
+
+def _drained(stream: TextIO) -> str:
+    """What is in a stream in memory, which is empty afterwards."""
+    text: str = stream.getvalue()  # type: ignore[attr-defined]
+    stream.seek(0)
+    stream.truncate()
+    return text
 
 
 @contextmanager
 def opened(
-    output: Path | None, *, form: str, heads: Sequence[str], made_by: Mapping[str, Any], resume: bool
+    output: Path | None,
+    *,
+    form: str,
+    heads: Sequence[str],
+    made_by: Mapping[str, Any],
+    resume: bool,
+    inputs: Sequence[str] = (),
 ) -> Iterator[Direct]:
     """Open where results go: a file of any form but CSV is there when it is whole, a CSV see `Table`.
 
@@ -94,6 +140,8 @@ def opened(
         All that decides the rows of a file; values that JSON has.
     resume : bool
         Go on with the CSV that is there.
+    inputs : sequence of str
+        What was asked for on the command line, of which `Folder` needs the folders.
 
     Raises
     ------
@@ -109,6 +157,8 @@ def opened(
                 raise FsatError(f"--resume: {output} is no file, so that nothing in it can be gone on with.")
             with output.open("w", encoding="utf-8", newline="") as stream:
                 yield Direct(stream)
+        elif output.is_dir() and form in LABEL_FORMATS:
+            yield Folder(output, form=form, inputs=inputs)
         elif output.is_dir() or not output.parent.is_dir():
             why = "is a folder" if output.is_dir() else "is in a folder that does not exist"
             raise FsatError(f"--output: {output} {why}. Name a file.")
@@ -126,7 +176,7 @@ def refuse_sounds(output: Path, inputs: Sequence[str], *, embeddings: Path | Non
     from fsat.clips.clip_files import is_audio
 
     how = "--output takes one name, that of the table: `--output tags.csv FILES`."
-    if any(os.path.realpath(name) == os.path.realpath(output) for name in inputs):
+    if not output.is_dir() and any(os.path.realpath(name) == os.path.realpath(output) for name in inputs):
         raise FsatError(f"--output: {output} is also a file to tag. {how}")
     with suppress(OSError):  # standard input is closed, or there is no such output yet
         if "-" in inputs and os.path.samestat(os.fstat(0), output.stat()):

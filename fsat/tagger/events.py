@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
+from fsat.clips.annotations import BACKGROUND
 from fsat.core.errors import FsatError
 from fsat.tagger.tagger import Tagged
 from fsat.tagger.windows import Ended, Failed
@@ -27,8 +28,8 @@ class Event:
 def file_events(windows: Iterable[Tagged], threshold: float) -> list[Event]:
     """Events of one file's windows, which come in order, by start and label.
 
-    A window has every label whose probability is at least `threshold`; neighbouring windows that have a label become
-    one event of it.
+    A window has every label whose probability is at least `threshold`, but for `BACKGROUND`; neighbouring windows that
+    have a label become one event of it.
     """
     events: list[Event] = []
     open_events: dict[int, tuple[Tagged, Tagged, list[float]]] = {}
@@ -39,12 +40,13 @@ def file_events(windows: Iterable[Tagged], threshold: float) -> list[Event]:
         events.append(Event(first.path, first.start_s, last.end_s, first.labels[number], mean))
 
     for window in windows:
-        held = {number for number, p in enumerate(window.probabilities) if p >= threshold}
+        found = zip(window.labels, window.probabilities, strict=True)
+        held = {number for number, (label, p) in enumerate(found) if p >= threshold and label != BACKGROUND}
         for number in open_events.keys() - held:
             close(number)
         for number in held:
-            first, _, found = open_events.get(number, (window, window, []))
-            open_events[number] = (first, window, [*found, float(window.probabilities[number])])
+            first, _, before = open_events.get(number, (window, window, []))
+            open_events[number] = (first, window, [*before, float(window.probabilities[number])])
     for number in list(open_events):
         close(number)
     return sorted(events, key=lambda event: (event.start_s, event.label))

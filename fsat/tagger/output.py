@@ -4,9 +4,10 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
+from fsat.clips.annotations import is_formula, safe
 from fsat.core import files
 from fsat.core.errors import FsatError, one_line, shown
 
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
     from fsat.tagger.events import Event
     from fsat.tagger.tagger import Tagged
 
-LABEL_FORMATS = ("audacity", "raven")  # of one recording
+# What `fsat.clips.annotations` reads, and the end of its name beside a recording.
+LABEL_FORMATS = {"audacity": ".txt", "raven": ".selections.txt"}
 RAVEN_HEADS = (
     *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
-    *("Label", "Probability"),
+    *("Label", "Probability", "Begin File"),
 )
+RAVEN_HEADS_OF_MANY = (*RAVEN_HEADS, "Begin Path", "File Offset (s)")
 MARK_HEADS = ("unknown", "unknown_score")
 
 
@@ -36,6 +39,8 @@ class Printer:
         Upper end of the networks' mel bands, the height of a selection in Raven.
     header : bool
         Whether a CSV begins with the names of its columns.
+    many : bool
+        Whether a table for Raven is about several recordings, in which its times run on from one to the next.
     note : str
         A line below a table; the other formats, which programs read, have none.
     """
@@ -51,17 +56,18 @@ class Printer:
         highest_hz: float,
         marks: bool = False,
         header: bool = True,
+        many: bool = False,
         note: str = "",
     ) -> None:
         """Print the head of a format that has one."""
         self.stream, self.form, self.top, self.highest_hz, self.note = stream, form, top, highest_hz, note
         self.with_times, self.events, self.marks = with_times, events, marks
         self.rows: list[tuple[list[Any], list[tuple[str, float]], dict[str, Any]]] = []
-        self.n_selections = 0
+        self.many, self.n_selections, self.before_s, self.end_s = many, 0, 0.0, 0.0
         if form == "csv" and header:
             self._write_row(csv_heads(top=top, with_times=with_times, events=events, marks=marks))
         if form == "raven":
-            print(*RAVEN_HEADS, sep="\t", file=stream)
+            print(*(RAVEN_HEADS_OF_MANY if many else RAVEN_HEADS), sep="\t", file=stream)
 
     def add(self, result: "Tagged | Event") -> None:
         """Print one file, window or event, or keep it for the end."""
@@ -75,10 +81,12 @@ class Printer:
             mark = dict(zip(MARK_HEADS, (tagged.unknown, score), strict=True))
         if self.form == "csv":
             marked = [json.dumps(value) for value in mark.values()]  # true and false, not Python's True and False
-            self._write_row([*keys, *(value for pair in tags for value in pair), *marked])
+            named = [value for label, probability in tags for value in (safe(label), probability)]
+            self._write_row([_safe_path(shown(result.path)), *times, *named, *marked])
         elif self.form in LABEL_FORMATS:
+            self.end_s = max(self.end_s, result.end_s)
             for label, probability in tags:
-                self._write_label(result.start_s, result.end_s, label, probability)
+                self._write_label(result, label, probability)
         else:
             self.rows.append((keys, tags, mark))
             return
@@ -90,14 +98,23 @@ class Printer:
         quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
         csv.writer(self.stream, lineterminator="\n", quoting=quoting).writerow(row)
 
-    def _write_label(self, start_s: float, end_s: float, label: str, probability: float) -> None:
-        name = one_line(label)
+    def ended(self, seconds: float) -> None:
+        """Note that a recording of this length has ended."""
+        self.before_s += max(seconds, self.end_s)
+        self.end_s = 0.0
+
+    def _write_label(self, result: "Tagged | Event", label: str, probability: float) -> None:
+        name, path = one_line(label), one_line(result.path)
         if self.form == "audacity":
-            print(f"{start_s:.6f}", f"{end_s:.6f}", f"{name} {probability:.2f}", sep="\t", file=self.stream)
+            print(f"{result.start_s:.6f}", f"{result.end_s:.6f}", name, sep="\t", file=self.stream)
             return
         self.n_selections += 1
-        place = (f"{start_s:.6f}", f"{end_s:.6f}", "0.0", f"{self.highest_hz:.1f}")
-        print(self.n_selections, "Spectrogram 1", 1, *place, name, probability, sep="\t", file=self.stream)
+        first = self.before_s if self.many else 0.0
+        place = (f"{first + result.start_s:.6f}", f"{first + result.end_s:.6f}", "0.0", f"{self.highest_hz:.1f}")
+        row = [self.n_selections, "Spectrogram 1", 1, *place, safe(name), probability]
+        row += [_safe_path(PurePath(path).name)]
+        row += [_safe_path(path), f"{result.start_s:.6f}"] if self.many else []
+        print(*row, sep="\t", file=self.stream)
 
     def end(self) -> None:
         """Print what was kept."""
@@ -125,6 +142,11 @@ class Printer:
             if self.note:
                 print(self.note, file=self.stream)
         self.stream.flush()
+
+
+def _safe_path(path: str) -> str:
+    """A path that no spreadsheet takes for a formula, and that names the same file."""
+    return f"./{path}" if is_formula(path) else path
 
 
 def csv_heads(*, top: int, with_times: bool, events: bool, marks: bool = False) -> list[str]:

@@ -1,7 +1,7 @@
 """From sound files to the inputs of networks: whole files, or windows of a file that is read as a stream."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,9 +36,10 @@ class Failed:
 
 @dataclass(frozen=True)
 class Ended:
-    """A file whose windows have all come."""
+    """A file whose windows have all come; `seconds` is its length, 0 where nobody needs it."""
 
     path: str
+    seconds: float = field(default=0.0, compare=False)
 
 
 def file_features(path: str, *, preprocessing: Preprocessing, filters: Filters) -> list[Features] | Failed:
@@ -63,11 +64,12 @@ def stream_features(
     path: str, *, preprocessing: Preprocessing, filters: Filters, segment_s: float, hop_s: float
 ) -> Iterator[Features | Failed | Ended]:
     """Yield the features of a file's windows as the file is read, then `Ended`, or `Failed` if reading broke off."""
-    rate = preprocessing.audio.sample_rate
+    rate, n = preprocessing.audio.sample_rate, 0
     try:
         for start, x in windows(audio.stream(path, rate), rate, segment_s=segment_s, hop_s=hop_s):
+            n = start + len(x)
             yield window_features(path, x, start, preprocessing=preprocessing, filters=filters)
-        yield Ended(path)
+        yield Ended(path, n / rate)
     except audio.AudioError as error:
         yield Failed(path, error.reason)
 

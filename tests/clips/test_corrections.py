@@ -82,7 +82,7 @@ def test_what_spreadsheets_save_is_read(encode: Callable[[str], bytes], tmp_path
     [
         (b"", "table is empty"),
         (b"fname,label\n", "column action missing"),
-        (HEADER.encode() + "Dröhnen.wav,drop,,,\n".encode("latin-1"), "not UTF-8 text .*Save it as CSV in UTF-8"),
+        (HEADER.encode() + "Dröhnen.wav,drop,,,\n".encode("latin-1"), "not UTF-8 text .*Save it in UTF-8"),
         (HEADER.encode("utf-16"), "not UTF-8 text"),
         (b"fname,action,label,label\n", "column twice: label"),
         (HEADER.encode() + b"a.wav,drop\n", "another number of fields"),

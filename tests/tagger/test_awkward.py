@@ -51,7 +51,7 @@ def test_a_file_is_whole_or_refused_everywhere(row: dict[str, str], tagger: Tagg
 
 def refused(path: Path, problem: str, tagger: Tagger) -> None:
     assert re.search(BOTH_NUMBERS, problem)
-    for read in (tagger, partial(trim.trim_clip, sample_rate=RATE, top_db=60)):
+    for read in (tagger, partial(audio.load, sample_rate=RATE)):
         with pytest.raises(audio.AudioError) as raised:
             read(path)
         assert raised.value.reason == problem
@@ -67,11 +67,11 @@ def whole(path: Path, seconds: float, tagger: Tagger) -> None:
 
     p = tagger.manifest.preprocessing
     assert p.spectral is not None and tagger.filters.spectral is not None
-    n = len(audio.load(path, RATE))
-    _, end = trim.trim_clip(path, sample_rate=RATE, top_db=200)
-    frames = mel.mel_clip((path, 0, n), sample_rate=RATE, settings=p.mel, bank=tagger.filters.mel)
+    n = len(x := audio.load(path, RATE))
+    _, end = trim.trim_interval(x, top_db=200)
+    frames = mel.log_mel(x, sample_rate=RATE, settings=p.mel, bank=tagger.filters.mel)
     options = {"sample_rate": RATE, "bank": tagger.filters.spectral, **p.spectral.model_dump()}
-    statistics = spectral.clip_statistics((path, 0, n), **options)
+    statistics = spectral.spectral_statistics(x, **options)
     assert close(n / RATE) and close(end / RATE)
     assert close(len(frames) * p.mel.hop_length / p.mel.sample_rate) and np.isfinite(statistics).all()
     assert close(tagger(path).end_s)

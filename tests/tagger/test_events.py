@@ -31,6 +31,12 @@ def test_neighbours_with_a_label_are_one_event_with_their_mean() -> None:
     ]
 
 
+def test_background_is_no_event() -> None:
+    labels = ["background", "Bark"]
+    found = file_events([Tagged("x.wav", 0.0, 2.0, labels, np.array([0.9, 0.6]), None)], 0.5)
+    assert [event.label for event in found] == ["Bark"]
+
+
 def test_events_end_with_their_file_and_failures_follow() -> None:
     failure = Failed("y.wav", "truncated")
     x: list[Tagged | Failed | Ended] = [*windows([(0.9, 0.0), (0.9, 0.0)]), Ended("x.wav")]
@@ -64,7 +70,7 @@ def test_audacity_reads_what_was_written() -> None:
     """Audacity's manual, "Importing and Exporting Labels": a line a label, start, end and text, tab between them."""
     *lines, rest = printed("audacity", EVENTS).split("\n")
     found = [(float(start), float(end), text) for start, end, text in (line.split("\t") for line in lines)]
-    assert found == [(0.0, 1.25, f"{NAMES[0]} 0.75"), (3600.000001, 3602.5, f"{NAMES[1]} 0.50")]
+    assert found == [(0.0, 1.25, NAMES[0]), (3600.000001, 3602.5, NAMES[1])]
     assert rest == "" and not any(line.startswith("\\") for line in lines)  # that would be a range of frequencies
 
 
