@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -174,18 +173,20 @@ def _ignored() -> Any:
 
 def cached_listing(value: str) -> dict[str, str] | None:
     """Files of a folder by its md5, from DVC's cache; None if the cache does not hold it."""
-    for cache in (Path(".dvc/cache"), *_other_caches()):
+    for cache in _caches():
         path = cache / "files" / "md5" / value[:2] / value[2:]
         if path.is_file():
             return {row["relpath"]: row["md5"] for row in json.loads(path.read_bytes())}
     return None
 
 
-@lru_cache(maxsize=1)
-def _other_caches() -> list[Path]:
-    """The cache that a setting of DVC names."""
+def _caches() -> Iterator[Path]:
+    """The usual cache, and then, as DVC is slow to ask, the one that its settings name."""
+    usual = Path(".dvc/cache")
+    yield usual
     done = subprocess.run([sys.executable, "-m", "dvc", "cache", "dir"], capture_output=True, text=True, check=False)
-    return [Path(done.stdout.strip())] if done.returncode == 0 else []
+    if done.returncode == 0 and Path(done.stdout.strip()).resolve() != usual.resolve():
+        yield Path(done.stdout.strip())
 
 
 def runs(recorded: Mapping[str, Any]) -> list[Path]:
@@ -196,7 +197,7 @@ def runs(recorded: Mapping[str, Any]) -> list[Path]:
         return (entry["cmd"], *hashes, entry.get("params"))
 
     found = []
-    for path in (path for cache in (Path(".dvc/cache"), *_other_caches()) for path in cache.glob("runs/*/*/*")):
+    for path in (path for cache in _caches() for path in cache.glob("runs/*/*/*")):
         text = path.read_text(encoding="utf-8")
         same = text.startswith(f"cmd: {recorded['cmd']}\n")
         if same and facts(files.parse_yaml(text, where=str(path))) == facts(recorded):

@@ -253,7 +253,7 @@ def refuse_false_entries(*, besides: str = "") -> None:
             continue
         elif _is_of_this_run(note, entry, text):
             for record in dvc_files.runs(entry):
-                record.unlink()
+                record.unlink(missing_ok=True)
             lines.append(f"{note.lock}: {note.stage}: {'; '.join(denied)}. ")
             lines[-1] += f"Run `dvc repro --force --single-item {note.target}`."
         else:

@@ -16,7 +16,7 @@ SCORES = ("evaluate", "calibrate")
 
 def test_every_output_is_there(finished_project: Path) -> None:
     scores = json.loads((finished_project / "metrics" / "map3.json").read_text())
-    assert set(scores["cv"]) == {"stage1", "stage2", "submission"}
+    assert set(scores["cv"]) == {"stage1", "stage2", "statistics", "submission"}
     assert set(scores["test"]) == {"all", "public", "private"}
     assert 0 < scores["test"]["all"] <= 1
     submission = pd.read_csv(finished_project / "data" / "submission.csv")
