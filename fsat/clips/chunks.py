@@ -46,7 +46,10 @@ def compared(file: BinaryIO, samples: Samples | None, *, trailing: bool = False)
     present, announced = size - samples.start, samples.announced
     to_end = is_open(announced)
     # Some writers count the header, or a part of it, as samples.
-    counts_header = trailing and 8 <= announced - present <= max(44, min(samples.start, 128))
+    surplus = announced - present
+    counts_header = trailing and (
+        8 <= surplus <= max(44, min(samples.start, 128)) or surplus in (samples.start - 8, samples.start)
+    )
     if announced > present and not to_end and not counts_header:
         return Container(problem=f"truncated: {max(0, present)} of {announced} bytes of samples")
     end = samples.start + announced

@@ -75,7 +75,7 @@ def _ogg(file: BinaryIO) -> Container:
     """
     size = file.seek(0, 2)
     position = n_chains = 0
-    was_first = False
+    was_first = is_opus = is_end = False
     numbers: dict[bytes, int] = {}
     while position < size:
         file.seek(position)
@@ -93,9 +93,12 @@ def _ogg(file: BinaryIO) -> Container:
         if number != expected or not _has_ogg_checksum(page[:length]):
             return Container(problem=f"damaged: Ogg page {expected}, at byte {position} of {size}, is lost or spoilt")
         numbers[stream] = number
+        is_opus, is_end = is_opus or (is_first and b"OpusHead" in page[:64]), bool(page[5] & 4)
         n_chains += is_first and not was_first
         was_first = is_first
         position += length
+    if n_chains == 1 and is_opus and not is_end:
+        return Container("Opus without an end flag")
     return Container("chained Ogg" if n_chains > 1 else "")
 
 

@@ -31,8 +31,8 @@ _CODECS = (
     *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
 )
 # Formats that announce a length, and the seconds that a codec's delay may take from it; FFmpeg guesses that of others.
-_SLACK_S = {"mov": 0.1, "caf": 0.1, "flac": 0.0, "wv": 0.0, "ape": 0.0, "tta": 0.0}
-_GAP_S = 0.5  # between packets: what was there could not be read
+_SLACK_S = {"mov": 0.1, "avi": 0.1, "caf": 0.1, "flac": 0.0, "wv": 0.0, "ape": 0.0, "tta": 0.0}
+_GAP_S = 0.5  # between a packet's time and what was decoded before it: what was there could not be read
 _SCALES = {1: 2.0**-7, 2: 2.0**-15, 4: 2.0**-31}  # of integer samples, by their bytes
 
 
@@ -115,7 +115,7 @@ class Track:
         """Yield the samples of each frame, float32 (n, channels)."""
         import av
 
-        packets, end = self._container.demux(self._stream), None
+        packets, first = self._container.demux(self._stream), None
         while True:
             packet = None
             try:
@@ -128,12 +128,12 @@ class Track:
                 raise self._damaged(_reason(error)) from error
             if packet.is_corrupt:
                 raise self._damaged("a packet is cut off")
-            # WebM and Windows Media go on behind a damaged place: the times tell that something is missing.
-            if self._format in ("matroska", "asf") and packet.pts is not None:
-                start = packet.pts * packet.time_base
-                if end is not None and start - end > _GAP_S:
-                    raise self._damaged(f"{float(start - end):.1f} s are missing")
-                end = start + packet.duration * packet.time_base if packet.duration else None
+            # These go on behind a damaged place: the times tell that something is missing.
+            if self._format in ("matroska", "asf", "flac", "avi") and packet.pts is not None:
+                first = packet.pts if first is None else first
+                missing = float((packet.pts - first) * packet.time_base) - self._n_frames / max(1, self.sample_rate)
+                if missing > _GAP_S + 2 * float((packet.duration or 0) * packet.time_base):  # a decoder is behind
+                    raise self._damaged(f"{missing:.1f} s are missing")
             for frame in frames:
                 yield self._samples(frame)
 

@@ -84,7 +84,7 @@ def walk(file: BinaryIO, start: int, stop: int) -> Frames | None:
             return Frames(found, announced, stop, True, False, problem)
         if length:
             is_tag = _tag_at(head) > 0
-            n_tags += is_tag
+            n_tags += is_tag + (head[36:40] == b"VBRI")  # libsndfile guesses in spite of it
             found += not is_tag
             position = end = position + length
             continue
@@ -95,6 +95,12 @@ def walk(file: BinaryIO, start: int, stop: int) -> Frames | None:
             places = (k for k in range(1, len(block)) if _begins(block, k, whole=stop - position))
             skipped = position + next(places, len(block))
             lost += skipped - position
+            if found and _kind(block) not in (None, kind) and _begins(block, 0, whole=stop - position):
+                following = walk(file, position, stop)
+                if following is not None and following.found > 2:
+                    rest = f"then {stop - position} bytes of another kind"
+                    problem = f"two joined files: {found} MPEG frames, {rest}"
+                    return Frames(found, announced, position, False, False, problem)
         position = skipped
     tail = stop - end  # behind the last frame is no sound
     lost -= min(lost, tail)  # nor is it lost

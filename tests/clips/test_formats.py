@@ -11,26 +11,34 @@ import soundfile
 
 pytest.importorskip("av", reason="the extra `formats` is not installed")
 
+import av
+
 from encoded import FORMATS, encoded
 from fsat.clips import audio, ffmpeg
 from fsat.clips.chunks import Order
 from fsat.clips.container import Excerpt
 
 RATE = 44_100
-T = np.arange(RATE) / RATE
-TONE = 0.3 * np.sin(2 * np.pi * 440 * T) + 0.05 * np.random.default_rng(0).normal(size=RATE)
+
+
+def tone(rate: int = RATE) -> np.ndarray:
+    """One second, with noise."""
+    noise = np.random.default_rng(0).normal(size=rate)
+    return 0.3 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate) + 0.05 * noise
 
 
 def sound(kind: str, subtype: str = "PCM_16", rate: int = RATE) -> bytes:
     """One second."""
     content = io.BytesIO()
-    soundfile.write(content, TONE[:rate], rate, format=kind, subtype=subtype)
+    soundfile.write(content, tone(rate), rate, format=kind, subtype=subtype)
     return content.getvalue()
 
 
 WAV, AIFF, CAF, AU, W64, FLAC = (sound(kind) for kind in ("WAV", "AIFF", "CAF", "AU", "W64", "FLAC"))
 OGG, TAGGED_MP3, MP3 = sound("OGG", "VORBIS"), sound("MP3", "MPEG_LAYER_III"), encoded("mp3")
 N_BYTES = 2 * RATE
+BWF = WAV[:4] + (len(WAV) + 602).to_bytes(4, "little") + WAV[8:36]
+BWF += b"bext" + (602).to_bytes(4, "little") + bytes(602) + WAV[36:]
 ID3V1, ID3V2 = b"TAG" + b"x" * 125, b"ID3\3\0\0\0\0\0\x0a" + bytes(10)
 
 
@@ -67,6 +75,18 @@ def without_end_flag(content: bytes) -> bytes:
             crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 0xFFFFFFFF
     page[22:26] = crc.to_bytes(4, "little")
     return content[:at] + bytes(page)
+
+
+def with_gaps(webm: bytes) -> bytes:
+    """Without ten packets in a row, five times."""
+    content = io.BytesIO()
+    with av.open(io.BytesIO(webm)) as given, av.open(content, "w", format="webm") as file:
+        track = file.add_stream_from_template(given.streams.audio[0])
+        for number, packet in enumerate(given.demux(given.streams.audio[0])):
+            if packet.dts is not None and number % 80 < 70:
+                packet.stream = track
+                file.mux(packet)
+    return content.getvalue()
 
 
 def without_second_page(content: bytes) -> bytes:
@@ -107,6 +127,9 @@ READ: dict[str, tuple[bytes, float]] = {
     "without and with.mp3": (MP3 + TAGGED_MP3, 2),
     "joined.aac": (encoded("aac") * 2, 2),
     "no end.ogg": (without_end_flag(OGG), 1),
+    "no end.opus": (without_end_flag(sound("OGG", "OPUS", 48_000)), 1),
+    "vbri.mp3": (MP3[:4] + bytes(32) + b"VBRI" + bytes(MP3.index(MP3[:2], 4) - 40) + MP3, 1),
+    "size with a long header.wav": (sized(BWF, len(BWF)), 1),
     "chained.ogg": (OGG * 3, 3),
     "unknown.flac": (flac_total(FLAC, 0), 1),
     "unknown and tag.flac": (flac_total(FLAC, 0) + ID3V1, 1),
@@ -159,6 +182,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "spoilt.ogg": (OGG[:-900] + b"12345" + OGG[-895:], r"damaged: Ogg page \d, at byte \d+ of \d+, is .*spoilt"),
     "other rate behind.ogg": (OGG + sound("OGG", "VORBIS", 16_000), r"damaged after \d+ samples"),
     "joined.wav": (WAV + WAV, "two joined files"),
+    "other rate behind.mp3": (TAGGED_MP3 + sound("MP3", "MPEG_LAYER_III", 22_050), "two joined files"),
+    "gaps.webm": (with_gaps(encoded("webm", 8.0)), r"damaged after \d+ samples \(0\.\d s are missing\)"),
     "joined.aiff": (AIFF + AIFF, "two joined files"),
     **{f"joined.{name}": (encoded(name) * 2, "two joined files") for name in ("m4a", "webm", "wma")},
     "no sound.m4a": (encoded("m4a", video=True, sound=False), "no sound track: it holds video"),
@@ -238,7 +263,7 @@ def test_a_long_file_without_a_length_is_told_of_windows(tmp_path: Path) -> None
 def test_silent_and_cancelling_clips_are_noted(
     make: Callable[[np.ndarray], np.ndarray], note: str, tmp_path: Path
 ) -> None:
-    soundfile.write(tmp_path / "clip.wav", make(TONE), RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "clip.wav", make(tone()), RATE, subtype="FLOAT")
     assert audio.probe(tmp_path / "clip.wav").note == note
 
 
