@@ -80,7 +80,7 @@ def without_end_flag(content: bytes) -> bytes:
 def with_gaps(webm: bytes) -> bytes:
     """Without ten packets in a row, five times."""
     content = io.BytesIO()
-    with av.open(io.BytesIO(webm)) as given, av.open(content, "w", format="webm") as file:
+    with av.open(io.BytesIO(webm), "r") as given, av.open(content, "w", format="webm") as file:
         track = file.add_stream_from_template(given.streams.audio[0])
         for number, packet in enumerate(given.demux(given.streams.audio[0])):
             if packet.dts is not None and number % 80 < 70:
