@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal
 
 from fsat.clips import mpeg
-from fsat.clips.container import Container, Excerpt
+from fsat.clips.container import BEGINNING, Container, Excerpt
 
 Order = Literal["little", "big"]
 
@@ -95,10 +95,16 @@ def in_chunks(file: BinaryIO, head: bytes) -> Container:
 
 
 def _is_second_file(file: BinaryIO, end: int) -> bool:
-    """Whether a file of the same kind begins where the samples end."""
-    file.seek(end)
-    data = file.read(14)
-    return any(data[k : k + 4] in CHUNKED and data[k + 8 : k + 12].isalpha() for k in (end % 2, 0))
+    """Whether samples or a file of any kind begin where the samples end, and behind a tag there."""
+    for position in (end, end + end % 2):
+        start = mpeg.behind_id3(file, position)
+        file.seek(start)
+        data = file.read(64)
+        if BEGINNING.match(data) or (data[:4] in _SAMPLE_CHUNKS and len(data) > 8):
+            return True
+        if mpeg.begins(file, start):
+            return True
+    return False
 
 
 def _is_trailer(file: BinaryIO, end: int, size: int, *, shortest: int = _FEW_BYTES) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
 from fsat.clips import chunks, mpeg
-from fsat.clips.container import Container, Excerpt
+from fsat.clips.container import BEGINNING, Container, Excerpt
 
 _W64 = bytes.fromhex("726966662E91CF11A5D628DB04C10000")
 _ASF = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
@@ -81,6 +81,8 @@ def _ogg(file: BinaryIO) -> Container:
         file.seek(position)
         page = file.read(_MAX_PAGE)
         if page[:4] != b"OggS":
+            if second := BEGINNING.search(page):
+                return Container(problem=f"two joined files: the first ends at byte {position + second.start()} of {size}")
             skipped = page.find(b"OggS", 1)
             position += skipped if skipped > 0 else max(1, len(page) - 3)
             continue
@@ -114,7 +116,9 @@ def _flac(file: BinaryIO, head: bytes) -> Container:
     total = int.from_bytes(info[10:18], "big") & (1 << 36) - 1
     if total == 0:
         return Container("FLAC of unknown length")
-    if _occurs_again(file, head[:8]):
+    if second := _second(file):
+        if file.seek(second) and file.read(4) != head[:4]:
+            return Container(problem=f"two joined files: the first ends at byte {second} of {file.seek(0, 2)}")
         return Container("joined FLAC")
     return Container("FLAC longer than announced" if _last_flac_sample(file, info) > total else "")
 
@@ -245,12 +249,14 @@ def _ebml_elements(file: BinaryIO) -> Iterator[_Element]:
         position += n_head + length
 
 
-def _occurs_again(file: BinaryIO, signature: bytes) -> bool:
-    """Whether the bytes that a file begins with come a second time."""
-    file.seek(len(signature))
-    overlap = b""
-    while block := file.read(_SCAN_BYTES):
-        if signature in overlap + block:
-            return True
-        overlap = block[-len(signature) :]
-    return False
+def _second(file: BinaryIO) -> int:
+    """Where a second file begins; 0 if none does."""
+    position = 8
+    while True:
+        file.seek(position)
+        block = file.read(_SCAN_BYTES)
+        if found := BEGINNING.search(block):
+            return position + found.start()
+        if len(block) < _SCAN_BYTES:
+            return 0
+        position += len(block) - 64

@@ -1,9 +1,10 @@
 """Frames of MPEG audio, counted by their headers, and what the tag in the first one announces."""
 
+import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from fsat.clips.container import Container, Excerpt
+from fsat.clips.container import BEGINNING, Container, Excerpt
 
 # kbit/s by the index in a header, for versions 1 and 2 of the layers.
 _RATES = {
@@ -102,10 +103,19 @@ def walk(file: BinaryIO, start: int, stop: int) -> Frames | None:
                     problem = f"two joined files: {found} MPEG frames, {rest}"
                     return Frames(found, announced, position, False, False, problem)
         position = skipped
-    tail = stop - end  # behind the last frame is no sound
-    lost -= min(lost, tail)  # nor is it lost
+    file.seek(end)
+    if found and (second := BEGINNING.search(file.read(_SEARCHED))):
+        problem = f"two joined files: the first ends at byte {end + second.start()} of {stop}"
+        return Frames(found, announced, end, False, False, problem)
     problem = f"damaged: {lost} bytes are in no MPEG frame, {found} frames are there" if lost > _MOST_LOST else ""
     return Frames(found, announced, end, False, announced is not None and n_tags == 1 and not first + lost, problem)
+
+
+def begins(file: BinaryIO, start: int) -> bool:
+    """Whether three frames of MPEG audio follow each other here."""
+    file.seek(start)
+    data = file.read(8_192)
+    return len(data) > 4 and _begins(data, 0, whole=len(data) + 1) and _begins(data, _frame_length(data), whole=0)
 
 
 def _kind(head: bytes) -> tuple[int, int, int] | None:
@@ -176,6 +186,10 @@ def _behind_tags(file: BinaryIO, position: int, stop: int) -> int:
     head = file.read(32)
     if head[:3] == b"ID3":
         return behind_id3(file, position)
+    if head[:11] == b"LYRICSBEGIN":
+        file.seek(position)
+        sizes = re.search(rb"LYRICS(?:200|END)", block := file.read(_SEARCHED))
+        return position + (sizes.end() if sizes else len(block))
     if head[:3] == b"TAG":
         return position + 128
     if head[:8] == b"APETAGEX":
