@@ -38,7 +38,7 @@ def is_open(size: int) -> bool:
     return size <= 0 or any(abs(size - value) <= _ABOUT for value in _PLACEHOLDERS)
 
 
-def compared(file: BinaryIO, samples: Samples | None, *, trailing: bool = False) -> Container:
+def compared(file: BinaryIO, samples: Samples | None, *, trailing: bool = False, is_mpeg: bool = False) -> Container:
     """Compare the announced samples with what follows; `trailing`: chunks may come behind them."""
     if samples is None:
         return Container()
@@ -54,7 +54,7 @@ def compared(file: BinaryIO, samples: Samples | None, *, trailing: bool = False)
         return Container(problem=f"truncated: {max(0, present)} of {announced} bytes of samples")
     end = samples.start + announced
     if announced < present and trailing:
-        if _is_second_file(file, end):
+        if _is_second_file(file, end, is_mpeg=is_mpeg or announced == 0):
             return Container(problem=f"two joined files: {announced} bytes of samples are announced, {present} follow")
         to_end = to_end or not _is_trailer(file, end, size)
         if announced == 0 and _is_trailer(file, end, size, shortest=0):
@@ -86,7 +86,7 @@ def in_chunks(file: BinaryIO, head: bytes) -> Container:
             samples = Samples(position + 8, length, position + 4, 4, order)
             if wide is not None and length == 0xFFFFFFFF:
                 samples = replace(wide, start=position + 8)
-            found = compared(file, samples, trailing=True)
+            found = compared(file, samples, trailing=True, is_mpeg=encoding in _MPEG_TAGS)
             if encoding not in _MPEG_TAGS or found.problem:
                 return found
             return mpeg.examine(file, samples.start, size if found.content else min(size, samples.start + length))
@@ -94,7 +94,7 @@ def in_chunks(file: BinaryIO, head: bytes) -> Container:
     return Container()
 
 
-def _is_second_file(file: BinaryIO, end: int) -> bool:
+def _is_second_file(file: BinaryIO, end: int, *, is_mpeg: bool) -> bool:
     """Whether samples or a file of any kind begin where the samples end, and behind a tag there."""
     for position in (end, end + end % 2):
         start = mpeg.behind_id3(file, position)
@@ -102,7 +102,7 @@ def _is_second_file(file: BinaryIO, end: int) -> bool:
         data = file.read(64)
         if BEGINNING.match(data) or (data[:4] in _SAMPLE_CHUNKS and len(data) > 8):
             return True
-        if mpeg.begins(file, start):
+        if mpeg.begins(file, start) and not is_mpeg:
             return True
     return False
 

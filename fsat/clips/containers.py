@@ -83,6 +83,8 @@ def _ogg(file: BinaryIO) -> Container:
         if page[:4] != b"OggS":
             if second := BEGINNING.search(page):
                 return Container(problem=f"two joined files: the first ends at byte {position + second.start()} of {size}")
+            if mpeg.begins(file, mpeg.behind_id3(file, position)):
+                return Container(problem=f"two joined files: the first ends at byte {position} of {size}")
             skipped = page.find(b"OggS", 1)
             position += skipped if skipped > 0 else max(1, len(page) - 3)
             continue
@@ -166,6 +168,8 @@ def _checked(file: BinaryIO, kind: str, elements: Iterator[_Element]) -> Contain
     size = file.seek(0, 2)
     seen: set[bytes] = set()
     for element in elements:
+        if seen and mpeg.behind_tags(file, element.start, size) >= size:
+            break
         there = size - element.start
         seen.add(element.name)
         if element.length > there:

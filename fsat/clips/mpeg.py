@@ -180,8 +180,15 @@ def behind_id3(file: BinaryIO, position: int) -> int:
         position += 10 + sum((byte & 127) << 7 * k for k, byte in enumerate(head[9:5:-1])) + 10 * (head[5] >> 4 & 1)
 
 
+def behind_tags(file: BinaryIO, position: int, stop: int) -> int:
+    """Position behind all tags and zeros that begin here."""
+    while position < stop and (behind := _behind_tags(file, position, stop)) > position:
+        position = behind
+    return position
+
+
 def _behind_tags(file: BinaryIO, position: int, stop: int) -> int:
-    """Position behind the tags and zeros that begin here."""
+    """Position behind the tag or the zeros that begin here."""
     file.seek(position)
     head = file.read(32)
     if head[:3] == b"ID3":
