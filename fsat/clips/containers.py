@@ -82,7 +82,9 @@ def _ogg(file: BinaryIO) -> Container:
         page = file.read(_MAX_PAGE)
         if page[:4] != b"OggS":
             if second := BEGINNING.search(page):
-                return Container(problem=f"two joined files: the first ends at byte {position + second.start()} of {size}")
+                return Container(
+                    problem=f"two joined files: the first ends at byte {position + second.start()} of {size}"
+                )
             if mpeg.begins(file, mpeg.behind_id3(file, position)):
                 return Container(problem=f"two joined files: the first ends at byte {position} of {size}")
             skipped = page.find(b"OggS", 1)
@@ -122,6 +124,10 @@ def _flac(file: BinaryIO, head: bytes) -> Container:
         if file.seek(second) and file.read(4) != head[:4]:
             return Container(problem=f"two joined files: the first ends at byte {second} of {file.seek(0, 2)}")
         return Container("joined FLAC")
+    size = file.seek(0, 2)
+    file.seek(max(0, size - 65_536))
+    if mpeg.occurs(file.read()):
+        return Container(problem=f"two joined files: MPEG audio is among the last 65536 of {size} bytes")
     return Container("FLAC longer than announced" if _last_flac_sample(file, info) > total else "")
 
 

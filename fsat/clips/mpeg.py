@@ -111,6 +111,11 @@ def walk(file: BinaryIO, start: int, stop: int) -> Frames | None:
     return Frames(found, announced, end, False, announced is not None and n_tags == 1 and not first + lost, problem)
 
 
+def occurs(data: bytes) -> bool:
+    """Whether five frames of MPEG audio follow each other somewhere."""
+    return any(_begins(data, k, whole=0) for k in range(1, len(data)) if data[k] == 0xFF)
+
+
 def begins(file: BinaryIO, start: int) -> bool:
     """Whether three frames of MPEG audio follow each other here."""
     file.seek(start)

@@ -126,6 +126,7 @@ READ: dict[str, tuple[bytes, float]] = {
     "with and without.mp3": (TAGGED_MP3 + MP3, 2),
     "without and with.mp3": (MP3 + TAGGED_MP3, 2),
     "joined.aac": (encoded("aac") * 2, 2),
+    **{f"id3v1.{name}": (encoded(name) + ID3V1, 1) for name in ("m4a", "wma", "avi")},
     "no end.ogg": (without_end_flag(OGG), 1),
     "no end.opus": (without_end_flag(sound("OGG", "OPUS", 48_000)), 1),
     "vbri.mp3": (MP3[:4] + bytes(32) + b"VBRI" + bytes(MP3.index(MP3[:2], 4) - 40) + MP3, 1),
@@ -155,6 +156,7 @@ def test_what_is_there_is_read_to_its_end(name: str, tmp_path: Path) -> None:
     assert np.abs(np.fft.rfft(middle)).argmax() / len(middle) * RATE == pytest.approx(440, abs=4)
 
 
+A_FILE = {"wav": WAV, "flac": FLAC, "ogg": OGG, "mp3": TAGGED_MP3, "m4a": encoded("m4a"), "webm": encoded("webm")}
 CUT = r"(truncated|damaged).*\d+ (of \d+|samples)"
 REFUSED: dict[str, tuple[bytes, str]] = {
     **{f"cut.{name}": (encoded(name)[:-700], CUT) for name in FORMATS},
@@ -185,6 +187,13 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "other rate behind.mp3": (TAGGED_MP3 + sound("MP3", "MPEG_LAYER_III", 22_050), "two joined files"),
     "gaps.webm": (with_gaps(encoded("webm", 8.0)), r"damaged after \d+ samples \(0\.\d s are missing\)"),
     "joined.aiff": (AIFF + AIFF, "two joined files"),
+    **{
+        f"{first} and {second}": (A_FILE[first] + A_FILE[second], "two joined files|no MPEG frame")
+        for first in ("wav", "flac", "ogg", "mp3")
+        for second in A_FILE
+        if first != second
+    },
+    "two data chunks.wav": (WAV + b"data" + (2000).to_bytes(4, "little") + bytes(2000), "two joined files"),
     **{f"joined.{name}": (encoded(name) * 2, "two joined files") for name in ("m4a", "webm", "wma")},
     "no sound.m4a": (encoded("m4a", video=True, sound=False), "no sound track: it holds video"),
     "playlist.m3u8": (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "not audio"),
