@@ -8,8 +8,8 @@ from typing import BinaryIO
 # How a sound file begins; long enough that other bytes are not taken for it.
 BEGINNING = re.compile(
     rb"(?:RIFF|RF64|RIFX|FORM).{4}(?:WAVE|AVI |AIF[FC]|8SVX)|fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02"
-    rb"|\x00\x00.{2}ftyp[ -~]{4}|\x1a\x45\xdf\xa3[\x80-\xff\x01].{0,16}\x42[\x82\x86\xf7]|\x30\x26\xb2\x75\x8e\x66\xcf\x11"
-    rb"|caff\x00\x01|TTA1[\x01\x02]\x00|wvpk.{4}[\x00-\x10]\x04",
+    rb"|\x00\x00.{2}ftyp[ -~]{4}|\x1a\x45\xdf\xa3[\x80-\xff\x01].{0,16}\x42[\x82\x86\xf7]"
+    rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11|caff\x00\x01|TTA1[\x01\x02]\x00|wvpk.{4}[\x00-\x10]\x04",
     re.DOTALL,
 )
 
