@@ -4,13 +4,14 @@ import os
 import sys
 from importlib.metadata import version
 
+from fsat.core import processor
 from fsat.core.errors import FsatError
 
 # Keras reads this once, when it is imported.
 VARIABLE = "KERAS_BACKEND"
 
 
-def use(name: str) -> None:
+def use(name: str, *, portable: bool = False) -> None:
     """Import Keras on a backend, with `set_defaults`; call this before anything else imports Keras.
 
     TensorFlow logs errors only, unless the environment sets TF_CPP_MIN_LOG_LEVEL.
@@ -19,6 +20,9 @@ def use(name: str) -> None:
     ----------
     name : str
         Parameter `train.backend`: "tensorflow" or "jax".
+    portable : bool
+        Parameter `train.portable`: whether TensorFlow uses AVX2 at most, and two threads, so that every x86-64
+        processor computes the same; without effect on a TensorFlow that is imported already.
 
     Raises
     ------
@@ -32,6 +36,8 @@ def use(name: str) -> None:
             "the backend changes results, so it is a parameter of the run."
         )
     os.environ |= {VARIABLE: name, "KERAS_NNX_ENABLED": "0"}
+    if portable:
+        processor.limit_networks()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "keras" in sys.modules and (running := sys.modules["keras"].backend.backend()) != name:
         raise FsatError(f"Keras runs on {running} already, but train.backend is {name}.")
