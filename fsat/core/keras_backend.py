@@ -1,7 +1,11 @@
 """Which backend Keras runs on, a parameter of the run, and Keras' defaults: others give other bytes."""
 
 import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 
 from fsat.core import processor
@@ -9,6 +13,11 @@ from fsat.core.errors import FsatError
 
 # Keras reads this once, when it is imported.
 VARIABLE = "KERAS_BACKEND"
+# What TensorFlow says of a machine without a GPU, whatever TF_CPP_MIN_LOG_LEVEL is.
+_NOTES = (
+    "^WARNING: All log messages before absl::InitializeLog|failed call to cuInit"
+    "|^I0000 .*(oneDNN custom operations are on|Could not find cuda drivers)"
+)
 
 
 def use(name: str, *, portable: bool = False) -> None:
@@ -41,7 +50,37 @@ def use(name: str, *, portable: bool = False) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "keras" in sys.modules and (running := sys.modules["keras"].backend.backend()) != name:
         raise FsatError(f"Keras runs on {running} already, but train.backend is {name}.")
-    set_defaults()
+    with _without_notes():
+        set_defaults()
+        if name == "tensorflow":
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # looks for GPUs, and complains
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Drop `_NOTES` from what is written to standard error inside; all else passes, also when the process dies.
+
+    Another process filters, as TensorFlow ends this one by abort() after its last words.
+    """
+    grep = shutil.which("grep")
+    if grep is None:
+        yield
+        return
+    command = [grep, "--line-buffered", "--invert-match", "--text", "--extended-regexp", _NOTES]
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=kept) as reader:
+        assert reader.stdin is not None  # noqa: S101 (for mypy)
+        os.dup2(reader.stdin.fileno(), 2)
+        reader.stdin.close()
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def set_defaults() -> None:
