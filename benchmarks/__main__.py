@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fsat.core import processor
+
 PARTS = ("features", "scaling", "networks", "portable", "tagging")
 RESULTS = Path("metrics/performance.json")
 PAGE = Path("docs/PERFORMANCE.md")
@@ -36,9 +38,7 @@ CELLS = ("name", "compare_with", "speed_up", "overhead", "share", "target")
 
 def machine() -> str:
     """Processor, cores, Python; no names."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    return f"{os.cpu_count()} cores of {processor}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores of {processor.name()}, Python {platform.python_version()}"
 
 
 def commit() -> str:

@@ -52,10 +52,23 @@ def has_avx2() -> bool:
     return flags() >= _V3
 
 
-def _of_environment(wanted: Mapping[str, str]) -> list[str]:
+def name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Model of the processor, as Linux or Python call it."""
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
+
+
+def settings(wanted: Mapping[str, str]) -> list[str]:
+    """Variables of the environment that differ from these, as NAME=value."""
     found = [f"{name}={os.environ[name]}" for name in wanted if os.environ.get(name, wanted[name]) != wanted[name]]
     if NUMPY[0] in wanted and NUMPY[1] in os.environ:
         found.append(f"{NUMPY[1]}={os.environ[NUMPY[1]]}")
+    return found
+
+
+def _of_environment(wanted: Mapping[str, str]) -> list[str]:
+    found = settings(wanted)
     return [f"the environment sets {', '.join(found)}: {_DIFFER}"] if found else []
 
 
