@@ -30,8 +30,8 @@ def use(name: str, *, portable: bool = False) -> None:
     name : str
         Parameter `train.backend`: "tensorflow" or "jax".
     portable : bool
-        Parameter `train.portable`: whether TensorFlow uses AVX2 at most, and two threads, so that every x86-64
-        processor computes the same; without effect on a TensorFlow that is imported already.
+        Parameter `train.portable`: whether TensorFlow uses AVX2 at most, and two threads, for fewer differences between
+        processors (docs/RELIABILITY.md); without effect on a TensorFlow that is imported already.
 
     Raises
     ------

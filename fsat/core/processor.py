@@ -1,4 +1,4 @@
-"""Limits that make a result the same on every x86-64 processor with AVX2, and what this process computes with.
+"""Limits that make features the same on every x86-64 processor with AVX2, and what this process computes with.
 
 Libraries read these variables when they are loaded: `stages/__init__.py` calls `limit` before any of them.
 """
