@@ -91,6 +91,11 @@ def in_force() -> dict[str, str]:
     return {name: words for name, words in zip(LIMITS, found, strict=True) if words}
 
 
+def used() -> dict[str, str]:
+    """All that a training's digits depend on here: `in_force`, and TensorFlow's settings."""
+    return in_force() | {name: os.environ.get(name, "") for name in ONEDNN | PORTABLE}
+
+
 def notes() -> list[str]:
     """What makes the digits of this process differ from the committed ones, a sentence each."""
     if not has_avx2():

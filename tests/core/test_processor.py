@@ -102,6 +102,16 @@ def test_portable_networks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
 
 
+def test_an_unfinished_training_is_not_taken_up_under_other_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsat.networks import checkpoint
+
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    wide = checkpoint.fingerprint([], 1)
+    assert checkpoint.fingerprint([], 1) == wide
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert checkpoint.fingerprint([], 1) != wide
+
+
 class OneWorker:
     """A Dask cluster whose worker computes with AVX-512."""
 
