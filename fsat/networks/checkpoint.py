@@ -66,8 +66,7 @@ def restore(state: Path, model: keras.Model) -> tuple[Progress, list[np.ndarray]
 
 
 def fingerprint(inputs: Iterable[Path], numbers: object) -> str:
-    """Hash of all that shapes a training: input files, numbers, library versions, limits of the processor and the code that is
-    loaded.
+    """Hash of all that shapes a training: input files, numbers, library versions, limits of the processor, loaded code.
 
     The state of an unfinished training is kept under this name, so that a changed parameter, clip or line of code
     starts afresh.

@@ -1,6 +1,7 @@
 """Every x86-64 with AVX2 computes the same: the limits are set before NumPy is imported, or told."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -24,11 +25,11 @@ def in_force(_: int) -> dict[str, str]:
 
 
 def test_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     (tmp_path / "cpuinfo").write_text(f"vendor_id\t: X\nflags\t\t: {V3} sse\nflags\t\t: other\n")
     assert processor.flags(tmp_path / "cpuinfo") == {*V3.split(), "sse"}
     assert processor.flags(tmp_path / "absent") == set()
-    monkeypatch.setattr(processor.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert processor.flags(tmp_path / "cpuinfo") == set()
 
 
