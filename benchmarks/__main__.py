@@ -1,7 +1,7 @@
 """Measure, print a table, write `docs/PERFORMANCE.md` and `metrics/performance.json`.
 
 python -m benchmarks                 everything: about forty minutes on two cores
-python -m benchmarks networks        one part: features, scaling, networks or tagging
+python -m benchmarks networks        one part: features, scaling, networks, portable or tagging
 """
 
 import datetime
@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PARTS = ("features", "scaling", "networks", "tagging")
+from fsat.core import processor
+
+PARTS = ("features", "scaling", "networks", "portable", "tagging")
 RESULTS = Path("metrics/performance.json")
 PAGE = Path("docs/PERFORMANCE.md")
 HEADER = """# Performance
@@ -36,9 +38,7 @@ CELLS = ("name", "compare_with", "speed_up", "overhead", "share", "target")
 
 def machine() -> str:
     """Processor, cores, Python; no names."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    return f"{os.cpu_count()} cores of {processor}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores of {processor.name()}, Python {platform.python_version()}"
 
 
 def commit() -> str:
@@ -85,9 +85,9 @@ def main() -> None:
     chosen = sys.argv[1:] or list(PARTS)
     if unknown := set(chosen) - set(PARTS):
         sys.exit(f"unknown part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    from benchmarks import features, networks, tagging  # TensorFlow: the page is written without it
+    from benchmarks import features, networks, portable, tagging  # TensorFlow: the page is written without it
 
-    functions = (features.all_rows, features.scaling_rows, networks.all_rows, tagging.all_rows)
+    functions = (features.all_rows, features.scaling_rows, networks.all_rows, portable.all_rows, tagging.all_rows)
     measure = dict(zip(PARTS, functions, strict=True))
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     for part in chosen:

@@ -17,7 +17,7 @@ from typing import Literal
 
 import yaml
 
-from fsat.core import guard, params
+from fsat.core import dvc_files, guard, params, processor
 from fsat.core.errors import FsatError, listed
 
 PYTHON = ((3, 11), (3, 13))
@@ -64,6 +64,7 @@ def examine(root: Path, *, start_tensorflow: bool = True) -> Iterator[Check]:
     yield memory(total_memory())
     settings, check = parameters(root)
     yield check
+    yield computes_with(root)
     if (absent := repository(root)) is not None:
         yield absent
     cache, links = dvc(root)
@@ -111,6 +112,31 @@ def cores() -> Check:
     """How many cores this process may use."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Check("CPU cores", "ok", f"{count} (FSAT_JOBS limits how many are used for features)")
+
+
+def computes_with(root: Path) -> Check:
+    """What the processor is, whether the committed lock is its own, and what a run will do."""
+    name, flags = processor.name(), processor.flags()
+    if not processor.has_avx2():
+        text = f"{name}: no x86-64 with AVX2. dvc.lock is not its own: `dvc repro` computes all anew, other last digits"
+        return Check("processor", "warn", text)
+    text = f"{name}, {'AVX-512' if 'avx512f' in flags else 'AVX2'}. dvc.lock is its own as far as features go"
+    if others := processor.settings(processor.LIMITS | processor.ONEDNN | processor.PORTABLE):
+        return Check(
+            "processor", "warn", f"{text}, but the environment sets {', '.join(others)}: unset it, or digits differ"
+        )
+    with contextlib.suppress(FsatError, OSError):
+        with contextlib.chdir(root):
+            is_portable = params.read().train.portable
+            entries = [text for stage, text in dvc_files.entries("dvc.lock").items() if stage.startswith("stage1")]
+        networks = "stay within AVX2" if is_portable else "use all that it has"
+        text += f"; networks {networks} (train.portable {str(is_portable).lower()})"
+        locked = {
+            dvc_files.entry(one).get("params", {}).get("params.yaml", {}).get("train.portable") for one in entries
+        }
+        if locked and locked != {is_portable}:
+            text += ", those of dvc.lock do not: `dvc repro` trains anew"
+    return Check("processor", "ok", text)
 
 
 def total_memory() -> float | None:

@@ -17,7 +17,7 @@ def main() -> None:
     parts = {split: [pd.DataFrame({"fname": pd.Series(store.fnames, dtype=str)})] for split, store in stores.items()}
     trained_on = provenance.pretrained_on(p.model.weights)
     if trained_on and p.embed.views:
-        keras_backend.use(p.train.backend)
+        keras_backend.use(p.train.backend, portable=p.train.portable)
         from fsat.networks import backend, embedding
 
         backend.prepare(0)  # nothing is drawn: all weights are loaded

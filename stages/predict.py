@@ -26,7 +26,7 @@ def main(fold: str) -> None:
         keys = pd.DataFrame({"model": [], "split": [], "fname": []}, dtype=str)
         write(fold, keys.join(pd.DataFrame(columns=labels, dtype=float)), keys.assign(score=0.0), {})
         return
-    keras_backend.use(p.train.backend)
+    keras_backend.use(p.train.backend, portable=p.train.portable)
     from fsat.networks import backend, model, prediction
 
     backend.prepare(p.seed)

@@ -19,7 +19,7 @@ def main(fold: str) -> None:
     if not fold_folders.existing([int(fold)], folds):
         fold_folders.write_empty(out, f"there is no fold {fold} (see `dvc repro folds`)")
         return
-    keras_backend.use(p.train.backend)
+    keras_backend.use(p.train.backend, portable=p.train.portable)
     from fsat.networks import model, training
 
     store = frames.open_frames("data/mel/train", limits=MEL_STYLES[p.mel.style].limits)

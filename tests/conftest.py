@@ -10,6 +10,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores; before
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before ONNX Runtime is imported: tests report nothing to anybody
 
+import stages  # noqa: F401, I001  (its limits of the processor, before NumPy is imported)
 import filelock
 import numpy as np
 import pytest

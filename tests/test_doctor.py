@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fsat import doctor
-from fsat.core import guard
+from fsat.core import guard, processor
 from fsat.core.errors import FsatError
 from fsat.doctor import GIB, Check
 
@@ -126,10 +126,26 @@ def test_initial_weights(tmp_path: Path) -> None:
     assert doctor.initial_weights(tmp_path, "mine.weights.h5").status == "ok"
 
 
+def test_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*processor.NUMPY, *processor.LIMITS, *processor.ONEDNN, *processor.PORTABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(processor, "flags", lambda: processor._V3 | {"avx512f"})
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    lock = "stages:\n  stage1@0:\n    params:\n      params.yaml:\n        train.portable: {}\n"
+    for locked, words in (("true", "AVX2 (train.portable true)"), ("false", "`dvc repro` trains anew")):
+        (tmp_path / "dvc.lock").write_text(lock.format(locked))
+        found = doctor.computes_with(tmp_path)
+        assert found.status == "ok" and "AVX-512. dvc.lock is its own" in found.text and found.text.endswith(words)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Zen")
+    assert "sets OPENBLAS_CORETYPE=Zen: unset it" in doctor.computes_with(tmp_path).text
+    monkeypatch.setattr(processor, "flags", set)
+    assert "no x86-64 with AVX2. dvc.lock is not its own" in doctor.computes_with(tmp_path).text
+
+
 def test_the_whole_examination_goes_on_after_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "dvc", lambda root: (Check("DVC", "ok", ""), False))  # asking it takes seconds
     names = [check.name for check in doctor.examine(tmp_path, start_tensorflow=False)]
-    assert names == ["Python", "libraries", "CPU cores", "memory", "parameters", "git", "DVC"]
+    assert names == ["Python", "libraries", "CPU cores", "memory", "parameters", "processor", "git", "DVC"]
     found = {check.name: check for check in doctor.examine(ROOT, start_tensorflow=False)}
     assert {"dataset", "weights", "disk"} < set(found)
 

@@ -1,16 +1,26 @@
 """Which backend Keras runs on, a parameter of the run, and Keras' defaults: others give other bytes."""
 
 import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 
+from fsat.core import processor
 from fsat.core.errors import FsatError
 
 # Keras reads this once, when it is imported.
 VARIABLE = "KERAS_BACKEND"
+# What TensorFlow says of a machine without a GPU, whatever TF_CPP_MIN_LOG_LEVEL is.
+_NOTES = (
+    "^WARNING: All log messages before absl::InitializeLog|failed call to cuInit"
+    "|^I0000 .*(oneDNN custom operations are on|Could not find cuda drivers)"
+)
 
 
-def use(name: str) -> None:
+def use(name: str, *, portable: bool = False) -> None:
     """Import Keras on a backend, with `set_defaults`; call this before anything else imports Keras.
 
     TensorFlow logs errors only, unless the environment sets TF_CPP_MIN_LOG_LEVEL.
@@ -19,6 +29,9 @@ def use(name: str) -> None:
     ----------
     name : str
         Parameter `train.backend`: "tensorflow" or "jax".
+    portable : bool
+        Parameter `train.portable`: whether TensorFlow uses AVX2 at most, and two threads, for fewer differences between
+        processors (docs/RELIABILITY.md); without effect on a TensorFlow that is imported already.
 
     Raises
     ------
@@ -32,10 +45,42 @@ def use(name: str) -> None:
             "the backend changes results, so it is a parameter of the run."
         )
     os.environ |= {VARIABLE: name, "KERAS_NNX_ENABLED": "0"}
+    if portable:
+        processor.limit_networks()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "keras" in sys.modules and (running := sys.modules["keras"].backend.backend()) != name:
         raise FsatError(f"Keras runs on {running} already, but train.backend is {name}.")
-    set_defaults()
+    with _without_notes():
+        set_defaults()
+        if name == "tensorflow":
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # looks for GPUs, and complains
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Drop `_NOTES` from what is written to standard error inside; all else passes, also when the process dies.
+
+    Another process filters, as TensorFlow ends this one by abort() after its last words.
+    """
+    grep = shutil.which("grep")
+    if grep is None:
+        yield
+        return
+    command = [grep, "--line-buffered", "--invert-match", "--text", "--extended-regexp", _NOTES]
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=kept) as reader:
+        assert reader.stdin is not None  # noqa: S101 (for mypy)
+        os.dup2(reader.stdin.fileno(), 2)
+        reader.stdin.close()
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def set_defaults() -> None:

@@ -21,7 +21,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
-from fsat.core import loaded_code
+from fsat.core import loaded_code, processor
 from fsat.core.errors import FsatError, listed, shown
 
 Item = TypeVar("Item")
@@ -181,7 +181,7 @@ def _refuse_other_workers(client: Any, address: str) -> None:
     """`FsatError` names a worker that has loaded other code or libraries than this process."""
     here = {**loaded_code.LOADED, **_libraries()}
     try:
-        answers = client.run(loaded_versions)
+        answers, limits = client.run(loaded_versions), client.run(processor.in_force)
     except (ImportError, AttributeError) as error:
         raise FsatError(f"FSAT_DASK={address}: a worker has another version of fsat, or none ({error}).") from error
     for worker, there in answers.items():
@@ -189,6 +189,12 @@ def _refuse_other_workers(client: Any, address: str) -> None:
             raise FsatError(
                 f"FSAT_DASK={address}: the worker {worker} has loaded other versions than this process: "
                 f"{listed(other)}. Start it anew in this environment and from this code."
+            )
+        if limits[worker] != (wanted := processor.in_force()):
+            settings = [" ".join(f"{name}={words}" for name, words in one.items()) for one in (limits[worker], wanted)]
+            raise FsatError(
+                f"FSAT_DASK={address}: the worker {worker} computes with {settings[0]}, so that digits would differ. "
+                f"Start it anew with {settings[1]} in its environment."
             )
 
 

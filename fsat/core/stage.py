@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fsat.core import files, guard, loaded_code
+from fsat.core import files, guard, loaded_code, processor
 from fsat.core.errors import FsatError, escaped
 
 TIMES = Path("logs/times.csv")
@@ -25,6 +25,8 @@ def run(main: Callable[..., None], *, prepare: Callable[[], None] | None = None)
     started = time.monotonic()
     try:
         _say_other_versions(Path("versions.yaml"))
+        for note in processor.notes():
+            print(f"note: {note}", file=sys.stderr)
         stage = guard.find(f"stages.{Path(sys.argv[0]).stem}", sys.argv[1:])
         guard.refuse_false_entries(besides=stage.name if stage else "")
         if prepare:

@@ -16,7 +16,7 @@ import filelock
 import keras
 import numpy as np
 
-from fsat.core import files, loaded_code
+from fsat.core import files, loaded_code, processor
 from fsat.core.errors import FsatError
 
 
@@ -66,7 +66,7 @@ def restore(state: Path, model: keras.Model) -> tuple[Progress, list[np.ndarray]
 
 
 def fingerprint(inputs: Iterable[Path], numbers: object) -> str:
-    """Hash of all that shapes a training: input files, numbers, library versions and the code that is loaded.
+    """Hash of all that shapes a training: input files, numbers, library versions, limits of the processor, loaded code.
 
     The state of an unfinished training is kept under this name, so that a changed parameter, clip or line of code
     starts afresh.
@@ -79,7 +79,8 @@ def fingerprint(inputs: Iterable[Path], numbers: object) -> str:
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "blake2b").digest())
     backend = keras.backend.backend()
-    digest.update(repr((code, numbers, backend, [version(name) for name in (backend, "keras", "numpy")])).encode())
+    versions = [version(name) for name in (backend, "keras", "numpy")]
+    digest.update(repr((code, numbers, backend, versions, processor.used())).encode())
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The backend is chosen before Keras is imported, and nothing that TensorFlow says is held back."""
+"""The backend is chosen before Keras is imported, and of what TensorFlow says only known notes are dropped."""
 
 import os
 import subprocess
@@ -54,6 +54,28 @@ def test_what_keras_json_sets_is_set_back() -> None:
         assert keras.config.image_data_format() == "channels_last"
 
 
+NOTES = b"""WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
+I0000 00:00:1796021467.530380   10075 port.cc:153] oneDNN custom operations are on. You may see slightly different
+E0000 00:00:1796021478.304897   10075 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error (303)
+"""
+
+
+def test_known_notes_are_dropped_and_all_else_passes(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = b"W0000 00:00:1796021467.5  75 gpu_device.cc:23] Cannot dlopen some GPU libraries.\n\xff cause\n"
+    with pytest.raises(ImportError), keras_backend._without_notes():
+        os.write(2, NOTES + other)
+        raise ImportError
+    os.write(2, b"after\n")
+    written = capfd.readouterr().err
+    assert "GPU libraries.\n" in written and written.endswith("cause\nafter\n") and "cuInit" not in written
+    monkeypatch.setenv("PATH", "")
+    with keras_backend._without_notes():  # without grep nothing is dropped
+        os.write(2, NOTES)
+    assert capfd.readouterr().err == NOTES.decode()
+
+
 @pytest.mark.slow
 def test_the_last_words_of_a_process_that_aborts_are_seen() -> None:
     """TensorFlow ends a process by abort() after its message, so that no Python code runs any more."""
@@ -62,7 +84,7 @@ def test_the_last_words_of_a_process_that_aborts_are_seen() -> None:
         "real = builtins.__import__\n"
         "def dying(name, *rest, **more):\n"
         "    if name == 'tensorflow':\n"
-        "        os.write(2, b'F fatal: no memory\\n')\n"
+        "        os.write(2, b'failed call to cuInit\\nF fatal: no memory\\n')\n"
         "        os.abort()\n"
         "    return real(name, *rest, **more)\n"
         "builtins.__import__ = dying\n"
@@ -70,4 +92,4 @@ def test_the_last_words_of_a_process_that_aborts_are_seen() -> None:
         "keras_backend.use('tensorflow')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode != 0 and "F fatal: no memory" in done.stderr
+    assert done.returncode != 0 and done.stderr.endswith("F fatal: no memory\n") and "cuInit" not in done.stderr
