@@ -1,0 +1,37 @@
+"""Thresholds of labels, from held-out windows and clips."""
+
+import numpy as np
+import pytest
+
+from fsat.scoring import thresholds
+
+
+def test_curves_count_what_reaches_each_threshold() -> None:
+    probabilities = np.array([[0.9], [0.6], [0.6], [0.2]])
+    table = thresholds.curves(probabilities, np.array([[True], [True], [False], [False]]), ["Bark"]).set_index(
+        "threshold"
+    )
+    assert table.loc[0.2, ["precision", "recall"]].tolist() == [0.5, 1.0]
+    assert table.loc[0.6, ["precision", "recall"]].tolist() == pytest.approx([2 / 3, 1.0])
+    assert table.loc[0.61, ["precision", "recall", "f1"]].tolist() == pytest.approx([1.0, 0.5, 2 / 3])
+    assert np.isnan(table.loc[0.95, "precision"])
+
+
+def test_a_threshold_has_the_highest_f1_among_those_that_are_right_often_enough() -> None:
+    rng = np.random.default_rng(0)
+    holds = np.zeros((1000, 3), dtype=bool)
+    holds[:100] = True
+    probabilities = rng.uniform(0, 0.3, (1000, 3))
+    probabilities[:100, 0] = rng.uniform(0.25, 1, 100)  # told from others but for a few
+    probabilities[:, 2] = 0.2  # not told at all
+    table = thresholds.curves(probabilities, holds, ["Bark", "Gong", "Rain"])
+    found, why = thresholds.choose(table, {"Bark": 20, "Gong": 9, "Rain": 20}, precision=0.5)
+    of_bark = table[table["label"] == "Bark"].set_index("threshold")
+    assert of_bark["f1"].idxmax() == found["Bark"] and 0.25 < found["Bark"] <= 0.31
+    assert found["Gong"] == found["Rain"] == thresholds.UNCHOSEN
+    assert why == {
+        "Gong": "9 held-out examples, fewer than 10",
+        "Rain": "at no threshold right in 50% of what reaches it",
+    }
+    strict, _ = thresholds.choose(table, {"Bark": 20}, precision=1.0)
+    assert of_bark.loc[strict["Bark"], "precision"] == 1.0 and strict["Bark"] >= found["Bark"]
