@@ -1,4 +1,4 @@
-"""Made recordings with annotations at known times, and what events in them score; needs real clips, copies none of them.
+"""Made recordings with annotations at known times, and what events in them score; real clips are needed, not copied.
 
 python -m benchmarks.recordings make CLIPS FOLDER     20 recordings of ten minutes, 300 events of eight labels
 python -m benchmarks.recordings score                 after `dvc repro` with such a folder: a table of F1
@@ -14,7 +14,7 @@ import soundfile
 from fsat.clips import audio
 from fsat.core import files
 from fsat.features import trim
-from stages.evaluate import event_scores
+from stages.evaluate import of_windows
 
 SEED, RATE = 20180629, 44_100
 N_RECORDINGS, MINUTES, N_EVENTS, GAP_S, LONGEST_S = 20, 10, 300, 0.5, 6.0
@@ -97,10 +97,10 @@ def score() -> None:
     chosen = files.read_json("metrics/thresholds.json")
     hop = chosen["hop_s"]
     grid = np.round(np.arange(0.05, 1, 0.05), 2).tolist()
-    trained = {level: event_scores(windows, index, level, hop, split="heldout")["event"]["all"] for level in grid}
+    trained = {level: of_windows(windows, index, level, hop, split="heldout")["event"]["all"] for level in grid}
     single = max(trained, key=trained.__getitem__)
     for name, level in (("of each label", chosen["threshold"]), (f"{single} for all", single), ("0.5 for all", 0.5)):
-        both = {split: event_scores(windows, index, level, hop, split=split) for split in ("heldout", "test")}
+        both = {split: of_windows(windows, index, level, hop, split=split) for split in ("heldout", "test")}
         values = [f"{both[split][kind]['all']:.3f}" for kind in ("event", "segment") for split in both]
         print(f"| {name} | {' | '.join(values)} |")
         print("   ", {label: round(value, 3) for label, value in both["test"]["event"]["labels"].items()})

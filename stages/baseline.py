@@ -1,4 +1,4 @@
-"""Statistics and views -> `data/baseline.{parquet,npz}`, `data/baseline_folds.npz`, `metrics/baseline.json`: what needs no training."""
+"""Statistics and views -> `data/baseline*`, `metrics/baseline.json`: regressions, which need no training."""
 
 import numpy as np
 import pandas as pd

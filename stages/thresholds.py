@@ -1,4 +1,4 @@
-"""Held-out windows of recordings, or held-out clips -> `metrics/thresholds.json`: from which probability on is an event.
+"""Held-out windows of recordings, or held-out clips -> `metrics/thresholds.json`: from which probability a label holds.
 
 Recordings are tagged in windows where the submission is of regressions alone. Networks take several passes of each
 window and fold: where they belong to the submission, held-out clips serve.

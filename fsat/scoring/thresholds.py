@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 # Windows that thresholds are chosen for, and that `fsat tag --events` takes unless it is told others.
 SEGMENT_S, HOP_S = 1.0, 0.25
-GRID = np.round(np.arange(1, 100) / 100, 2)  # thresholds that are tried
+GRID = np.round(np.arange(1, 50) / 50, 2)  # thresholds that are tried
 UNCHOSEN = 0.5  # where there is nothing to choose by
 MIN_EXAMPLES = 10
 

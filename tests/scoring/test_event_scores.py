@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fsat.scoring import events
+from fsat.scoring import event_scores
 
-Table = dict[str, dict[str, list[events.Span]]]
+Table = dict[str, dict[str, list[event_scores.Span]]]
 
 
 def drawn(seed: int) -> tuple[Table, Table]:
@@ -27,11 +27,11 @@ def drawn(seed: int) -> tuple[Table, Table]:
 def test_an_event_counts_by_its_onset_and_offset_and_once() -> None:
     annotated: Table = {"a": {"Bark": [(1.0, 2.0), (5.0, 9.0)]}}
     found: Table = {"a": {"Bark": [(1.4, 2.4), (1.2, 2.1), (5.5, 7.0)]}, "not annotated": {"Bark": [(0.0, 1.0)]}}
-    got = events.scores(annotated, found, ["Bark", "Rain"])
+    got = event_scores.scores(annotated, found, ["Bark", "Rain"])
     assert got["event"] == {"all": 0.8, "labels": {"Bark": 0.8}}  # two of two annotated, two of three found
     # Annotated: seconds 1, 5, 6, 7, 8. Found: 1, 2, 5, 6.
     assert got["segment"]["all"] == round(2 * 3 / (5 + 4), 6)
-    assert events.scores({"a": {}}, {}, ["Bark"])["event"] == {"all": 0.0, "labels": {}}
+    assert event_scores.scores({"a": {}}, {}, ["Bark"])["event"] == {"all": 0.0, "labels": {}}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -56,7 +56,7 @@ def test_scores_are_those_of_sed_eval(seed: int) -> None:
     for path in annotated:
         for metric in (by_event, by_segment):
             metric.evaluate(rows(annotated, path), rows(found, path))
-    got = events.scores(annotated, found, labels)
+    got = event_scores.scores(annotated, found, labels)
     for name, metric in (("event", by_event), ("segment", by_segment)):
         overall = metric.results_overall_metrics()["f_measure"]["f_measure"]
         each = {one: metric.results_class_wise_metrics()[one]["f_measure"]["f_measure"] for one in labels}
