@@ -69,11 +69,12 @@ def choose(
     chosen, why = {}, {}
     for name, rows in table.groupby("label", sort=False):
         label, n = str(name), examples.get(str(name), 0)
-        allowed = rows[rows["precision"] >= precision]
+        f1, levels = (rows[column].to_numpy(np.float64) for column in ("f1", "threshold"))
+        allowed = np.where(rows["precision"].to_numpy(np.float64) >= precision, f1, 0.0)
         if n < MIN_EXAMPLES:
             why[label] = f"{n} held-out examples, fewer than {MIN_EXAMPLES}"
-        elif allowed["f1"].max() > 0:
-            chosen[label] = float(allowed.loc[allowed["f1"].idxmax(), "threshold"])
+        elif allowed.max() > 0:
+            chosen[label] = float(levels[np.argmax(allowed)])
         else:
             why[label] = f"at no threshold right in {precision:.0%} of what reaches it"
     return {str(label): chosen.get(str(label), UNCHOSEN) for label in table["label"].unique()}, why

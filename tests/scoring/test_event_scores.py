@@ -37,7 +37,7 @@ def test_an_event_counts_by_its_onset_and_offset_and_once() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_are_those_of_sed_eval(seed: int) -> None:
     sed_eval = pytest.importorskip("sed_eval")
-    import dcase_util
+    dcase_util = pytest.importorskip("dcase_util")
 
     annotated, found = drawn(seed)
     labels = ["Bark", "Rain"]

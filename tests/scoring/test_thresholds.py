@@ -1,20 +1,25 @@
 """Thresholds of labels, from held-out windows and clips."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fsat.scoring import thresholds
 
 
+def at(table: pd.DataFrame, label: str, threshold: float) -> dict[str, float]:
+    """Precision, recall and F1 of a label at a threshold."""
+    [row] = table[(table["label"] == label) & (table["threshold"] == threshold)].to_dict("records")
+    return {name: row[name] for name in ("precision", "recall", "f1")}
+
+
 def test_curves_count_what_reaches_each_threshold() -> None:
     probabilities = np.array([[0.9], [0.6], [0.6], [0.2]])
-    table = thresholds.curves(probabilities, np.array([[True], [True], [False], [False]]), ["Bark"]).set_index(
-        "threshold"
-    )
-    assert table.loc[0.2, ["precision", "recall"]].tolist() == [0.5, 1.0]
-    assert table.loc[0.6, ["precision", "recall"]].tolist() == pytest.approx([2 / 3, 1.0])
-    assert table.loc[0.62, ["precision", "recall", "f1"]].tolist() == pytest.approx([1.0, 0.5, 2 / 3])
-    assert np.isnan(table.loc[0.96, "precision"])
+    table = thresholds.curves(probabilities, np.array([[True], [True], [False], [False]]), ["Bark"])
+    assert at(table, "Bark", 0.2) == pytest.approx({"precision": 0.5, "recall": 1.0, "f1": 2 / 3})
+    assert at(table, "Bark", 0.6) == pytest.approx({"precision": 2 / 3, "recall": 1.0, "f1": 0.8})
+    assert at(table, "Bark", 0.62) == pytest.approx({"precision": 1.0, "recall": 0.5, "f1": 2 / 3})
+    assert np.isnan(at(table, "Bark", 0.96)["precision"])
 
 
 def test_a_threshold_has_the_highest_f1_among_those_that_are_right_often_enough() -> None:
@@ -26,12 +31,12 @@ def test_a_threshold_has_the_highest_f1_among_those_that_are_right_often_enough(
     probabilities[:, 2] = 0.2  # not told at all
     table = thresholds.curves(probabilities, holds, ["Bark", "Gong", "Rain"])
     found, why = thresholds.choose(table, {"Bark": 20, "Gong": 9, "Rain": 20}, precision=0.5)
-    of_bark = table[table["label"] == "Bark"].set_index("threshold")
-    assert of_bark["f1"].idxmax() == found["Bark"] and 0.25 < found["Bark"] <= 0.32
+    f1 = {level: at(table, "Bark", level)["f1"] for level in thresholds.GRID}
+    assert f1[found["Bark"]] == max(f1.values()) and 0.25 < found["Bark"] <= 0.32
     assert found["Gong"] == found["Rain"] == thresholds.UNCHOSEN
     assert why == {
         "Gong": "9 held-out examples, fewer than 10",
         "Rain": "at no threshold right in 50% of what reaches it",
     }
     strict, _ = thresholds.choose(table, {"Bark": 20}, precision=1.0)
-    assert of_bark.loc[strict["Bark"], "precision"] == 1.0 and strict["Bark"] >= found["Bark"]
+    assert at(table, "Bark", strict["Bark"])["precision"] == 1.0 and strict["Bark"] >= found["Bark"]
