@@ -6,7 +6,7 @@ window and fold: where they belong to the submission, held-out clips serve.
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,22 @@ def main() -> None:
     windows = pd.DataFrame({**{key: [] for key in KEYS}, **{label: [] for label in labels}})
     has_windows = "start" in index and not {*chosen} & {*STAGES}
     if has_windows:
+        from fsat.networks import onnx_export
+
         clips = used.merge(index.loc[index["split"] == "train", ["fname", "path", "start", "end"]], on="fname")
         test = index.loc[(index["split"] == "test") & (index["problem"].fillna("") == ""), "path"]
         preprocessing = {"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral}
         with tempfile.TemporaryDirectory() as scratch:
             trunk = (p.model.weights, p.model.backbone, p.model.width, p.mel.n_mels)
-            options = {"chosen": chosen, "labels": labels, "preprocessing": preprocessing, "calibration": temperature}
-            options["convert_trunk"] = _Trunk(trunk, Path(scratch, TRUNK))
+            options: dict[str, Any] = {
+                "chosen": chosen,
+                "labels": labels,
+                "preprocessing": preprocessing,
+                "calibration": temperature,
+            }
+            options["convert_trunk"] = _Once(
+                lambda path, views: onnx_export.convert_trunk(*trunk, path, views=views), Path(scratch, TRUNK)
+            )
             parts = []
             for fold in (*ids, -1):
                 _bundle(Path(scratch, "bundle"), fold, folds, **options)
@@ -64,32 +73,31 @@ def main() -> None:
         holds = actual.to_numpy()[:, None] == np.array(labels)
         probabilities = calibration.scale(outcome.probabilities[kept], temperature[SUBMISSION])
         examples = actual.value_counts()
+    counts = {str(label): int(n) for label, n in examples.items()}
     names = [number for number, label in enumerate(labels) if label != BACKGROUND]
     table = thresholds.curves(probabilities[:, names], holds[:, names], [labels[number] for number in names])
-    found, why = thresholds.choose(table, examples.to_dict(), precision=p.events.precision)
+    chosen_at, why = thresholds.choose(table, counts, precision=p.events.precision)
     files.write_parquet("data/windows.parquet", windows)
     files.write_csv("metrics/thresholds.csv", table.round(6))
     source = "recordings" if has_windows else "clips"
-    section = {"source": source, "segment_s": thresholds.SEGMENT_S, "hop_s": thresholds.HOP_S, "threshold": found}
+    section = {"source": source, "segment_s": thresholds.SEGMENT_S, "hop_s": thresholds.HOP_S, "threshold": chosen_at}
     files.write_json("metrics/thresholds.json", section)
-    print(f"thresholds of {len(found)} labels by held-out {'windows of recordings' if has_windows else 'clips'}")
+    print(f"thresholds of {len(chosen_at)} labels by held-out {'windows of recordings' if has_windows else 'clips'}")
     if why:
         reasons = pd.Series(why).value_counts()
         told = "; ".join(f"{count} label{'s' if count > 1 else ''}: {reason}" for reason, count in reasons.items())
         print(f"note: threshold {thresholds.UNCHOSEN} for {told}")
 
 
-class _Trunk:
-    """Writes the views of the trunk, converted once."""
+class _Once:
+    """Writes the views of the trunk for each bundle, converted once, to a path."""
 
-    def __init__(self, trunk: tuple[Any, ...], path: Path) -> None:
-        self.trunk, self.path, self.lengths = trunk, path, dict[str, int]()
+    def __init__(self, convert: Callable[[Path, Sequence[Any]], Mapping[str, int]], path: Path) -> None:
+        self.convert, self.path, self.lengths = convert, path, dict[str, int]()
 
     def __call__(self, path: Path, views: Sequence[Any]) -> Mapping[str, int]:
         if not self.lengths:
-            from fsat.networks import onnx_export
-
-            self.lengths = dict(onnx_export.convert_trunk(*self.trunk, self.path, views=views))
+            self.lengths = dict(self.convert(self.path, views))
         shutil.copy(self.path, path)
         return self.lengths
 
@@ -101,7 +109,7 @@ def _bundle(out: Path, fold: int, folds: pd.DataFrame, **options: Any) -> None:
         # As `baseline` fitted it.
         components = files.read_parquet("data/pca/train.parquet")
         statistics = files.read_parquet("data/spectral.parquet").set_index("fname").drop(columns="split")
-        others = statistics.loc[components["fname"]].drop(index=folds.loc[folds["fold"] == fold, "fname"])
+        others = statistics.loc[components["fname"]].drop(index=list(folds.loc[folds["fold"] == fold, "fname"]))
         projection = out.with_name("projection.npz")
         pca.save(projection, pca.fit(others, n_components=components.shape[1] - 1)[0])
     every = files.read_npz("data/baseline_folds.npz") if fold >= 0 else files.read_npz("data/baseline.npz")
