@@ -4,6 +4,7 @@ Recordings are tagged in windows where the submission is of regressions alone. N
 window and fold: where they belong to the submission, held-out clips serve.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -161,4 +162,6 @@ def _held_out(windows: pd.DataFrame, clips: pd.DataFrame, labels: Sequence[str])
 
 
 if __name__ == "__main__":
+    # As in stage `bundle`.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     run(main)
