@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -107,6 +107,9 @@ def tag(
             metavar="FILE", help="Also write the network's features, mean over passes and folds: .npz or .parquet."
         ),
     ] = None,
+    provenance: Annotated[
+        bool, typer.Option("--provenance", help="Columns with bundle, its version, threshold: CSV, JSON, Raven.")
+    ] = False,
     stage: StageOption = None,
     folds: FoldsOption = None,
     lengths: LengthsOption = None,
@@ -121,6 +124,8 @@ def tag(
     form = form or ("table" if output is None and sys.stdout is not None and sys.stdout.isatty() else "csv")
     if events and embeddings is not None:
         raise FsatError("--embeddings are of files or windows, not of --events.")
+    if provenance and form not in ("csv", "json", "raven"):
+        raise FsatError(f"--provenance is for --format csv, json or raven. Got {form}.")
     if resume and (output is None or form != "csv" or embeddings is not None):
         raise FsatError("--resume goes on with a CSV: it needs --output and --format csv, without --embeddings.")
     from fsat.scoring.thresholds import HOP_S, SEGMENT_S, UNCHOSEN
@@ -158,9 +163,17 @@ def tag(
     top = min(top, len(opened.manifest.labels))
     marks = tagger.marks_unknown and not events
     columns = {"top": top, "with_times": segments is not None, "events": events, "marks": marks}
-    heads = printing.csv_heads(**columns)  # type: ignore[arg-type]
+    heads = printing.csv_heads(provenance=provenance, **columns)  # type: ignore[arg-type]
     made_by = tagger.described | {"segments": segments, "hop": hop or segments, "columns": ", ".join(heads)}
     made_by |= {"threshold": threshold if threshold is not None or not events else "of each label"}
+
+    def origin(result: "Tagged | Event") -> dict[str, Any]:
+        label = getattr(result, "label", "")
+        least = level.get(label, UNCHOSEN) if isinstance(level, Mapping) else level
+        version = str(tagger.described["bundle"])[:12]  # of the sha256 of bundle.json
+        values = (opened.manifest.dataset.name, version, least if events else None)
+        return dict(zip(printing.PROVENANCE_HEADS, values, strict=True))
+
     n_asked = 0
     failed: list[Failed] = []
     kept: list[Tagged] = []
@@ -187,6 +200,7 @@ def tag(
                 highest_hz=opened.manifest.preprocessing.mel.sample_rate / 2,
                 header=place.needs_header,
                 many=many,
+                provenance=origin if provenance else None,
                 note=INDEPENDENT if opened.manifest.activation == "sigmoid" else "",
                 **columns,  # type: ignore[arg-type]
             )

@@ -25,6 +25,7 @@ from fsat.clips import index
 from fsat.core import files
 from fsat.core.errors import FsatError
 from fsat.tagger import bundle, destination
+from fsat.tagger.output import PROVENANCE_HEADS
 
 __all__ = ["project"]
 Run = Callable[..., tuple[int, str, str]]
@@ -94,7 +95,13 @@ def parrot(monkeypatch: pytest.MonkeyPatch) -> type[Parrot]:
     monkeypatch.setattr(tagging, "Tagger", Parrot)
     preprocessing = SimpleNamespace(mel=SimpleNamespace(sample_rate=22_050))
     opened = SimpleNamespace(
-        manifest=SimpleNamespace(labels=LETTERS, activation="softmax", preprocessing=preprocessing, events=None)
+        manifest=SimpleNamespace(
+            labels=LETTERS,
+            activation="softmax",
+            preprocessing=preprocessing,
+            events=None,
+            dataset=SimpleNamespace(name="-pond"),
+        )
     )
     monkeypatch.setattr(bundle, "read", lambda folder: opened)
     return Parrot
@@ -256,6 +263,19 @@ def test_events_by_the_thresholds_of_the_bundle(run: Run) -> None:
     assert [line.split(",")[0] for line in output.splitlines()[1:]] == ["a.wav", "b.wav"] and errors == ""
     _, _, errors = run("tag", "a.wav", "--events")
     assert errors.startswith("fsat: the labels' thresholds are for windows of 2 s every 2 s")
+
+
+@pytest.mark.usefixtures("parrot")
+def test_tables_say_what_made_them(run: Run) -> None:
+    options = ("tag", "a.wav", "--segments", 2, "--events", "--provenance", "--format")
+    _, output, _ = run(*options, "csv")
+    assert output.splitlines()[1] == "a.wav,0.0,4.0,a,0.7,'-pond,1234,0.5"
+    [row] = json.loads(run(*options, "json")[1])
+    assert {name: row[name] for name in PROVENANCE_HEADS} == {"bundle": "-pond", "version": "1234", "threshold": 0.5}
+    head, line = run(*options, "raven", "--threshold", 0.6)[1].splitlines()
+    assert head.endswith("\tBundle\tVersion\tThreshold") and line.endswith("\t'-pond\t1234\t0.6")
+    code, _, errors = run(*options, "audacity")
+    assert code == 1 and "--provenance is for --format csv, json or raven. Got audacity" in errors
 
 
 def write_recordings(folder: Path) -> list[str]:
