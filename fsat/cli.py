@@ -7,10 +7,10 @@ import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -83,11 +83,15 @@ def tag(
         float | None, typer.Option(metavar="SECONDS", help="From window to window.  [default: no overlap]")
     ] = None,
     events: Annotated[
-        bool, typer.Option("--events", help="Join neighbouring windows with the same label; needs --segments.")
+        bool,
+        typer.Option("--events", help="Join neighbouring windows with a label; 1 s every 0.25 s, unless told others."),
     ] = False,
     threshold: Annotated[
-        float, typer.Option(metavar="P", help="With --events: least probability of a label in a window.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            metavar="P", help="With --events: least probability of a label in a window.  [default: the label's, or 0.5]"
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -103,6 +107,9 @@ def tag(
             metavar="FILE", help="Also write the network's features, mean over passes and folds: .npz or .parquet."
         ),
     ] = None,
+    provenance: Annotated[
+        bool, typer.Option("--provenance", help="Columns with bundle, its version, threshold: CSV, JSON, Raven.")
+    ] = False,
     stage: StageOption = None,
     folds: FoldsOption = None,
     lengths: LengthsOption = None,
@@ -115,12 +122,13 @@ def tag(
     others are tagged all the same.
     """
     form = form or ("table" if output is None and sys.stdout is not None and sys.stdout.isatty() else "csv")
-    if events and segments is None:
-        raise FsatError("--events needs --segments, the length of the windows that are joined.")
     if events and embeddings is not None:
         raise FsatError("--embeddings are of files or windows, not of --events.")
+    if provenance and form not in ("csv", "json", "raven"):
+        raise FsatError(f"--provenance is for --format csv, json or raven. Got {form}.")
     if resume and (output is None or form != "csv" or embeddings is not None):
         raise FsatError("--resume goes on with a CSV: it needs --output and --format csv, without --embeddings.")
+    from fsat.scoring.thresholds import HOP_S, SEGMENT_S, UNCHOSEN
     from fsat.tagger import bundle, destination
     from fsat.tagger import output as printing
 
@@ -134,6 +142,15 @@ def tag(
         how = "name sound files or folders of them, or - for names on stdin (`fsat tag --help`)."
         raise FsatError(f"nothing to tag: {how}")
     opened = bundle.read(model)
+    level: float | Mapping[str, float] = UNCHOSEN if threshold is None else threshold
+    if events:
+        hop = hop or (HOP_S if segments is None else segments)
+        segments = SEGMENT_S if segments is None else segments
+        if threshold is None and (chosen := opened.manifest.events) is not None:
+            level = chosen.threshold
+            if chosen.source == "recordings" and (segments, hop) != (chosen.segment_s, chosen.hop_s):
+                windows = f"windows of {chosen.segment_s:g} s every {chosen.hop_s:g} s"
+                print(f"fsat: the labels' thresholds are for {windows}; --threshold sets another", file=sys.stderr)
     many = len(first_two) > 1 and not (output is not None and output.is_dir())
     if form == "audacity" and many:
         raise FsatError("--format audacity has a label file a recording: name a folder with --output, or one file.")
@@ -146,9 +163,17 @@ def tag(
     top = min(top, len(opened.manifest.labels))
     marks = tagger.marks_unknown and not events
     columns = {"top": top, "with_times": segments is not None, "events": events, "marks": marks}
-    heads = printing.csv_heads(**columns)  # type: ignore[arg-type]
+    heads = printing.csv_heads(provenance=provenance, **columns)  # type: ignore[arg-type]
     made_by = tagger.described | {"segments": segments, "hop": hop or segments, "columns": ", ".join(heads)}
-    made_by |= {"threshold": threshold if events else None}
+    made_by |= {"threshold": threshold if threshold is not None or not events else "of each label"}
+
+    def origin(result: "Tagged | Event") -> dict[str, Any]:
+        label = getattr(result, "label", "")
+        least = level.get(label, UNCHOSEN) if isinstance(level, Mapping) else level
+        version = str(tagger.described["bundle"])[:12]  # of the sha256 of bundle.json
+        values = (opened.manifest.dataset.name, version, least if events else None)
+        return dict(zip(printing.PROVENANCE_HEADS, values, strict=True))
+
     n_asked = 0
     failed: list[Failed] = []
     kept: list[Tagged] = []
@@ -164,7 +189,9 @@ def tag(
 
         is_watched = len(first_two) > 1 and sys.stderr.isatty()
         tagged = tagger.tag_with_ends(asked(), segment_s=segments, hop_s=hop, progress=is_watched)
-        results: Iterator[Tagged | Event | Failed | Ended] = events_of(tagged, threshold) if events else tagged
+        results: Iterator[Tagged | Event | Failed | Ended] = (
+            events_of(tagged, level, hop_s=hop or 0.0) if events else tagged
+        )
 
         def new_printer() -> printing.Printer:
             return printing.Printer(
@@ -173,6 +200,7 @@ def tag(
                 highest_hz=opened.manifest.preprocessing.mel.sample_rate / 2,
                 header=place.needs_header,
                 many=many,
+                provenance=origin if provenance else None,
                 note=INDEPENDENT if opened.manifest.activation == "sigmoid" else "",
                 **columns,  # type: ignore[arg-type]
             )

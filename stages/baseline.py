@@ -1,4 +1,4 @@
-"""Statistics and views -> `data/baseline.{parquet,npz}`, `metrics/baseline.json`: what needs no training."""
+"""Statistics and views -> `data/baseline*`, `metrics/baseline.json`: regressions, which need no training."""
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,7 @@ def main() -> None:
         found[view] = baseline.predict(tables, folds, ids, model=view)
     scores: dict[str, dict[str, float]] = {}
     coefficients: dict[str, np.ndarray] = {}
+    of_folds: dict[str, np.ndarray] = {}
     for name, predicted in found.items():
         scores[name] = {}
         for part, split in (("cv", "heldout"), ("test", "test")):
@@ -44,11 +45,15 @@ def main() -> None:
         fitted = predicted.regressions[-1]
         scores[name]["C"] = fitted.c
         coefficients |= {f"{name}.weights": fitted.weights, f"{name}.bias": fitted.bias}
+        for fold in ids:
+            one = predicted.regressions[fold]
+            of_folds |= {f"{name}.weights.fold{fold}": one.weights, f"{name}.bias.fold{fold}": one.bias}
         if said := baseline.edges(predicted.regressions):
             print(f"note: regression on {name}: {said}")
     chosen = baseline.summary(scores)
     files.write_parquet("data/baseline.parquet", pd.concat([one.table for one in found.values()], ignore_index=True))
     files.write_npz("data/baseline.npz", **coefficients)
+    files.write_npz("data/baseline_folds.npz", **of_folds)
     files.write_json("metrics/baseline.json", chosen)
     best = scores[chosen["best"]]
     test = f", test clips {best['test']:.4f}" if "test" in best else ""

@@ -59,6 +59,7 @@ def main() -> None:
         calibration=calibration["temperature"],
         unknown=marks,
         references=references,
+        events=files.read_json("metrics/thresholds.json"),
         select=p.train.select if networks else None,
         dataset={
             # Only the last part of the path: the bundle does not say where data lie on this machine.

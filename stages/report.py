@@ -16,7 +16,8 @@ def main() -> None:
     sections: dict[str, params.Section] = {
         "dataset": p.dataset, "audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral, "pca": p.pca,
         "folds": p.folds, "crop": p.crop, "augment": p.augment, "mixup": p.mixup, "model": p.model, "embed": p.embed,
-        "train": p.train, "tta": p.tta, "ensemble": p.ensemble, "unknown": p.unknown, "report": p.report,
+        "train": p.train, "tta": p.tta, "ensemble": p.ensemble, "unknown": p.unknown, "events": p.events,
+        "report": p.report,
     }  # fmt: skip
     folds = files.read_csv("data/folds.csv")
     splits, limits = ("train", "test"), MEL_STYLES[p.mel.style].limits
@@ -37,6 +38,7 @@ def main() -> None:
             variance=files.read_csv("metrics/pca_variance.csv"),
             calibration=files.read_json("metrics/calibration.json"),
             reliability=files.read_csv("metrics/reliability.csv"),
+            thresholds=files.read_csv("metrics/thresholds.csv"),
             parameters={"seed": p.seed} | {name: section.model_dump(mode="json") for name, section in sections.items()},
             meanings=params.leaves(),
         ),

@@ -25,6 +25,7 @@ from fsat.clips import index
 from fsat.core import files
 from fsat.core.errors import FsatError
 from fsat.tagger import bundle, destination
+from fsat.tagger.output import PROVENANCE_HEADS
 
 __all__ = ["project"]
 Run = Callable[..., tuple[int, str, str]]
@@ -94,7 +95,13 @@ def parrot(monkeypatch: pytest.MonkeyPatch) -> type[Parrot]:
     monkeypatch.setattr(tagging, "Tagger", Parrot)
     preprocessing = SimpleNamespace(mel=SimpleNamespace(sample_rate=22_050))
     opened = SimpleNamespace(
-        manifest=SimpleNamespace(labels=LETTERS, activation="softmax", preprocessing=preprocessing)
+        manifest=SimpleNamespace(
+            labels=LETTERS,
+            activation="softmax",
+            preprocessing=preprocessing,
+            events=None,
+            dataset=SimpleNamespace(name="-pond"),
+        )
     )
     monkeypatch.setattr(bundle, "read", lambda folder: opened)
     return Parrot
@@ -179,7 +186,6 @@ def test_names_come_from_folders_and_standard_input(run: Run, tmp_path: Path) ->
         ((), "nothing to tag"),
         (("{empty}",), "no sound files in this folder"),
         (("a.wav", "--embeddings", "out.csv"), "out.csv must end in .npz or .parquet"),
-        (("a.wav", "--events"), "--events needs --segments"),
         (("a.wav", "--events", "--segments", "2", "--threshold", "0"), "--threshold must be above 0"),
         (("a.wav", "--events", "--segments", "2", "--embeddings", "x.npz"), "not of --events"),
         (("a.wav", "--resume"), "--resume goes on with a CSV: it needs --output"),
@@ -244,6 +250,32 @@ def test_events_join_windows(run: Run) -> None:
     assert json.loads(text) == [{"path": "a.wav", "start_s": 0.0, "end_s": 4.0, "label": "a", "probability": 0.7}]
     _, table, _ = run("tag", "a.wav", "--segments", 2, "--events", "--format", "table")
     assert "a 70%" in table and "4.00 s" in table
+
+
+@pytest.mark.usefixtures("parrot")
+def test_events_by_the_thresholds_of_the_bundle(run: Run) -> None:
+    chosen = {"source": "recordings", "segment_s": 2.0, "hop_s": 2.0, "threshold": {"a": 0.8, LETTERS[1]: 0.6}}
+    bundle.read("").manifest.events = SimpleNamespace(**chosen)  # type: ignore[assignment]
+    options = ("tag", "a.wav", "b.wav", "--segments", 2, "--events")
+    _, output, errors = run(*options)
+    assert [line.split(",")[0] for line in output.splitlines()[1:]] == ["b.wav"] and errors == ""
+    _, output, errors = run(*options, "--threshold", 0.5)
+    assert [line.split(",")[0] for line in output.splitlines()[1:]] == ["a.wav", "b.wav"] and errors == ""
+    _, _, errors = run("tag", "a.wav", "--events")
+    assert errors.startswith("fsat: the labels' thresholds are for windows of 2 s every 2 s")
+
+
+@pytest.mark.usefixtures("parrot")
+def test_tables_say_what_made_them(run: Run) -> None:
+    options = ("tag", "a.wav", "--segments", 2, "--events", "--provenance", "--format")
+    _, output, _ = run(*options, "csv")
+    assert output.splitlines()[1] == "a.wav,0.0,4.0,a,0.7,'-pond,1234,0.5"
+    [row] = json.loads(run(*options, "json")[1])
+    assert {name: row[name] for name in PROVENANCE_HEADS} == {"bundle": "-pond", "version": "1234", "threshold": 0.5}
+    head, line = run(*options, "raven", "--threshold", 0.6)[1].splitlines()
+    assert head.endswith("\tBundle\tVersion\tThreshold") and line.endswith("\t'-pond\t1234\t0.6")
+    code, _, errors = run(*options, "audacity")
+    assert code == 1 and "--provenance is for --format csv, json or raven. Got audacity" in errors
 
 
 def write_recordings(folder: Path) -> list[str]:

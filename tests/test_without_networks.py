@@ -14,7 +14,7 @@ from tiny_bundle import inside, project
 from fsat.core import files, fold_folders
 from fsat.core.errors import FsatError
 from fsat.scoring.names import STAGES
-from stages import calibrate, ensemble, evaluate, folds, predict, report, stage1, stage2
+from stages import calibrate, ensemble, evaluate, folds, predict, report, stage1, stage2, thresholds
 
 __all__ = ["project"]
 
@@ -33,7 +33,7 @@ def test_tables_without_networks_flow_from_training_to_the_report(
         for fold in ("0", "2"):
             for stage in (stage1, stage2, predict):
                 stage.main(fold)
-        for scoring in (ensemble, evaluate, calibrate, report):
+        for scoring in (ensemble, calibrate, thresholds, evaluate, report):
             scoring.main()
         assert files.read_json("data/models/stage2/fold2/summary.json")["run"] is False
         pd.testing.assert_frame_equal(files.read_parquet("data/predictions.parquet"), run.predictions)
@@ -90,7 +90,7 @@ def test_stage_1_alone_predicts_as_it_did_beside_stage_2(project: Path, tmp_path
         for name, table in expected.items():
             pd.testing.assert_frame_equal(files.read_parquet(name), table.reset_index(drop=True), check_exact=True)
         assert list(files.read_npz("data/predictions/fold0/reference.npz")) == ["stage1"]
-        for scoring in (ensemble, evaluate, calibrate):
+        for scoring in (ensemble, calibrate, thresholds, evaluate):
             scoring.main()
         assert list(files.read_json("metrics/map3.json")["cv"]) == ["stage1", "statistics", "submission"]
         found = files.read_json("metrics/calibration.json")

@@ -140,7 +140,7 @@ def make(folder: Path) -> None:
         write_networks()
         for fold in FOLDS:
             run("predict", str(fold))
-        run("embed baseline ensemble evaluate calibrate bundle")
+        run("embed baseline ensemble calibrate thresholds evaluate bundle")
 
 
 def make_without_networks(folder: Path, project: Path) -> None:
@@ -164,7 +164,7 @@ def make_without_networks(folder: Path, project: Path) -> None:
         importlib.import_module("stages.folds").main()
         for stage, fold in product(("stage1", "stage2", "predict"), ("0", "1", "2", "4")):
             importlib.import_module(f"stages.{stage}").main(fold)
-        for stage in ("embed", "baseline", "ensemble", "evaluate", "calibrate", "bundle"):
+        for stage in ("embed", "baseline", "ensemble", "calibrate", "thresholds", "evaluate", "bundle"):
             importlib.import_module(f"stages.{stage}").main()
 
 

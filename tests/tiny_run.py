@@ -12,7 +12,7 @@ from fsat.clips import corrections
 from fsat.core import files, fold_folders, params
 from fsat.inputs import frames
 from fsat.report.run import Run
-from fsat.scoring import baseline, calibration, ensemble, outcomes, selection, summary, unknown
+from fsat.scoring import baseline, calibration, ensemble, outcomes, selection, summary, thresholds, unknown
 from fsat.scoring.names import STAGES
 
 ROOT = Path(__file__).parents[1]
@@ -141,7 +141,7 @@ def make_run(
         parameters["train"][stage]["run"] = stage in networks
     parameters["ensemble"] |= {"models": list(models), "choose": choose}
     marked = [*networks] or [view for view in views if view == unknown.VIEW]
-    thresholds = {model: UNKNOWN[model][0] for model in marked}
+    distances = {model: UNKNOWN[model][0] for model in marked}
     kept = {"cv": {model: UNKNOWN[model][1] for model in marked}} if marked else {}
     return Run(
         predictions=predictions,
@@ -157,11 +157,18 @@ def make_run(
         facts=_facts(index) | {"synthetic": path == "data/demo"},
         pca={"requested": 350, "n_components": 6, "explained_variance": 0.9},
         variance=pd.DataFrame({"component": range(1, 7), "cumulative": np.linspace(0.4, 0.93, 6)}),
-        calibration=calibration.headline(fitted) | {"unknown": {"threshold": thresholds, "kept": kept}},
+        calibration=calibration.headline(fitted) | {"unknown": {"threshold": distances, "kept": kept}},
         reliability=pd.DataFrame(fitted["submission"].curve),
+        thresholds=thresholds.curves(*_held_out(predictions, learned, classes), classes),
         parameters=parameters,
         meanings=params.leaves(),
     )
+
+
+def _held_out(predictions: pd.DataFrame, labels: dict[str, str], classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of held-out clips, and which label each has."""
+    rows = predictions.query("model == 'submission' and split == 'heldout'")
+    return rows[classes].to_numpy(), rows["fname"].map(labels).to_numpy()[:, None] == np.array(classes)
 
 
 def _predictions(
@@ -244,6 +251,7 @@ def write(run: Run, root: Path) -> None:
         ]
         frames.write_frames(data / "mel" / split, clips, n_mels=16)
     files.write_csv(scores / "reliability.csv", run.reliability)
+    files.write_csv(scores / "thresholds.csv", run.thresholds)
     tables = {"calibration": run.calibration, "baseline": run.feature_sets, "data": run.facts, "pca": run.pca}
     for name, value in tables.items():
         files.write_json(scores / f"{name}.json", value)

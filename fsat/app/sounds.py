@@ -46,7 +46,7 @@ def examine(tagger: Tagger, path: str, *, segment_s: float, hop_s: float, thresh
     is_one_window = whole.end_s <= segment_s
     windows = [whole] if is_one_window else tagger.tag_files([path], segment_s=segment_s, hop_s=hop_s)
     events: list[Event] = []
-    for event in events_of(windows, threshold):
+    for event in events_of(windows, threshold, hop_s=hop_s):
         if isinstance(event, Failed):
             return event
         if isinstance(event, Event):

@@ -312,6 +312,10 @@ class Unknown(Section):
     keep: PositiveShare = Field(description="share of the held-out clips that the threshold takes for known")
 
 
+class Events(Section):
+    precision: PositiveShare = Field(description="least share of what reaches a label's threshold that must be right")
+
+
 class Verify(Section):
     rest: Literal["drop", "keep"] = Field(description="doubted clips that no other label fits: drop, or keep")
 
@@ -339,6 +343,7 @@ class Params(Section):
     tta: Tta = Field(description="test-time augmentation")
     ensemble: Ensemble = Field(description="the ensemble")
     unknown: Unknown = Field(description="clips that are none of the labels")
+    events: Events = Field(description="thresholds of labels in recordings")
     verify: Verify = Field(description="the rule of fsat verify")
     report: Report = Field(description="the report")
 

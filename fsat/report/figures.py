@@ -129,6 +129,18 @@ def reliability(table: pd.DataFrame) -> dict[str, Any]:
     return _fluid(charts.Plot(curves, (0.0, 1.0), (0.0, 1.0), 260, _QUARTERS, _QUARTERS, marks=marks))
 
 
+def thresholds(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Charts of precision and recall of each label over the threshold; `table` is `metrics/thresholds.csv`."""
+    found = []
+    for label, rows in table.groupby("label", sort=False):
+        x = rows["threshold"].to_numpy(np.float64)
+        pairs = (("precision", "stage1"), ("recall", "stage2"))
+        curves = [charts.Curve(x, rows[column].to_numpy(np.float64), kind, column) for column, kind in pairs]
+        plot = charts.Plot(curves, (0.0, 1.0), (0.0, 1.0), 60, (0.0, 1.0), (0.0, 0.5, 1.0))
+        found.append({"label": str(label)} | _fluid(plot))
+    return found
+
+
 def variance(table: pd.DataFrame) -> dict[str, Any]:
     """Chart of the cumulative share of variance; `table` has the columns component and cumulative."""
     x, y = table["component"].to_numpy(np.float64), table["cumulative"].to_numpy(np.float64)

@@ -89,6 +89,7 @@ def build(run: Run, *, listed: int) -> Report:
         "confusions": {split: scores.frequent_confusions(counts[split], labels) for split in splits},
         "classes": {split: scores.class_rows(labels, clips) for split, clips in of_labels.items()},
         "reliability": figures.reliability(run.reliability),
+        "thresholds": figures.thresholds(run.thresholds),
         "cards": cards,
         "n_corrected": len(corrected),
         "label_scores": verification.scores(run.predictions, run.index, noise),

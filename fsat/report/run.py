@@ -35,6 +35,8 @@ class Run:
         component, cumulative.
     calibration, reliability : dict, pd.DataFrame
         `metrics/calibration.json`, `metrics/reliability.csv`.
+    thresholds : pd.DataFrame
+        `metrics/thresholds.csv`.
     parameters : dict
         Parameters by section, nested as in `params.yaml`.
     meanings : mapping of dotted key to str
@@ -56,6 +58,7 @@ class Run:
     variance: pd.DataFrame
     calibration: dict[str, Any]
     reliability: pd.DataFrame
+    thresholds: pd.DataFrame
     parameters: dict[str, Any]
     meanings: Mapping[str, str]
 

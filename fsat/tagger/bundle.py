@@ -109,6 +109,18 @@ class Unknown(params.Section):
     keep: Annotated[float, Field(gt=0, le=1)]
 
 
+class Events(params.Section):
+    """From which probability on a window has a label: `threshold`, chosen for windows of `segment_s` every `hop_s`.
+
+    `source` is what they were chosen on: held-out windows of recordings, or held-out clips.
+    """
+
+    source: Literal["recordings", "clips"]
+    segment_s: Annotated[float, Field(gt=0)]
+    hop_s: Annotated[float, Field(gt=0)]
+    threshold: dict[str, Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]]
+
+
 class Dataset(params.Section):
     """What the models learned from."""
 
@@ -156,6 +168,7 @@ class Manifest(params.Section):
     features: dict[Read, Positive] = Field(default_factory=dict)
     calibration: Calibration | None = None
     unknown: Unknown | None = None
+    events: Events | None = None
     select: Annotated[str | None, Field(description="train.select: which weights a training handed on")] = None
     dataset: Dataset
     published: Annotated[tuple[Published, ...], Field(description="none: the networks were trained by fsat")] = ()

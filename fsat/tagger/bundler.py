@@ -68,7 +68,7 @@ def write(
     references : callable
         Gives the result of `unknown.reference` for a network and a fold, or for the view `last` and -1.
     **about
-        Other fields of `Manifest`: select; dataset; scores, with ``models``, the rows of
+        Other fields of `Manifest`: events; select; dataset; scores, with ``models``, the rows of
         ``metrics/models.csv``, and ``baseline``, the one of these to compare with.
 
     Raises

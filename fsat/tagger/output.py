@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
@@ -23,6 +23,7 @@ RAVEN_HEADS = (
 )
 RAVEN_HEADS_OF_MANY = (*RAVEN_HEADS, "Begin Path", "File Offset (s)")
 MARK_HEADS = ("unknown", "unknown_score")
+PROVENANCE_HEADS = ("bundle", "version", "threshold")
 
 
 class Printer:
@@ -41,6 +42,8 @@ class Printer:
         Whether a CSV begins with the names of its columns.
     many : bool
         Whether a table for Raven is about several recordings, in which its times run on from one to the next.
+    provenance : callable, optional
+        Gives values by `PROVENANCE_HEADS` of a result, for further columns of a CSV, JSON or table for Raven.
     note : str
         A line below a table; the other formats, which programs read, have none.
     """
@@ -57,17 +60,20 @@ class Printer:
         marks: bool = False,
         header: bool = True,
         many: bool = False,
+        provenance: "Callable[[Tagged | Event], dict[str, Any]] | None" = None,
         note: str = "",
     ) -> None:
         """Print the head of a format that has one."""
         self.stream, self.form, self.top, self.highest_hz, self.note = stream, form, top, highest_hz, note
-        self.with_times, self.events, self.marks = with_times, events, marks
+        self.with_times, self.events, self.marks, self.provenance = with_times, events, marks, provenance
         self.rows: list[tuple[list[Any], list[tuple[str, float]], dict[str, Any]]] = []
         self.many, self.n_selections, self.before_s, self.end_s = many, 0, 0.0, 0.0
         if form == "csv" and header:
-            self._write_row(csv_heads(top=top, with_times=with_times, events=events, marks=marks))
+            options = {"with_times": with_times, "events": events, "marks": marks}
+            self._write_row(csv_heads(top=top, provenance=provenance is not None, **options))
         if form == "raven":
-            print(*(RAVEN_HEADS_OF_MANY if many else RAVEN_HEADS), sep="\t", file=stream)
+            more = map(str.capitalize, PROVENANCE_HEADS if provenance else ())
+            print(*(RAVEN_HEADS_OF_MANY if many else RAVEN_HEADS), *more, sep="\t", file=stream)
 
     def add(self, result: "Tagged | Event") -> None:
         """Print one file, window or event, or keep it for the end."""
@@ -79,16 +85,17 @@ class Printer:
             tagged = cast("Tagged", result)
             score = None if tagged.unknown_score is None else round(tagged.unknown_score, 6)
             mark = dict(zip(MARK_HEADS, (tagged.unknown, score), strict=True))
+        origin = {} if self.provenance is None else self.provenance(result)
         if self.form == "csv":
             marked = [json.dumps(value) for value in mark.values()]  # true and false, not Python's True and False
             named = [value for label, probability in tags for value in (safe(label), probability)]
-            self._write_row([_safe_path(shown(result.path)), *times, *named, *marked])
+            self._write_row([_safe_path(shown(result.path)), *times, *named, *marked, *_cells(origin)])
         elif self.form in LABEL_FORMATS:
             self.end_s = max(self.end_s, result.end_s)
             for label, probability in tags:
-                self._write_label(result, label, probability)
+                self._write_label(result, label, probability, _cells(origin))
         else:
-            self.rows.append((keys, tags, mark))
+            self.rows.append((keys, tags, mark | origin))
             return
         self.stream.flush()
 
@@ -103,7 +110,7 @@ class Printer:
         self.before_s += max(seconds, self.end_s)
         self.end_s = 0.0
 
-    def _write_label(self, result: "Tagged | Event", label: str, probability: float) -> None:
+    def _write_label(self, result: "Tagged | Event", label: str, probability: float, more: Sequence[Any]) -> None:
         name, path = one_line(label), one_line(result.path)
         if self.form == "audacity":
             print(f"{result.start_s:.6f}", f"{result.end_s:.6f}", name, sep="\t", file=self.stream)
@@ -114,7 +121,7 @@ class Printer:
         row = [self.n_selections, "Spectrogram 1", 1, *place, safe(name), probability]
         row += [_safe_path(PurePath(path).name)]
         row += [_safe_path(path), f"{result.start_s:.6f}"] if self.many else []
-        print(*row, sep="\t", file=self.stream)
+        print(*row, *more, sep="\t", file=self.stream)
 
     def end(self) -> None:
         """Print what was kept."""
@@ -144,17 +151,24 @@ class Printer:
         self.stream.flush()
 
 
+def _cells(origin: "dict[str, Any]") -> list[Any]:
+    """Values of further columns, as a table may hold them."""
+    return ["" if value is None else safe(one_line(value)) if isinstance(value, str) else value
+            for value in origin.values()]  # fmt: skip
+
+
 def _safe_path(path: str) -> str:
     """A path that no spreadsheet takes for a formula, and that names the same file."""
     return f"./{path}" if is_formula(path) else path
 
 
-def csv_heads(*, top: int, with_times: bool, events: bool, marks: bool = False) -> list[str]:
+def csv_heads(*, top: int, with_times: bool, events: bool, marks: bool = False, provenance: bool = False) -> list[str]:
     """Names of the columns of a CSV."""
+    more = PROVENANCE_HEADS if provenance else ()
     if events:
-        return ["path", "start_s", "end_s", "label", "probability"]
+        return ["path", "start_s", "end_s", "label", "probability", *more]
     ranked = [f"{name}{rank}" for rank in range(1, top + 1) for name in ("label", "probability")]
-    return ["path", *(["start_s", "end_s"] if with_times else []), *ranked, *(MARK_HEADS if marks else ())]
+    return ["path", *(["start_s", "end_s"] if with_times else []), *ranked, *(MARK_HEADS if marks else ()), *more]
 
 
 @contextmanager

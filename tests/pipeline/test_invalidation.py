@@ -12,7 +12,7 @@ from dvc.repo import Repo
 import project
 from scripts import invalidation
 
-SCORES = ("evaluate", "calibrate")
+SCORES = ("evaluate", "calibrate", "thresholds")
 STAGES = invalidation.read_stages(project.ROOT)
 # The demo run uses these sources; the others are never asked for.
 USED = {name for name in STAGES if name not in {"fsdkaggle2018", "imagenet", "audioset", "audioset-tagger"}}
@@ -51,7 +51,7 @@ def test_the_command_prints_what_names_a_thing_and_what_may_run_after(capsys: py
     assert lines[:3] == [
         "mixup.alpha",
         "  named by: stage1, stage2, report",
-        "  then, if their outputs change: predict, ensemble, evaluate, calibrate, bundle",
+        "  then, if their outputs change: predict, ensemble, evaluate, calibrate, thresholds, bundle",
     ]
     assert lines[4] == "  named by: mel" and "spectral" not in lines[5] and "stage1, stage2" in lines[5]
     assert lines[7].startswith("  named by: ") and {"mel", "stage1"} <= set(lines[10].split(": ")[1].split(", "))

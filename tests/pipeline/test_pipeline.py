@@ -11,7 +11,7 @@ from fsat.clips import corrections
 from fsat.clips.corrections import Correction
 
 # Report and bundle, which take longest of what follows an evaluation, are left out where they show nothing more.
-SCORES = ("evaluate", "calibrate")
+SCORES = ("evaluate", "calibrate", "thresholds")
 
 
 def test_every_output_is_there(finished_project: Path) -> None:

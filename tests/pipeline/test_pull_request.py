@@ -31,7 +31,7 @@ def test_a_branch_and_an_experiment_run_what_they_change_and_get_a_table(shared:
     project.commit(runner, "more mixup")
     ran = project.shared_run(runner, "--against", "origin/main")
     fold = {"stage1@0", "stage2@0", "predict@0"}
-    changed = fold | {"folds", "baseline", "ensemble", "evaluate", "calibrate"}
+    changed = fold | {"folds", "baseline", "ensemble", "evaluate", "calibrate", "thresholds"}
     assert ran == changed | {"report", "bundle"}
     table = (runner / "metrics_diff.md").read_text()
     old, new = (json.loads((folder / "metrics" / "map3.json").read_text()) for folder in (shared, runner))

@@ -23,25 +23,46 @@ def windows(rows: Sequence[tuple[float, float]], *, hop: float = 1.0, path: str 
 
 
 def test_neighbours_with_a_label_are_one_event_with_their_mean() -> None:
-    found = file_events(windows([(0.9, 0.1), (0.7, 0.6), (0.1, 0.8), (0.2, 0.2), (0.5, 0.0)]), 0.5)
+    found = file_events(windows([(0.9, 0.1), (0.7, 0.6), (0.1, 0.8), (0.2, 0.2), (0.5, 0.0)]), 0.5, hop_s=1.0)
     assert [astuple(event) for event in found] == [
-        ("x.wav", 0.0, 3.0, LABELS[0], pytest.approx(0.8)),
-        ("x.wav", 1.0, 4.0, LABELS[1], pytest.approx(0.7)),
-        ("x.wav", 4.0, 6.0, LABELS[0], 0.5),
+        ("x.wav", 0.5, 2.5, LABELS[0], pytest.approx(0.8)),
+        ("x.wav", 1.5, 3.5, LABELS[1], pytest.approx(0.7)),
+        ("x.wav", 4.5, 5.5, LABELS[0], 0.5),
     ]
+
+
+def test_an_event_lasts_half_a_hop_around_its_windows_centres_and_bridges_less_than_a_hop() -> None:
+    spans = [
+        (0.0, 2.0),
+        (0.5, 2.5),
+        (1.4, 3.4),
+        (2.6, 4.6),
+    ]  # the third comes 0.9 s, the fourth 1.2 s after the one before
+    found = file_events([Tagged("x.wav", *span, ["Bark"], np.array([0.9]), None) for span in spans], 0.5, hop_s=0.5)
+    times = [time for event in found for time in (event.start_s, event.end_s)]
+    assert times == pytest.approx([0.75, 2.65, 3.35, 3.85])
+    whole = file_events([Tagged("x.wav", 0.0, 2.0, ["Bark"], np.array([0.9]), None)], 0.5, hop_s=2.0)
+    assert [(event.start_s, event.end_s) for event in whole] == [(0.0, 2.0)]  # windows without overlap
+
+
+def test_each_label_has_its_threshold() -> None:
+    found = file_events(windows([(0.4, 0.6), (0.4, 0.6)]), {LABELS[0]: 0.3, LABELS[1]: 0.7}, hop_s=1.0)
+    assert [event.label for event in found] == [LABELS[0]]
 
 
 def test_background_is_no_event() -> None:
     labels = ["background", "Bark"]
-    found = file_events([Tagged("x.wav", 0.0, 2.0, labels, np.array([0.9, 0.6]), None)], 0.5)
+    found = file_events([Tagged("x.wav", 0.0, 2.0, labels, np.array([0.9, 0.6]), None)], 0.5, hop_s=2.0)
     assert [event.label for event in found] == ["Bark"]
 
 
 def test_events_end_with_their_file_and_failures_follow() -> None:
     failure = Failed("y.wav", "truncated")
     x: list[Tagged | Failed | Ended] = [*windows([(0.9, 0.0), (0.9, 0.0)]), Ended("x.wav")]
-    found = list(events_of([*x, *x, Ended("silent.wav"), *windows([(0.8, 0.0)], path="y.wav"), failure], 0.5))
-    one = [Event("x.wav", 0.0, 3.0, LABELS[0], 0.9), Ended("x.wav")]
+    found = list(
+        events_of([*x, *x, Ended("silent.wav"), *windows([(0.8, 0.0)], path="y.wav"), failure], 0.5, hop_s=1.0)
+    )
+    one = [Event("x.wav", 0.5, 2.5, LABELS[0], 0.9), Ended("x.wav")]
     assert found[:-2] == [*one, *one, Ended("silent.wav")]  # one that is named twice in a row, one without events
     assert [(event.path, type(event)) for event in found[-2:]] == [("y.wav", Event), ("y.wav", Failed)]
 
@@ -49,7 +70,7 @@ def test_events_end_with_their_file_and_failures_follow() -> None:
 @pytest.mark.parametrize("threshold", [0, -1, 1.1, float("nan")])
 def test_a_threshold_is_a_probability(threshold: float) -> None:
     with pytest.raises(FsatError, match="--threshold must be above 0 and at most 1"):
-        list(events_of([], threshold))
+        list(events_of([], threshold, hop_s=1.0))
 
 
 def printed(form: str, events: list[Event]) -> str:

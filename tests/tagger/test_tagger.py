@@ -18,7 +18,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_bundle import LABELS, RATE, ROOT, copied, edit, project, put, sigmoid_bundle, tone, without_networks
+from tiny_bundle import LABELS, RATE, ROOT, copied, edit, inside, project, put, sigmoid_bundle, tone, without_networks
 
 from fsat.clips import audio
 from fsat.core import files
@@ -445,6 +445,51 @@ def test_events_without_networks(without_networks: Path) -> None:
     assert len(windows_of) > 2 and all(result.unknown_score is not None for result in windows_of)
 
 
+def test_recordings_are_tagged_by_the_folds_that_did_not_see_them(without_networks: Path, tmp_path: Path) -> None:
+    """Each fold's clips in a recording of their own, with a second of quiet around each; test clips in another."""
+    from fsat.networks import efficientat
+    from stages import evaluate, thresholds
+
+    folder = tmp_path / "run"
+    shutil.copytree(without_networks, folder, ignore=shutil.ignore_patterns("bundle"))
+    with inside(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(efficientat, "BLOCKS", efficientat.BLOCKS[3::9])
+        index, folds = files.read_csv("data/index.csv"), files.read_csv("data/folds.csv")
+        homes = {fname: f"r{fold}.wav" for fname, fold in zip(folds["fname"], folds["fold"], strict=True)}
+        place: dict[str, list[np.ndarray]] = {}
+        starts, ends = [], []
+        for row in index.itertuples():
+            parts = place.setdefault(homes.get(str(row.fname), "test/r.wav"), [])
+            x = tone(300 + 10 * len(parts), 0.7)
+            starts.append(sum(map(len, parts)) / RATE + 1)
+            ends.append(starts[-1] + len(x) / RATE)
+            parts += [np.zeros(RATE, np.float32), x]
+        for path, parts in place.items():
+            soundfile.write(Path("sounds", path), np.concatenate(parts), RATE)
+        paths = [homes.get(fname, "test/r.wav") for fname in index["fname"]]
+        label = index["label"].fillna("Gong")
+        files.write_csv("data/index.csv", index.assign(path=paths, start=starts, end=ends, label=label))
+        thresholds.main()
+        evaluate.main()
+        found, windows = files.read_json("metrics/thresholds.json"), files.read_parquet("data/windows.parquet")
+        scored = files.read_json("metrics/events.json")
+    assert found["source"] == "recordings" and set(found["threshold"]) == set(LABELS)
+    assert {(row.path, row.fold) for row in windows[["path", "fold"]].itertuples()} == {
+        *((f"r{fold}.wav", fold) for fold in (0, 1, 2)),
+        ("test/r.wav", -1),
+    }
+    assert (windows.groupby("path")["start_s"].diff().dropna() == 0.25).all()
+    assert np.allclose(windows[LABELS].sum(axis=1), 1)
+    [test] = [rows for path, rows in windows.groupby("path") if path == "test/r.wav"]
+    tagger = Tagger(without_networks / "data" / "bundle")
+    expected = tagged(tagger, folder / "sounds" / "test" / "r.wav", segment_s=1.0, hop_s=0.25)
+    np.testing.assert_allclose(test[LABELS], [result.probabilities for result in expected], atol=1e-6)
+    seen = tagged(tagger, folder / "sounds" / "r0.wav", segment_s=1.0, hop_s=0.25)
+    of_fold = windows.loc[windows["path"] == "r0.wav", LABELS].to_numpy()
+    assert np.abs(of_fold - np.array([result.probabilities for result in seen])).max() > 1e-3
+    assert 0 <= scored["thresholds of labels"]["event"]["all"] <= 1
+
+
 # None of these
 
 
@@ -453,6 +498,8 @@ def test_the_bundle_carries_what_calibrate_found(project: Path) -> None:
     found = files.read_json(project / "metrics" / "calibration.json")
     assert manifest.calibration is not None and manifest.calibration.temperature == found["temperature"]
     assert manifest.unknown is not None and manifest.unknown.threshold == found["unknown"]["threshold"]
+    assert manifest.events is not None
+    assert manifest.events.model_dump() == files.read_json(project / "metrics" / "thresholds.json")
     assert set(found["unknown"]["kept"]) == {"cv", "test"}
     card = model_card(manifest)
     assert "calibrated by a temperature" in card and "not calibrated" not in card
