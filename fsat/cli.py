@@ -144,7 +144,7 @@ def tag(
     opened = bundle.read(model)
     level: float | Mapping[str, float] = UNCHOSEN if threshold is None else threshold
     if events:
-        hop = hop or (HOP_S if segments is None else segments)
+        hop = hop if hop is not None else HOP_S if segments is None else segments
         segments = SEGMENT_S if segments is None else segments
         if threshold is None and (chosen := opened.manifest.events) is not None:
             level = chosen.threshold

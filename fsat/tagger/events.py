@@ -47,7 +47,7 @@ def file_events(windows: Iterable[Tagged], threshold: Threshold, *, hop_s: float
     for window in windows:
         if not levels:
             path, labels = window.path, list(window.labels)
-            levels = [threshold if isinstance(threshold, float) else threshold.get(label, UNCHOSEN) for label in labels]
+            levels = [threshold.get(one, UNCHOSEN) if isinstance(threshold, Mapping) else threshold for one in labels]
         centre = (window.start_s + window.end_s) / 2
         start, end = max(centre - hop_s / 2, window.start_s), min(centre + hop_s / 2, window.end_s)
         for number in [number for number, one in open_events.items() if start - one[1] > hop_s - _ROUNDING_S]:
@@ -68,7 +68,7 @@ def events_of(
 
     `FsatError` if the threshold is not between 0 and 1.
     """
-    if isinstance(threshold, int | float) and not 0 < threshold <= 1:
+    if not isinstance(threshold, Mapping) and not 0 < threshold <= 1:
         raise FsatError(f"--threshold must be above 0 and at most 1. Got {threshold}.")
     return _events(results, threshold, hop_s)
 

@@ -48,6 +48,9 @@ def test_an_event_lasts_half_a_hop_around_its_windows_centres_and_bridges_less_t
 def test_each_label_has_its_threshold() -> None:
     found = file_events(windows([(0.4, 0.6), (0.4, 0.6)]), {LABELS[0]: 0.3, LABELS[1]: 0.7}, hop_s=1.0)
     assert [event.label for event in found] == [LABELS[0]]
+    assert [event.probability for event in file_events(windows([(1.0, 0.0)]), 1, hop_s=1.0)] == [
+        1.0
+    ]  # as a page has it
 
 
 def test_background_is_no_event() -> None:
