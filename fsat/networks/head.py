@@ -16,6 +16,9 @@ from fsat.core.errors import FsatError
 from fsat.inputs import batches
 from fsat.inputs.examples import Clips, Examples
 
+# Variance of all components as a multiple of the embedding's, whose trunk has learned from the very same clips.
+_VARIANCE_OF_COMPONENTS = 6.0
+
 
 def split_at_embedding(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """A network as two that share its layers: inputs -> embedding (B, E), and (embedding, pca) -> probabilities.
@@ -43,6 +46,22 @@ def features(
         crops = batches.crop_pass(clips, n_frames, batch_size, (seed, *key, n_frames))
         found.append(np.concatenate([predict({"mel": inputs["mel"]}) for inputs in batches.prefetched(crops)]))
     return np.stack(found)
+
+
+def weigh_components(norm: keras.layers.BatchNormalization, embeddings: np.ndarray, components: np.ndarray) -> None:
+    """Let the layer "pca_norm" keep the ratios of the components' variances, which it would make equal.
+
+    The first components say most, so that a head that is held back (`phase.weight_decay`) should hear them most.
+
+    Parameters
+    ----------
+    embeddings : np.ndarray [shape=(L, n, E), dtype=float32]
+        See `features`.
+    components : np.ndarray [shape=(n, P), dtype=float32]
+    """
+    variances = components.var(axis=0)
+    wanted = _VARIANCE_OF_COMPONENTS * embeddings.var(axis=1).sum(axis=1).mean()
+    norm.gamma.assign(np.sqrt(variances * (wanted / variances.sum())))
 
 
 def fit(

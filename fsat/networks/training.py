@@ -146,6 +146,8 @@ def _fit_head(
     key = (recipe.stage, recipe.fold)
     lengths = batches.fixed_lengths(recipe.bounds, recipe.validation_lengths, step=recipe.crop_step)
     embeddings = head.features(backend.predictor(trunk), training, lengths, key=(*key, "embedding"), **options)
+    if training.components is not None:
+        head.weigh_components(model.get_layer("pca_norm"), embeddings, training.components)
     weights = loss_weights(training.targets, training.weights, clip_weights)
     return head.fit(top, embeddings, training, weights, phase, key=key, **options)
 

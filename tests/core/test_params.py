@@ -76,7 +76,9 @@ def test_reading_needs_no_keras_and_tagging_no_parser() -> None:
 
 
 def test_a_share_of_trained_weights_needs_a_head_that_is_trained_before(mapping: dict[str, Any]) -> None:
-    some, before = put(mapping, "train.trained_share", 0.5), "train.stage1.frozen.epochs"
+    fresh = put(put(mapping, "model.head", [8]), "train.stage2.frozen.epochs", 0)
+    fresh = put(fresh, "train.stage2.cyclic.epochs", 1)
+    some, before = put(fresh, "train.trained_share", 0.5), "train.stage1.frozen.epochs"
     said = "train.trained_share: must be 1 where train.stage{}.frozen.epochs is 0: "
     assert said.format(1) in message(some)
     assert said.format(2) + "a head with hidden layers" in message(put(some, before, 1))

@@ -79,3 +79,15 @@ def test_a_loss_that_is_no_number_stops_with_a_message() -> None:
     embeddings = np.full((1, 12, top.inputs[0].shape[-1]), np.nan, np.float32)
     with pytest.raises(FsatError, match="diverged on the frozen trunk"):
         head.fit(top, embeddings, clips, np.ones(12, np.float32), frozen(1), batch_size=4, seed=1, key=("x",))
+
+
+def test_the_components_keep_the_ratios_of_their_variances() -> None:
+    rng = np.random.default_rng(1)
+    embeddings = rng.normal(size=(2, 500, 8)).astype(np.float32)
+    components = (rng.normal(size=(500, 3)) * [30.0, 10.0, 1.0] + 5).astype(np.float32)
+    norm = keras.layers.BatchNormalization(name="pca_norm")
+    norm.build((None, 3))
+    head.weigh_components(norm, embeddings, components)
+    heard = np.array(norm.gamma) ** 2
+    np.testing.assert_allclose(heard / heard[2], [900, 100, 1], rtol=0.2)
+    np.testing.assert_allclose(heard.sum(), 6 * embeddings.var(axis=1).sum(axis=1).mean(), rtol=1e-5)
