@@ -14,7 +14,8 @@ import soundfile
 from fsat.clips import audio
 from fsat.core import files
 from fsat.features import trim
-from stages.evaluate import of_windows
+from fsat.scoring import thresholds
+from fsat.tagger.event_f1 import of_windows
 
 SEED, RATE = 20180629, 44_100
 N_RECORDINGS, MINUTES, N_EVENTS, GAP_S, LONGEST_S = 20, 10, 300, 0.5, 6.0
@@ -96,11 +97,14 @@ def score() -> None:
     windows, index = files.read_parquet("data/windows.parquet"), files.read_csv("data/index.csv")
     chosen = files.read_json("metrics/thresholds.json")
     hop = chosen["hop_s"]
-    grid = np.round(np.arange(0.05, 1, 0.05), 2).tolist()
-    trained = {level: of_windows(windows, index, level, hop, split="heldout")["event"]["all"] for level in grid}
+    parts = {
+        split: (windows[windows["split"] == split], index[index["split"] == of])
+        for split, of in (("heldout", "train"), ("test", "test"))
+    }
+    trained = {level: of_windows(*parts["heldout"], level, hop)["event"]["all"] for level in thresholds.GRID.tolist()}
     single = max(trained, key=trained.__getitem__)
     for name, level in (("of each label", chosen["threshold"]), (f"{single} for all", single), ("0.5 for all", 0.5)):
-        both = {split: of_windows(windows, index, level, hop, split=split) for split in ("heldout", "test")}
+        both = {split: of_windows(*part, level, hop) for split, part in parts.items()}
         values = [f"{both[split][kind]['all']:.3f}" for kind in ("event", "segment") for split in both]
         print(f"| {name} | {' | '.join(values)} |")
         print("   ", {label: round(value, 3) for label, value in both["test"]["event"]["labels"].items()})

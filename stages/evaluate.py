@@ -1,15 +1,11 @@
 """Predictions of all models -> `metrics/`: the headline `map3.json`; tables per model, class, fold, of confusions."""
 
-from typing import Any
-
 import pandas as pd
 
-from fsat.clips.annotations import BACKGROUND
 from fsat.core import files, params
 from fsat.core.stage import run
-from fsat.scoring import event_scores, names, summary, verification
-from fsat.tagger.events import Threshold, file_events
-from fsat.tagger.tagger import Tagged
+from fsat.scoring import names, summary, verification
+from fsat.tagger.event_f1 import of_windows
 
 
 def main() -> None:
@@ -38,34 +34,12 @@ def main() -> None:
     print(f"Submission minus baseline ({names.short(baseline)}): {gain}")
     chosen, windows = files.read_json("metrics/thresholds.json"), files.read_parquet("data/windows.parquet")
     levels = {"thresholds of labels": chosen["threshold"], "threshold 0.5": 0.5}
-    of_events = {name: of_windows(windows, index, level, chosen["hop_s"]) for name, level in levels.items()}
+    windows, annotated = windows[windows["split"] == "test"], index[index["split"] == "test"]
+    of_events = {name: of_windows(windows, annotated, level, chosen["hop_s"]) for name, level in levels.items()}
     files.write_json("metrics/events.json", {name: found for name, found in of_events.items() if found})
     for name, scored in of_events.items():
         if scored:
             print(f"Events, test, {name}: F1 {scored['event']['all']:.4f}, by segments {scored['segment']['all']:.4f}")
-
-
-def of_windows(
-    windows: pd.DataFrame, index: pd.DataFrame, level: Threshold, hop_s: float, *, split: str = "test"
-) -> dict[str, Any]:
-    """`event_scores.scores` of recordings that are tagged in windows, by `data/windows.parquet`; empty without any."""
-    windows = windows[windows["split"] == split]
-    if windows.empty:
-        return {}
-    clips = index[index["split"].isin({"test": ["test"], "heldout": ["train"]}[split])]
-    labels = [str(column) for column in windows.columns[5:] if column != BACKGROUND]
-    annotated: dict[str, dict[str, list[event_scores.Span]]] = {path: {} for path in windows["path"].unique()}
-    for path, label, start, end in clips[["path", "label", "start", "end"]].itertuples(index=False, name=None):
-        if path in annotated:
-            annotated[path].setdefault(label, []).append((start, end))
-    found: dict[str, dict[str, list[event_scores.Span]]] = {path: {} for path in annotated}
-    names = list(windows.columns[5:])
-    for path, rows in windows.groupby("path"):
-        tagged = (Tagged("", start, end, names, row, None) for start, end, row in
-                  zip(rows["start_s"], rows["end_s"], rows[names].to_numpy(), strict=True))  # fmt: skip
-        for event in file_events(tagged, level, hop_s=hop_s):
-            found[str(path)].setdefault(event.label, []).append((event.start_s, event.end_s))
-    return event_scores.scores(annotated, found, labels)
 
 
 if __name__ == "__main__":

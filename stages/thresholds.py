@@ -24,6 +24,7 @@ from fsat.scoring import calibration, outcomes, thresholds
 from fsat.scoring.names import STAGES, SUBMISSION
 from fsat.tagger import bundler
 from fsat.tagger.bundle import STATISTICS, TRUNK
+from fsat.tagger.event_f1 import of_windows
 from fsat.tagger.tagger import Tagger
 from fsat.tagger.windows import Failed
 
@@ -77,7 +78,11 @@ def main() -> None:
     counts = {str(label): int(n) for label, n in examples.items()}
     names = [number for number, label in enumerate(labels) if label != BACKGROUND]
     table = thresholds.curves(probabilities[:, names], holds[:, names], [labels[number] for number in names])
-    chosen_at, why = thresholds.choose(table, counts, precision=p.events.precision)
+    if has_windows:
+        annotations = clips[["path", "start", "end"]].assign(label=clips["corrected"])
+        at = [of_windows(heldout, annotations, float(level), thresholds.HOP_S) for level in thresholds.GRID]
+        table["f1"] = [one["event"]["labels"].get(label, 0.0) for label in table["label"].unique() for one in at]
+    chosen_at, why = thresholds.choose(table, counts, precision=p.events.precision, nearest=has_windows)
     files.write_parquet("data/windows.parquet", windows)
     files.write_csv("metrics/thresholds.csv", table.round(6))
     source = "recordings" if has_windows else "clips"
@@ -87,7 +92,7 @@ def main() -> None:
     if why:
         reasons = pd.Series(why).value_counts()
         told = "; ".join(f"{count} label{'s' if count > 1 else ''}: {reason}" for reason, count in reasons.items())
-        print(f"note: threshold {thresholds.UNCHOSEN} for {told}")
+        print(f"note: threshold {thresholds.UNCHOSEN}{' or more' if has_windows else ''} for {told}")
 
 
 class _Once:

@@ -47,36 +47,42 @@ def curves(probabilities: np.ndarray, holds: np.ndarray, labels: Sequence[str]) 
 
 
 def choose(
-    table: "pd.DataFrame", examples: Mapping[str, int], *, precision: float
+    table: "pd.DataFrame", examples: Mapping[str, int], *, precision: float, nearest: bool = False
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Threshold of each label: that of highest F1 among those at which it is right often enough, the lowest of equals.
 
     Parameters
     ----------
     table : pd.DataFrame
-        Result of `curves`.
+        Result of `curves`; `f1` may be that of events.
     examples : mapping of label to int
         How many held-out clips or annotations each label has; fewer than `MIN_EXAMPLES` choose nothing.
     precision : float
         Share of what reaches a threshold that must have the label.
+    nearest : bool
+        A label that is never right often enough has the threshold of highest precision that is not below `UNCHOSEN`:
+        in a recording, `UNCHOSEN` makes so many wrong events that those of other labels drown.
 
     Returns
     -------
     thresholds : dict of label to float
     unchosen : dict of label to str
-        Why a label has `UNCHOSEN`.
+        Why a label has `UNCHOSEN`, or the nearest threshold.
     """
     chosen, why = {}, {}
     for name, rows in table.groupby("label", sort=False):
         label, n = str(name), examples.get(str(name), 0)
-        f1, levels = (rows[column].to_numpy(np.float64) for column in ("f1", "threshold"))
-        allowed = np.where(rows["precision"].to_numpy(np.float64) >= precision, f1, 0.0)
+        f1, levels, right = (rows[column].to_numpy(np.float64) for column in ("f1", "threshold", "precision"))
+        allowed = np.where((right >= precision) & (right > 0), f1, -1.0)
         if n < MIN_EXAMPLES:
             why[label] = f"{n} held-out examples, fewer than {MIN_EXAMPLES}"
-        elif allowed.max() > 0:
+        elif allowed.max() >= 0:
             chosen[label] = float(levels[np.argmax(allowed)])
         else:
             why[label] = f"at no threshold right in {precision:.0%} of what reaches it"
+            above = np.where(levels >= UNCHOSEN, np.nan_to_num(right), 0.0)
+            if nearest and above.max() > 0:
+                chosen[label] = float(levels[np.argmax(above)])
     return {str(label): chosen.get(str(label), UNCHOSEN) for label in table["label"].unique()}, why
 
 

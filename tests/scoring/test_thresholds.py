@@ -40,3 +40,16 @@ def test_a_threshold_has_the_highest_f1_among_those_that_are_right_often_enough(
     }
     strict, _ = thresholds.choose(table, {"Bark": 20}, precision=1.0)
     assert at(table, "Bark", strict["Bark"])["precision"] == 1.0 and strict["Bark"] >= found["Bark"]
+    silent = table[table["label"] == "Bark"].assign(f1=0.0)  # no event agrees
+    assert 0 < thresholds.choose(silent, {"Bark": 20}, precision=0.5)[0]["Bark"] < found["Bark"]
+
+
+def test_a_label_that_is_never_right_often_enough_is_quiet_in_recordings() -> None:
+    probabilities = np.repeat([0.9, 0.6, 0.3], [4, 5, 3])[:, None]
+    holds = np.repeat([True, False, True], [1, 8, 3])[:, None]  # right in 1 of 4, 1 of 9, 4 of 12
+    table = thresholds.curves(probabilities, holds, ["Bark"])
+    found = [thresholds.choose(table, {"Bark": 20}, precision=0.5, nearest=nearest) for nearest in (False, True)]
+    assert [level for level, _ in found] == [{"Bark": 0.5}, {"Bark": 0.62}]
+    assert found[0][1] == found[1][1] and "Bark" in found[0][1]
+    quiet = thresholds.curves(np.full((20, 1), 0.2), holds[:1].repeat(20, axis=0) & (np.arange(20)[:, None] < 4), ["A"])
+    assert thresholds.choose(quiet, {"A": 20}, precision=0.5, nearest=True)[0] == {"A": 0.5}

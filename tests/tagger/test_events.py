@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import astuple
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fsat.core.errors import FsatError
+from fsat.tagger.event_f1 import of_windows
 from fsat.tagger.events import Event, events_of, file_events
 from fsat.tagger.output import RAVEN_HEADS, Printer
 from fsat.tagger.tagger import Tagged
@@ -57,6 +59,19 @@ def test_background_is_no_event() -> None:
     labels = ["background", "Bark"]
     found = file_events([Tagged("x.wav", 0.0, 2.0, labels, np.array([0.9, 0.6]), None)], 0.5, hop_s=2.0)
     assert [event.label for event in found] == ["Bark"]
+
+
+def test_windows_are_scored_in_order_of_time_although_two_folds_tagged_them() -> None:
+    starts = [2.0, 3.0, 6.0, 0.0, 1.0, 4.0, 5.0]  # two folds, one after the other
+    table = pd.DataFrame({"split": "heldout", "fold": 0, "path": "x.wav", "start_s": starts})
+    table = table.assign(end_s=table["start_s"] + 1.0, Bark=[0.9, 0.1, 0.1, 0.1, 0.9, 0.1, 0.9], background=0.9)
+    annotated = pd.DataFrame(
+        [("x.wav", "Bark", 1.0, 3.0), ("x.wav", "Bark", 5.0, 6.0), ("y.wav", "Bark", 0.0, 1.0)],
+        columns=["path", "label", "start", "end"],
+    )
+    right = {"all": 1.0, "labels": {"Bark": 1.0}}
+    assert of_windows(table, annotated, {"Bark": 0.5}, 1.0) == {"event": right, "segment": right}
+    assert of_windows(table[:0], annotated, 0.5, 1.0) == {}
 
 
 def test_events_end_with_their_file_and_failures_follow() -> None:
