@@ -160,6 +160,17 @@ def in_caf(file: BinaryIO) -> Samples | None:
     return None
 
 
+def in_voc(file: BinaryIO) -> Container:
+    """Creative Voice: blocks of a type and a size in three bytes, up to one of type 0."""
+    file.seek(20)
+    position, size = int.from_bytes(file.read(2), "little"), file.seek(0, 2)
+    while file.seek(position) < size and (block := file.read(4))[0]:
+        position += 4 + (length := int.from_bytes(block[1:], "little"))
+        if position > size:
+            return Container(problem=f"truncated: {size - position + length} of {length} bytes of samples")
+    return Container()
+
+
 def in_sphere(file: BinaryIO) -> Container:
     """SPHERE, the format of speech corpora: a header in text."""
     file.seek(0)
