@@ -87,6 +87,8 @@ def in_chunks(file: BinaryIO, head: bytes) -> Container:
             if wide is not None and length == 0xFFFFFFFF:
                 samples = replace(wide, start=position + 8)
             found = compared(file, samples, trailing=True, is_mpeg=encoding in _MPEG_TAGS)
+            if wide is not None and not wide.announced and length != 0xFFFFFFFF and found == Container():
+                found = Container(content=Excerpt(file, 0, size, at=wide.size_at, patch=length.to_bytes(8, "little")))
             if encoding not in _MPEG_TAGS or found.problem:
                 return found
             return mpeg.examine(file, samples.start, size if found.content else min(size, samples.start + length))
@@ -160,15 +162,18 @@ def in_caf(file: BinaryIO) -> Samples | None:
     return None
 
 
-def in_voc(file: BinaryIO) -> Container:
-    """Creative Voice: blocks of a type and a size in three bytes, up to one of type 0."""
-    file.seek(20)
-    position, size = int.from_bytes(file.read(2), "little"), file.seek(0, 2)
-    while file.seek(position) < size and (block := file.read(4))[0]:
-        position += 4 + (length := int.from_bytes(block[1:], "little"))
-        if position > size:
-            return Container(problem=f"truncated: {size - position + length} of {length} bytes of samples")
-    return Container()
+def cut_block(file: BinaryIO, position: int, order: Order, *, extra: int) -> str:
+    """What the last block lacks, of those with a type and a size in three bytes: Creative Voice, Flash video."""
+    size = file.seek(0, 2)
+    while position + 10 < size:
+        file.seek(position)
+        if not 0 < (block := file.read(4))[0] < 19:
+            break
+        length = extra + int.from_bytes(block[1:], order)
+        if position + length > size:
+            return f"truncated: {size - position} of {length} bytes of a block of samples"
+        position += length
+    return ""
 
 
 def in_sphere(file: BinaryIO) -> Container:

@@ -17,7 +17,6 @@ _EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"moof", b"styp", b"pnot")
 _FIRST = (b"ftyp", _EBML, _ASF, b"AVI ")  # come once a file
 _SCAN_BYTES = 1 << 20
-_TAGS = re.compile(rb"TAG|ID3[\2-\4]|APETAGEX|LYRICSBEGIN")
 _MAX_PAGE = 27 + 255 + 255 * 255
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -50,15 +49,15 @@ def examine(file: BinaryIO) -> Container:
     if head == _ASF:
         return _checked(file, "Windows Media", _asf_objects(file))
     if head == b"Creative Voice F":
-        return chunks.in_voc(file)
+        start = int.from_bytes(file.read(6)[4:], "little")
+        return Container(problem=chunks.cut_block(file, start, "little", extra=4))
     if head[:4] == b"TTA1":
         return Container("TTA", _joined(file, _second(file)))
     if head[:4] == b"FLV\1":
-        return _checked(file, "Flash video", _flv_tags(file))
+        return Container("Flash video", _joined(file, _second(file)) or chunks.cut_block(file, 13, "big", extra=15))
     if length := _ts_packet(file):
-        problem = (
-            f"truncated: {rest} of {length} bytes of the last packet" if (rest := file.seek(0, 2) % length) else ""
-        )
+        rest = file.seek(0, 2) % length
+        problem = f"truncated: {rest} of {length} bytes of the last packet" if rest else ""
         return Container("MPEG transport stream", problem)
     if head[:5] == b"#!AMR":
         return Container("AMR")
@@ -124,9 +123,10 @@ def _flac(file: BinaryIO, head: bytes) -> Container:
     info = file.read(34)
     total = int.from_bytes(info[10:18], "big") & (1 << 36) - 1
     frames = list(islice(_last_flac_frames(file, info), 2))  # one of them may be found by chance
-    begin, end, is_whole = next((frame for frame in frames if frame[2]), frames[0] if frames else (0, 0, True))
+    begin, end, sums = next((frame for frame in frames if not frame[2][-1]), frames[0] if frames else (0, 0, [0]))
+    is_whole = sums[-1] == 0
     if total == 0:
-        problem = "" if is_whole else f"truncated: {begin} of {end} samples, it ends inside a frame"
+        problem = "" if 0 in sums else f"truncated: {begin} of {end} samples, it ends inside a frame"
         return Container("FLAC of unknown length", problem)
     if second := _second(file):
         file.seek(second)
@@ -140,8 +140,8 @@ def _flac(file: BinaryIO, head: bytes) -> Container:
     return Container("FLAC longer than announced" if begin > total or (is_whole and end > total) else "")
 
 
-def _last_flac_frames(file: BinaryIO, info: bytes) -> Iterator[tuple[int, int, bool]]:
-    """Of each of the last frames: its first sample, the one behind it, and whether the file ends with a whole frame."""
+def _last_flac_frames(file: BinaryIO, info: bytes) -> Iterator[tuple[int, int, list[int]]]:
+    """Of each of the last frames: its first sample, the one behind it, and checksums: 0 at the end of a whole frame."""
     size = file.seek(0, 2)
     file.seek(max(0, size - 65_536))
     tail = file.read()
@@ -151,7 +151,7 @@ def _last_flac_frames(file: BinaryIO, info: bytes) -> Iterator[tuple[int, int, b
         n_more = max(0, 8 - (~tail[at + 4] & 0xFF).bit_length() - 1) if tail[at + 4] & 0x80 else 0
         wide = {6: 1, 7: 2}.get(tail[at + 2] >> 4, 0) + {12: 1, 13: 2, 14: 2}.get(tail[at + 2] & 15, 0)
         end = at + 5 + n_more + wide
-        if end < len(tail) and _crc(tail[at:end], 0x07, 8) == tail[end]:
+        if end < len(tail) and _crc(tail[at:end], 0x07, 8)[-1] == tail[end]:
             number = tail[at + 4] & (0x7F >> n_more + bool(n_more))
             for byte in tail[at + 5 : at + 5 + n_more]:
                 number = number << 6 | byte & 0x3F
@@ -159,16 +159,18 @@ def _last_flac_frames(file: BinaryIO, info: bytes) -> Iterator[tuple[int, int, b
             code, k = tail[at + 2] >> 4, at + 5 + n_more
             length = 192 if code == 1 else 576 << max(0, code - 2) if code < 6 else 256 << max(0, code - 8)
             length = 1 + int.from_bytes(tail[k : k + code - 5], "big") if code in (6, 7) else length
-            yield begin, begin + length, not _crc(_TAGS.split(tail[at:])[0], 0x8005, 16)
+            yield begin, begin + length, _crc(tail[at:], 0x8005, 16)
 
 
-def _crc(data: bytes, polynomial: int, n_bits: int) -> int:
-    crc = 0
+def _crc(data: bytes, polynomial: int, n_bits: int) -> list[int]:
+    """The checksum up to each byte."""
+    crc, found = 0, []
     for byte in data:
         crc ^= byte << n_bits - 8
         for _ in range(8):
             crc = (crc << 1 ^ (polynomial if crc >> n_bits - 1 else 0)) & (1 << n_bits) - 1
-    return crc
+        found.append(crc)
+    return found
 
 
 # Formats that only FFmpeg reads --------------------------------------------------------------------------------------
@@ -272,15 +274,6 @@ def _ts_packet(file: BinaryIO) -> int:
     file.seek(0)
     data = file.read(5 * 192)
     return next((n for n in (188, 192) if len(data) > 4 * n and set(data[n - 188 :: n]) == {0x47}), 0)
-
-
-def _flv_tags(file: BinaryIO) -> Iterator[_Element]:
-    size, position = file.seek(0, 2), 13
-    while position + 11 <= size:
-        file.seek(position)
-        length = 11 + int.from_bytes(file.read(4)[1:], "big") + 4
-        yield _Element(b"tag", position, length)
-        position += length
 
 
 def _joined(file: BinaryIO, second: int) -> str:
