@@ -102,9 +102,8 @@ def _is_second_file(file: BinaryIO, end: int, *, is_mpeg: bool) -> bool:
         start = mpeg.behind_id3(file, position)
         file.seek(start)
         data = file.read(64)
-        if BEGINNING.match(data) or (data[:4] in _SAMPLE_CHUNKS and len(data) > 8):
-            return True
-        if mpeg.begins(file, start) and not is_mpeg:
+        is_mpeg_behind = not is_mpeg and mpeg.begins(file, start)
+        if is_mpeg_behind or BEGINNING.match(data) or (data[:4] in _SAMPLE_CHUNKS and len(data) > 8):
             return True
     return False
 

@@ -87,10 +87,9 @@ def _ogg(file: BinaryIO) -> Container:
         file.seek(position)
         page = file.read(_MAX_PAGE)
         if page[:4] != b"OggS":
-            if second := BEGINNING.search(page):
-                return Container(problem=_joined(file, position + second.start()))
-            if mpeg.begins(file, mpeg.behind_id3(file, position)):
-                return Container(problem=_joined(file, position))
+            second = BEGINNING.search(page)
+            if second or mpeg.begins(file, mpeg.behind_id3(file, position)):
+                return Container(problem=_joined(file, position + (second.start() if second else 0)))
             skipped = page.find(b"OggS", 1)
             position += skipped if skipped > 0 else max(1, len(page) - 3)
             continue

@@ -129,7 +129,7 @@ class Track:
             if packet.is_corrupt:
                 raise self._damaged("a packet is cut off")
             # These go on behind a damaged place: the times tell that something is missing.
-            if self._format in ("matroska", "asf", "flac", "avi") and packet.pts is not None:
+            if self._format in ("matroska", "asf", "flac", "avi", "mpegts", "flv") and packet.pts is not None:
                 first = packet.pts if first is None else first
                 missing = float((packet.pts - first) * packet.time_base) - self._n_frames / max(1, self.sample_rate)
                 if missing > _GAP_S + 2 * float((packet.duration or 0) * packet.time_base):  # a decoder is behind

@@ -75,10 +75,9 @@ def walk(file: BinaryIO, start: int, stop: int) -> Frames | None:
         return None
     kind = _kind(searched[first:])
     announced = _announced(searched[first : first + 200])
-    is_aac = kind is not None and kind[1] == _AAC
     found = lost = n_tags = gap = 0
     position = end = position + first
-    sync = searched[first : first + 2]
+    is_aac, sync = kind is not None and kind[1] == _AAC, searched[first : first + 2]
     while position < stop:
         file.seek(position)
         head = file.read(64)
@@ -143,9 +142,9 @@ def _kind(head: bytes) -> tuple[int, int, int] | None:
 
 def _frame_length(head: bytes) -> int:
     """Bytes of a frame by its header (ISO 11172-3, 13818-3, 13818-7)."""
-    if len(head) >= _HEAD and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
-        length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
-        return length if length >= _HEAD else 0
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+        length = int.from_bytes(head[3:6], "big") >> 5 & 0x1FFF
+        return length if length >= _HEAD and len(head) >= _HEAD else 0
     kind = _kind(head)
     if kind is None:
         return 0
