@@ -4,7 +4,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import BinaryIO, cast
 
 from fsat.clips import chunks, mpeg
@@ -121,9 +121,9 @@ def _flac(file: BinaryIO, head: bytes) -> Container:
     file.seek(8)
     info = file.read(34)
     total = int.from_bytes(info[10:18], "big") & (1 << 36) - 1
-    frames = list(islice(_last_flac_frames(file, info), 2))  # one of them may be found by chance
-    begin, end, sums = next((frame for frame in frames if not frame[2][-1]), frames[0] if frames else (0, 0, [0]))
-    is_whole = sums[-1] == 0
+    frames = islice(_last_flac_frames(file, info, total), 2)  # one of them may be found by chance
+    first = next(frames, (0, 0, [0]))
+    begin, end, sums = next((frame for frame in chain([first], frames) if not frame[2][-1]), first)
     if total == 0:
         problem = "" if 0 in sums else f"truncated: {begin} of {end} samples, it ends inside a frame"
         return Container("FLAC of unknown length", problem)
@@ -134,12 +134,12 @@ def _flac(file: BinaryIO, head: bytes) -> Container:
     file.seek(max(0, size - 65_536))
     if mpeg.occurs(file.read()):
         return Container(problem=f"two joined files: MPEG audio is among the last 65536 of {size} bytes")
-    if is_whole and 0 < end < total:
+    if not sums[-1] and 0 < end < total:
         return Container("FLAC shorter than announced", f"truncated: {end} of {total} samples")
-    return Container("FLAC longer than announced" if begin > total or (is_whole and end > total) else "")
+    return Container("FLAC longer than announced" if begin > total or (not sums[-1] and end > total) else "")
 
 
-def _last_flac_frames(file: BinaryIO, info: bytes) -> Iterator[tuple[int, int, list[int]]]:
+def _last_flac_frames(file: BinaryIO, info: bytes, total: int) -> Iterator[tuple[int, int, list[int]]]:
     """Of each of the last frames: its first sample, the one behind it, and checksums: 0 at the end of a whole frame."""
     size = file.seek(0, 2)
     file.seek(max(0, size - 65_536))
@@ -158,7 +158,7 @@ def _last_flac_frames(file: BinaryIO, info: bytes) -> Iterator[tuple[int, int, l
             code, k = tail[at + 2] >> 4, at + 5 + n_more
             length = 192 if code == 1 else 576 << max(0, code - 2) if code < 6 else 256 << max(0, code - 8)
             length = 1 + int.from_bytes(tail[k : k + code - 5], "big") if code in (6, 7) else length
-            yield begin, begin + length, _crc(tail[at:], 0x8005, 16)
+            yield begin, begin + length, [0] if begin + length == total else _crc(tail[at:], 0x8005, 16)
 
 
 def _crc(data: bytes, polynomial: int, n_bits: int) -> list[int]:

@@ -232,7 +232,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "cut blocks.voc": (voc(4096)[:-1000], r"truncated: \d+ of \d+ bytes of a block"),
     "joined.tta": (tta() * 2, "two joined files"),
     "joined.flv": (encoded("flv") * 2, "two joined files"),
-    "a packet less.ts": (encoded("ts")[: 188 * 20] + encoded("ts")[188 * 21 :], r"damaged after \d+ samples"),
+    "packets less.ts": (encoded("ts")[: 188 * 20] + encoded("ts")[188 * 23 :], r"damaged after \d+ samples"),
     "total and one.flac": (flac_total(LONG, 300_001), "truncated: 300000 of 300001 samples"),
     "half.caf": (CAF[: len(CAF) // 2], CUT),
     "half.au": (AU[: len(AU) // 2], CUT),
