@@ -80,7 +80,7 @@ def rf64(announced: int) -> bytes:
 
 def tta() -> bytes:
     content = io.BytesIO()
-    with av.open(io.BytesIO(WAV)) as given, av.open(content, "w", format="tta") as file:
+    with av.open(io.BytesIO(WAV), "r") as given, av.open(content, "w", format="tta") as file:
         track = file.add_stream("tta", rate=RATE)
         track.layout, track.format = "mono", "s16"
         for frame in given.decode(audio=0):
@@ -232,7 +232,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "cut blocks.voc": (voc(4096)[:-1000], r"truncated: \d+ of \d+ bytes of a block"),
     "joined.tta": (tta() * 2, "two joined files"),
     "joined.flv": (encoded("flv") * 2, "two joined files"),
-    "packets less.ts": (encoded("ts")[: 188 * 20] + encoded("ts")[188 * 23 :], r"damaged after \d+ samples"),
+    "packets less.ts": ((ts := encoded("ts", 4.0))[: 188 * 100] + ts[188 * 300 :], r"damaged after \d+ samples"),
     "total and one.flac": (flac_total(LONG, 300_001), "truncated: 300000 of 300001 samples"),
     "half.caf": (CAF[: len(CAF) // 2], CUT),
     "half.au": (AU[: len(AU) // 2], CUT),
