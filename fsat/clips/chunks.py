@@ -87,6 +87,8 @@ def in_chunks(file: BinaryIO, head: bytes) -> Container:
             if wide is not None and length == 0xFFFFFFFF:
                 samples = replace(wide, start=position + 8)
             found = compared(file, samples, trailing=True, is_mpeg=encoding in _MPEG_TAGS)
+            if wide is not None and not wide.announced and length != 0xFFFFFFFF and found == Container():
+                found = Container(content=Excerpt(file, 0, size, at=wide.size_at, patch=length.to_bytes(8, "little")))
             if encoding not in _MPEG_TAGS or found.problem:
                 return found
             return mpeg.examine(file, samples.start, size if found.content else min(size, samples.start + length))
@@ -100,9 +102,8 @@ def _is_second_file(file: BinaryIO, end: int, *, is_mpeg: bool) -> bool:
         start = mpeg.behind_id3(file, position)
         file.seek(start)
         data = file.read(64)
-        if BEGINNING.match(data) or (data[:4] in _SAMPLE_CHUNKS and len(data) > 8):
-            return True
-        if mpeg.begins(file, start) and not is_mpeg:
+        is_mpeg_behind = not is_mpeg and mpeg.begins(file, start)
+        if is_mpeg_behind or BEGINNING.match(data) or (data[:4] in _SAMPLE_CHUNKS and len(data) > 8):
             return True
     return False
 
@@ -158,6 +159,20 @@ def in_caf(file: BinaryIO) -> Samples | None:
             return Samples(position + 16, length - 4 if length > 0 else 0, position + 4, 8, "big", extra=4)
         position += 12 + max(0, length)
     return None
+
+
+def cut_block(file: BinaryIO, position: int, order: Order, *, extra: int) -> str:
+    """What the last block lacks, of those with a type and a size in three bytes: Creative Voice, Flash video."""
+    size = file.seek(0, 2)
+    while position + 10 < size:
+        file.seek(position)
+        if not 0 < (block := file.read(4))[0] < 19:
+            break
+        length = extra + int.from_bytes(block[1:], order)
+        if position + length > size:
+            return f"truncated: {size - position} of {length} bytes of a block of samples"
+        position += length
+    return ""
 
 
 def in_sphere(file: BinaryIO) -> Container:

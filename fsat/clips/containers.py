@@ -4,6 +4,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import BinaryIO, cast
 
 from fsat.clips import chunks, mpeg
@@ -42,27 +43,32 @@ def examine(file: BinaryIO) -> Container:
     if head[:4] == b"fLaC":
         return _flac(file, head)
     if head[4:8] in _BOXES:
-        return _mp4(file)
+        return _checked(file, "MP4", _boxes(file))
     if head[:4] == _EBML:
         return _checked(file, "WebM or Matroska", _ebml_elements(file))
     if head == _ASF:
         return _checked(file, "Windows Media", _asf_objects(file))
+    if head == b"Creative Voice F":
+        start = int.from_bytes(file.read(6)[4:], "little")
+        return Container(problem=chunks.cut_block(file, start, "little", extra=4))
+    if head[:4] == b"TTA1":
+        return Container("TTA", _joined(file, _second(file)))
+    if head[:4] == b"FLV\1":
+        return Container("Flash video", _joined(file, _second(file)) or chunks.cut_block(file, 13, "big", extra=15))
+    if length := _ts_packet(file):
+        rest = file.seek(0, 2) % length
+        problem = f"truncated: {rest} of {length} bytes of the last packet" if rest else ""
+        return Container("MPEG transport stream", problem)
     if head[:5] == b"#!AMR":
         return Container("AMR")
-    if _begins_adts(head):
-        return Container("AAC")
     size, start = file.seek(0, 2), mpeg.behind_id3(file, 0)
     file.seek(start)
     head = file.read(4).ljust(4, b"\0")
-    if start and (head in (*chunks.CHUNKED, b"fLaC", b"OggS") or _begins_adts(head)):  # a tag in front of it
+    if start and head in (*chunks.CHUNKED, b"fLaC", b"OggS"):  # a tag in front of it
         content = Excerpt(file, start, size)
         found = examine(cast(BinaryIO, content))
         return replace(found, content=found.content or content)
     return mpeg.examine(file, 0, size)
-
-
-def _begins_adts(head: bytes) -> bool:
-    return head[0] == 0xFF and head[1] & 0xF6 == 0xF0
 
 
 # Streams that libsndfile reads where nothing is odd ------------------------------------------------------------------
@@ -81,12 +87,9 @@ def _ogg(file: BinaryIO) -> Container:
         file.seek(position)
         page = file.read(_MAX_PAGE)
         if page[:4] != b"OggS":
-            if second := BEGINNING.search(page):
-                return Container(
-                    problem=f"two joined files: the first ends at byte {position + second.start()} of {size}"
-                )
-            if mpeg.begins(file, mpeg.behind_id3(file, position)):
-                return Container(problem=f"two joined files: the first ends at byte {position} of {size}")
+            second = BEGINNING.search(page)
+            if second or mpeg.begins(file, mpeg.behind_id3(file, position)):
+                return Container(problem=_joined(file, position + (second.start() if second else 0)))
             skipped = page.find(b"OggS", 1)
             position += skipped if skipped > 0 else max(1, len(page) - 3)
             continue
@@ -118,21 +121,26 @@ def _flac(file: BinaryIO, head: bytes) -> Container:
     file.seek(8)
     info = file.read(34)
     total = int.from_bytes(info[10:18], "big") & (1 << 36) - 1
+    frames = islice(_last_flac_frames(file, info, total), 2)  # one of them may be found by chance
+    first = next(frames, (0, 0, [0]))
+    begin, end, sums = next((frame for frame in chain([first], frames) if not frame[2][-1]), first)
     if total == 0:
-        return Container("FLAC of unknown length")
+        problem = "" if 0 in sums else f"truncated: {begin} of {end} samples, it ends inside a frame"
+        return Container("FLAC of unknown length", problem)
     if second := _second(file):
-        if file.seek(second) and file.read(4) != head[:4]:
-            return Container(problem=f"two joined files: the first ends at byte {second} of {file.seek(0, 2)}")
-        return Container("joined FLAC")
+        file.seek(second)
+        return Container("joined FLAC") if file.read(4) == head[:4] else Container(problem=_joined(file, second))
     size = file.seek(0, 2)
     file.seek(max(0, size - 65_536))
     if mpeg.occurs(file.read()):
         return Container(problem=f"two joined files: MPEG audio is among the last 65536 of {size} bytes")
-    return Container("FLAC longer than announced" if _last_flac_sample(file, info) > total else "")
+    if not sums[-1] and 0 < end < total:
+        return Container("FLAC shorter than announced", f"truncated: {end} of {total} samples")
+    return Container("FLAC longer than announced" if begin > total or (not sums[-1] and end > total) else "")
 
 
-def _last_flac_sample(file: BinaryIO, info: bytes) -> int:
-    """A sample's number at or before the end of the last frame, from the header of that frame; 0 if none is found."""
+def _last_flac_frames(file: BinaryIO, info: bytes, total: int) -> Iterator[tuple[int, int, list[int]]]:
+    """Of each of the last frames: its first sample, the one behind it, and checksums: 0 at the end of a whole frame."""
     size = file.seek(0, 2)
     file.seek(max(0, size - 65_536))
     tail = file.read()
@@ -142,21 +150,26 @@ def _last_flac_sample(file: BinaryIO, info: bytes) -> int:
         n_more = max(0, 8 - (~tail[at + 4] & 0xFF).bit_length() - 1) if tail[at + 4] & 0x80 else 0
         wide = {6: 1, 7: 2}.get(tail[at + 2] >> 4, 0) + {12: 1, 13: 2, 14: 2}.get(tail[at + 2] & 15, 0)
         end = at + 5 + n_more + wide
-        if end < len(tail) and _crc8(tail[at:end]) == tail[end]:
+        if end < len(tail) and _crc(tail[at:end], 0x07, 8)[-1] == tail[end]:
             number = tail[at + 4] & (0x7F >> n_more + bool(n_more))
             for byte in tail[at + 5 : at + 5 + n_more]:
                 number = number << 6 | byte & 0x3F
-            return number if tail[at + 1] & 1 else number * int.from_bytes(info[2:4], "big")
-    return 0
+            begin = number if tail[at + 1] & 1 else number * int.from_bytes(info[2:4], "big")
+            code, k = tail[at + 2] >> 4, at + 5 + n_more
+            length = 192 if code == 1 else 576 << max(0, code - 2) if code < 6 else 256 << max(0, code - 8)
+            length = 1 + int.from_bytes(tail[k : k + code - 5], "big") if code in (6, 7) else length
+            yield begin, begin + length, [0] if begin + length == total else _crc(tail[at:], 0x8005, 16)
 
 
-def _crc8(data: bytes) -> int:
-    crc = 0
+def _crc(data: bytes, polynomial: int, n_bits: int) -> list[int]:
+    """The checksum up to each byte."""
+    crc, found = 0, []
     for byte in data:
-        crc ^= byte
+        crc ^= byte << n_bits - 8
         for _ in range(8):
-            crc = crc << 1 & 0xFF ^ (7 if crc & 0x80 else 0)
-    return crc
+            crc = (crc << 1 ^ (polynomial if crc >> n_bits - 1 else 0)) & (1 << n_bits) - 1
+        found.append(crc)
+    return found
 
 
 # Formats that only FFmpeg reads --------------------------------------------------------------------------------------
@@ -182,16 +195,12 @@ def _checked(file: BinaryIO, kind: str, elements: Iterator[_Element]) -> Contain
             name = element.name.decode() if re.fullmatch(rb"[ -~]{4}", element.name) else "the last element"
             return Container(kind, f"truncated: {there} of {element.length} bytes of {name}{_lacks_index(kind, seen)}")
         if element.start and element.name in _FIRST:
-            return Container(kind, f"two joined files: the first ends at byte {element.start} of {size}")
+            return Container(kind, _joined(file, element.start))
     return Container(kind, _lacks_index(kind, seen).removeprefix("; "))
 
 
 def _lacks_index(kind: str, names: set[bytes]) -> str:
     return "; its index (moov) is missing" if kind == "MP4" and b"moov" not in names else ""
-
-
-def _mp4(file: BinaryIO) -> Container:
-    return _checked(file, "MP4", _boxes(file))
 
 
 def _boxes(file: BinaryIO) -> Iterator[_Element]:
@@ -257,6 +266,17 @@ def _ebml_elements(file: BinaryIO) -> Iterator[_Element]:
             length = 0
         yield _Element(name, position, n_head + length)
         position += n_head + length
+
+
+def _ts_packet(file: BinaryIO) -> int:
+    """Bytes of the packets of a transport stream, which begin with 0x47 or, on discs, with a time of four bytes."""
+    file.seek(0)
+    data = file.read(5 * 192)
+    return next((n for n in (188, 192) if len(data) > 4 * n and set(data[n - 188 :: n]) == {0x47}), 0)
+
+
+def _joined(file: BinaryIO, second: int) -> str:
+    return f"two joined files: the first ends at byte {second} of {file.seek(0, 2)}" if second else ""
 
 
 def _second(file: BinaryIO) -> int:

@@ -21,7 +21,7 @@ _FIXED_PROFILES = (None, "LC", "HE-AAC", "HE-AACv2")  # of AAC; the fixed decode
 # Others would open files and addresses that a playlist names, or run decoders of pictures.
 _FORMATS = (
     *("mov", "matroska", "asf", "avi", "aac", "mp3", "ogg", "flac", "wav", "w64", "aiff", "caf", "au", "amr"),
-    *("wv", "ape", "tta"),
+    *("wv", "ape", "tta", "mpegts", "flv"),
 )
 _CODECS = (
     *("aac", "aac_latm", "mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float", "ac3", "eac3", "opus", "vorbis"),
@@ -129,7 +129,7 @@ class Track:
             if packet.is_corrupt:
                 raise self._damaged("a packet is cut off")
             # These go on behind a damaged place: the times tell that something is missing.
-            if self._format in ("matroska", "asf", "flac", "avi") and packet.pts is not None:
+            if self._format in ("matroska", "asf", "flac", "avi", "mpegts", "flv") and packet.pts is not None:
                 first = packet.pts if first is None else first
                 missing = float((packet.pts - first) * packet.time_base) - self._n_frames / max(1, self.sample_rate)
                 if missing > _GAP_S + 2 * float((packet.duration or 0) * packet.time_base):  # a decoder is behind

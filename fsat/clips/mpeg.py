@@ -1,4 +1,4 @@
-"""Frames of MPEG audio, counted by their headers, and what the tag in the first one announces."""
+"""Frames of MPEG audio, AAC among them, counted by their headers, and what the tag in the first one announces."""
 
 import re
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ _RATES = {
 }
 _RATES[2, 3] = _RATES[2, 2]
 _HZ = (44_100, 48_000, 32_000)
+_AAC, _HEAD = 4, 7  # the layer of AAC in ADTS (ISO 13818-7), and the bytes of its headers
 _TAG_PLACES = (13, 21, 36)  # of "Xing" and "Info", by version and channels; of "VBRI" the last
 _SEARCHED = 1 << 16
 _MOST_LOST = 2 * 1441  # bytes between frames, where two recordings of a stream were joined: two frames
@@ -33,8 +34,8 @@ class Frames:
         Frames by the tag in the first one; None if there is no tag.
     stop : int
         Where the last frame ends: tags and padding may follow.
-    ends_inside : bool
-        Whether the file ends inside a frame.
+    is_aac : bool
+        Whether these are frames of AAC.
     is_plain : bool
         Whether there is a tag, and nothing but frames between the tags of the file.
     problem : str
@@ -44,7 +45,7 @@ class Frames:
     found: int
     announced: int | None
     stop: int
-    ends_inside: bool
+    is_aac: bool
     is_plain: bool
     problem: str
 
@@ -60,7 +61,8 @@ def examine(file: BinaryIO, start: int, stop: int) -> Container:
         problem = f"truncated: {frames.found} of {announced} MPEG frames"
     is_plain = frames.is_plain and frames.found == announced
     content = None if is_whole_file and is_plain else Excerpt(file, start, frames.stop)
-    return Container("" if is_plain else "MP3 without a right count of its frames", problem, content)
+    kind = "AAC" if frames.is_aac else "MP3 without a right count of its frames"
+    return Container("" if is_plain else kind, problem, content)
 
 
 def walk(file: BinaryIO, start: int, stop: int) -> Frames | None:
@@ -73,20 +75,22 @@ def walk(file: BinaryIO, start: int, stop: int) -> Frames | None:
         return None
     kind = _kind(searched[first:])
     announced = _announced(searched[first : first + 200])
-    found = lost = n_tags = 0
+    found = lost = n_tags = gap = 0
     position = end = position + first
+    is_aac, sync = kind is not None and kind[1] == _AAC, searched[first : first + 2]
     while position < stop:
         file.seek(position)
         head = file.read(64)
-        length = _frame_length(head) if _kind(head) == kind else 0
+        length = _frame_length(head) if _kind(head) == kind else _HEAD * (stop - position < _HEAD and head[:2] == sync)
         if length and position + length > stop:
             there = min(stop, position + length) - position
             problem = f"truncated: ends inside an MPEG frame, after {there} of {length} bytes"
-            return Frames(found, announced, stop, True, False, problem)
+            return Frames(found, announced, stop, is_aac, False, problem)
         if length:
             is_tag = _tag_at(head) > 0
             n_tags += is_tag + (head[36:40] == b"VBRI")  # libsndfile guesses in spite of it
             found += not is_tag
+            lost, gap = lost + gap, 0
             position = end = position + length
             continue
         skipped = _behind_tags(file, position, stop)
@@ -95,20 +99,21 @@ def walk(file: BinaryIO, start: int, stop: int) -> Frames | None:
             block = file.read(_SEARCHED)
             places = (k for k in range(1, len(block)) if _begins(block, k, whole=stop - position))
             skipped = position + next(places, len(block))
-            lost += skipped - position
+            gap += skipped - position  # lost if frames follow, else a tail of an unknown kind
             if found and _kind(block) not in (None, kind) and _begins(block, 0, whole=stop - position):
                 following = walk(file, position, stop)
                 if following is not None and following.found > 2:
                     rest = f"then {stop - position} bytes of another kind"
                     problem = f"two joined files: {found} MPEG frames, {rest}"
-                    return Frames(found, announced, position, False, False, problem)
+                    return Frames(found, announced, position, is_aac, False, problem)
         position = skipped
     file.seek(end)
     if found and (second := BEGINNING.search(file.read(_SEARCHED))):
         problem = f"two joined files: the first ends at byte {end + second.start()} of {stop}"
-        return Frames(found, announced, end, False, False, problem)
+        return Frames(found, announced, end, is_aac, False, problem)
     problem = f"damaged: {lost} bytes are in no MPEG frame, {found} frames are there" if lost > _MOST_LOST else ""
-    return Frames(found, announced, end, False, announced is not None and n_tags == 1 and not first + lost, problem)
+    is_plain = announced is not None and n_tags == 1 and not first + lost + gap
+    return Frames(found, announced, end, is_aac, is_plain, problem)
 
 
 def occurs(data: bytes) -> bool:
@@ -119,7 +124,7 @@ def occurs(data: bytes) -> bool:
 def begins(file: BinaryIO, start: int) -> bool:
     """Whether three frames of MPEG audio follow each other here."""
     file.seek(start)
-    data = file.read(8_192)
+    data = file.read(16_384)
     return len(data) > 4 and _begins(data, 0, whole=len(data) + 1) and _begins(data, _frame_length(data), whole=0)
 
 
@@ -127,6 +132,8 @@ def _kind(head: bytes) -> tuple[int, int, int] | None:
     """Version, layer and sample rate in the header of a frame; None if it is none."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
+    if head[1] & 0xF6 == 0xF0:
+        return (head[1] >> 3 & 1, _AAC, head[2] >> 2 & 15) if _frame_length(head) else None
     version, layer, rate = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3), head[2] >> 2 & 3
     if version == 1 or layer == 4 or rate == 3 or head[2] >> 4 in (0, 15):
         return None
@@ -134,7 +141,10 @@ def _kind(head: bytes) -> tuple[int, int, int] | None:
 
 
 def _frame_length(head: bytes) -> int:
-    """Bytes of a frame by its header (ISO 11172-3, 13818-3)."""
+    """Bytes of a frame by its header (ISO 11172-3, 13818-3, 13818-7)."""
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+        length = int.from_bytes(head[3:6], "big") >> 5 & 0x1FFF
+        return length if length >= _HEAD and len(head) >= _HEAD else 0
     kind = _kind(head)
     if kind is None:
         return 0
@@ -148,14 +158,14 @@ def _frame_length(head: bytes) -> int:
 
 def _begins(data: bytes, k: int, *, whole: int) -> bool:
     """Whether a frame begins at byte k, and others of its kind, or nothing, follow it: more where k is not 0."""
-    kind = _kind(data[k : k + 4]) if data[k] == 0xFF else None
+    kind = _kind(data[k : k + _HEAD]) if data[k] == 0xFF else None
     if kind is None:
         return False
     if k == 0 and _frame_length(data) >= whole:
         return True
     for _ in range(4 if k else 1):
-        k += _frame_length(data[k : k + 4])
-        if _kind(data[k : k + 4]) != kind:
+        k += _frame_length(data[k : k + _HEAD])
+        if _kind(data[k : k + _HEAD]) != kind:
             return False
     return True
 

@@ -37,8 +37,12 @@ def sound(kind: str, subtype: str = "PCM_16", rate: int = RATE) -> bytes:
 WAV, AIFF, CAF, AU, W64, FLAC = (sound(kind) for kind in ("WAV", "AIFF", "CAF", "AU", "W64", "FLAC"))
 OGG, TAGGED_MP3, MP3 = sound("OGG", "VORBIS"), sound("MP3", "MPEG_LAYER_III"), encoded("mp3")
 N_BYTES = 2 * RATE
+LONG = sound("FLAC", rate=300_000)
 BWF = WAV[:4] + (len(WAV) + 602).to_bytes(4, "little") + WAV[8:36]
 BWF += b"bext" + (602).to_bytes(4, "little") + bytes(602) + WAV[36:]
+NOISE = np.random.default_rng(5).bytes(5000)
+LYRICS = b"LYRICSBEGININD0000200" + b"LYR05000" + b"[00:01]words and words\r\n" * 210 + b"005030LYRICS200"
+APE = b"APETAGEX" + (2000).to_bytes(4, "little") + (40).to_bytes(4, "little") + bytes(24)
 ID3V1, ID3V2 = b"TAG" + b"x" * 125, b"ID3\3\0\0\0\0\0\x0a" + bytes(10)
 
 
@@ -52,6 +56,38 @@ def flac_total(content: bytes, total: int) -> bytes:
     """Another number of samples in STREAMINFO."""
     word = int.from_bytes(content[18:26], "big") >> 36 << 36 | total
     return content[:18] + word.to_bytes(8, "big") + content[26:]
+
+
+def voc(block: int = 1 << 20) -> bytes:
+    """Creative Voice in blocks: one with a header, others that go on."""
+    pcm = WAV[44:]
+    form = RATE.to_bytes(4, "little") + b"\x10\1\4\0" + bytes(4)
+    parts = [
+        b"\x09",
+        form + pcm[:block],
+        *(p for k in range(block, len(pcm), block) for p in (b"\2", pcm[k : k + block])),
+    ]
+    sizes = [len(part).to_bytes(3, "little") for part in parts[1::2]]
+    blocks = b"".join(kind + size + part for kind, size, part in zip(parts[::2], sizes, parts[1::2], strict=True))
+    return b"Creative Voice File\x1a\x1a\0\x14\x01\x1f\x11" + blocks + b"\0"
+
+
+def rf64(announced: int) -> bytes:
+    """An RF64 whose ds64 holds zeros."""
+    ds64 = b"ds64" + (28).to_bytes(4, "little") + bytes(28)
+    return b"RF64" + b"\xff" * 4 + b"WAVE" + ds64 + sized(WAV, announced)[12:]
+
+
+def tta() -> bytes:
+    content = io.BytesIO()
+    with av.open(io.BytesIO(WAV), "r") as given, av.open(content, "w", format="tta") as file:
+        track = file.add_stream("tta", rate=RATE)
+        track.layout, track.format = "mono", "s16"
+        for frame in given.decode(audio=0):
+            frame.pts = None
+            file.mux(track.encode(frame))
+        file.mux(track.encode(None))
+    return content.getvalue()
 
 
 def riff_with(inner: bytes) -> bytes:
@@ -136,6 +172,17 @@ READ: dict[str, tuple[bytes, float]] = {
     "unknown and tag.flac": (flac_total(FLAC, 0) + ID3V1, 1),
     "half.flac": (flac_total(FLAC, RATE // 2), 1),
     "joined.flac": (FLAC + FLAC, 2),
+    **{f"{tail} behind.{name}": (content + behind, 1)
+       for tail, behind in {"byte": b"A", "ape": APE + ID3V1, "lyrics": LYRICS + ID3V1, "text": b"words " * 900,
+                            "noise": NOISE, "zeros": bytes(5000)}.items()
+       for name, content in {"aac": encoded("aac"), "mp3": MP3, "tagged.mp3": TAGGED_MP3,
+                             "unknown.flac": flac_total(FLAC, 0)}.items()},
+    "short total.flac": (flac_total(FLAC, RATE - 1), 1),
+    "size unknown.rf64": (rf64(0xFFFFFFFF), 1),
+    "size in 32 bits.rf64": (rf64(N_BYTES), 1),
+    "a.voc": (voc(), 1),
+    "blocks.voc": (voc(4096), 1),
+    "a.tta": (tta(), 1),
     **{f"id3 in front.{name}": (ID3V2 + content, 1) for name, content in
        {"flac": FLAC, "wav": sized(WAV, 0), "aac": encoded("aac"), "mp3": TAGGED_MP3, "tagless.mp3": MP3}.items()},
 }  # fmt: skip
@@ -156,7 +203,15 @@ def test_what_is_there_is_read_to_its_end(name: str, tmp_path: Path) -> None:
     assert np.abs(np.fft.rfft(middle)).argmax() / len(middle) * RATE == pytest.approx(440, abs=4)
 
 
-A_FILE = {"wav": WAV, "flac": FLAC, "ogg": OGG, "mp3": TAGGED_MP3, "m4a": encoded("m4a"), "webm": encoded("webm")}
+A_FILE = {
+    "wav": WAV,
+    "flac": FLAC,
+    "ogg": OGG,
+    "mp3": TAGGED_MP3,
+    "m4a": encoded("m4a"),
+    "webm": encoded("webm"),
+    "aac": encoded("aac"),
+}
 CUT = r"(truncated|damaged).*\d+ (of \d+|samples)"
 REFUSED: dict[str, tuple[bytes, str]] = {
     **{f"cut.{name}": (encoded(name)[:-700], CUT) for name in FORMATS},
@@ -170,13 +225,22 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         ID3V2 + WAV[: len(WAV) // 2],
         rf"truncated: {len(WAV) // 2 - 44} of {N_BYTES} bytes of samples",
     ),
+    "cut in a header.aac": (encoded("aac") + encoded("aac")[:3], r"truncated: .* after 3 of 7 bytes"),
+    "cut a little.aac": (encoded("aac")[:-5], r"truncated: ends inside an MPEG frame, after \d+ of \d+ bytes"),
+    "hole.aac": (encoded("aac")[:4000] + NOISE + encoded("aac")[4000:], r"damaged: \d+ bytes are in no MPEG frame"),
+    "cut.rf64": (rf64(N_BYTES)[:-1000], rf"truncated: {N_BYTES - 1000} of {N_BYTES} bytes of samples"),
+    "cut blocks.voc": (voc(4096)[:-1000], r"truncated: \d+ of \d+ bytes of a block"),
+    "joined.tta": (tta() * 2, "two joined files"),
+    "joined.flv": (encoded("flv") * 2, "two joined files"),
+    "packets less.ts": ((ts := encoded("ts", 4.0))[: 188 * 100] + ts[188 * 300 :], r"damaged after \d+ samples"),
+    "total and one.flac": (flac_total(LONG, 300_001), "truncated: 300000 of 300001 samples"),
     "half.caf": (CAF[: len(CAF) // 2], CUT),
     "half.au": (AU[: len(AU) // 2], CUT),
     "half.w64": (W64[: len(W64) // 2], CUT),
-    "half.voc": ((voc := sound("VOC"))[: len(voc) // 2], CUT),
+    "half.voc": (voc()[: N_BYTES // 2], CUT),
     "half.avr": ((avr := sound("AVR"))[: len(avr) // 2], CUT),
     "half.nist": ((nist := sound("NIST"))[: len(nist) // 2], CUT),
-    "half of unknown.flac": (flac_total(FLAC, 0)[: len(FLAC) // 2], r"damaged after \d+ samples"),
+    "half of unknown.flac": (flac_total(FLAC, 0)[: len(FLAC) // 2], r"truncated: 20480 of 24576 samples"),
     "half.flac": (FLAC[: len(FLAC) // 2], rf"damaged after \d+ of {RATE} samples"),
     "double.flac": (flac_total(FLAC, 2 * RATE), rf"truncated: {RATE} of {2 * RATE} samples"),
     "in a page.ogg": (OGG[:-50], r"truncated: \d+ of \d+ bytes of the last Ogg page"),
@@ -188,10 +252,15 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "gaps.webm": (with_gaps(encoded("webm", 8.0)), r"damaged after \d+ samples \(0\.\d s are missing\)"),
     "joined.aiff": (AIFF + AIFF, "two joined files"),
     **{
-        f"{first} and {second}": (A_FILE[first] + A_FILE[second], "two joined files|no MPEG frame")
+        f"{first} and {second}": (A_FILE[first] + A_FILE[second], "two joined files")
         for first in ("wav", "flac", "ogg", "mp3")
         for second in A_FILE
         if first != second
+    },
+    **{
+        f"aac and {name}": (encoded("aac") + content, "two joined files")
+        for name, content in A_FILE.items()
+        if name != "aac"
     },
     "two data chunks.wav": (WAV + b"data" + (2000).to_bytes(4, "little") + bytes(2000), "two joined files"),
     **{f"joined.{name}": (encoded(name) * 2, "two joined files") for name in ("m4a", "webm", "wma")},
