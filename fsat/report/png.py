@@ -45,9 +45,7 @@ def learning_curves(
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9, 6), layout="constrained")
-        grid = (
-            figure.subplots(2, len(stages), sharex="col", sharey="row", squeeze=False) if stages else np.empty((2, 0))
-        )
+        grid = figure.subplots(2, len(stages), sharex=True, sharey="row", squeeze=False) if stages else np.empty((2, 0))
         for row, (metric, name) in enumerate((("loss", "Cross-entropy"), ("map3", "MAP@3"))):
             for column, stage in enumerate(stages):
                 _draw_curves(grid[row, column], histories, stage, metric, select=select)
