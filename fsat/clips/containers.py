@@ -134,7 +134,7 @@ def _flac(file: BinaryIO, head: bytes) -> Container:
     file.seek(max(0, size - 65_536))
     if mpeg.occurs(file.read()):
         return Container(problem=f"two joined files: MPEG audio is among the last 65536 of {size} bytes")
-    if not sums[-1] and 0 < end < total:
+    if 0 in sums and sums.index(0) == len(sums) - 1 and 0 < end < total:  # else other frames follow
         return Container("FLAC shorter than announced", f"truncated: {end} of {total} samples")
     return Container("FLAC longer than announced" if begin > total or (not sums[-1] and end > total) else "")
 
@@ -144,7 +144,7 @@ def _last_flac_frames(file: BinaryIO, info: bytes, total: int) -> Iterator[tuple
     size = file.seek(0, 2)
     file.seek(max(0, size - 65_536))
     tail = file.read()
-    for at in range(len(tail) - 16, 0, -1):
+    for at in range(len(tail) - 10, 0, -1):  # a frame of silence has 10 bytes
         if tail[at] != 0xFF or tail[at + 1] & 0xFE != 0xF8 or tail[at + 3] & 1:
             continue
         n_more = max(0, 8 - (~tail[at + 4] & 0xFF).bit_length() - 1) if tail[at + 4] & 0x80 else 0

@@ -117,8 +117,12 @@ def walk(file: BinaryIO, start: int, stop: int) -> Frames | None:
 
 
 def occurs(data: bytes) -> bool:
-    """Whether five frames of MPEG audio follow each other somewhere."""
-    return any(_begins(data, k, whole=0) for k in range(1, len(data)) if data[k] == 0xFF)
+    """Whether five frames of MPEG audio follow each other somewhere in the bytes of a FLAC.
+
+    AAC whose frames begin as those of FLAC do, with FFF8 or FFF9, is not looked for.
+    """
+    starts = (k for k in range(1, len(data) - 1) if data[k] == 0xFF and data[k + 1] & 0xFE != 0xF8)
+    return any(_begins(data, k, whole=0) for k in starts)
 
 
 def begins(file: BinaryIO, start: int) -> bool:

@@ -290,6 +290,18 @@ def test_windows_get_what_is_before_the_damage(tmp_path: Path) -> None:
         assert 0.55 * RATE < n < 0.85 * RATE
 
 
+@pytest.mark.parametrize("n_silent", [0, 1, 4_000, 83_790])
+def test_a_whole_flac_is_whole_whatever_its_last_frames_hold(tmp_path: Path, n_silent: int) -> None:
+    x = np.random.default_rng(3).normal(0, 0.1, 83_790)
+    x[len(x) - n_silent :] = 0
+    for total in (83_790, 0):
+        stream = io.BytesIO()
+        soundfile.write(stream, x, RATE, format="FLAC")
+        (tmp_path / "a.flac").write_bytes(flac_total(stream.getvalue(), total))
+        info = audio.probe(tmp_path / "a.flac")
+        assert (info.problem, round(info.seconds * RATE)) == ("", 83_790)
+
+
 def test_a_cut_flac_is_read_to_within_a_frame_of_the_cut(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 700_000), RATE)

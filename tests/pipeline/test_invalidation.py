@@ -53,7 +53,11 @@ def test_the_command_prints_what_names_a_thing_and_what_may_run_after(capsys: py
         "  named by: stage1, stage2, report",
         "  then, if their outputs change: predict, ensemble, evaluate, calibrate, thresholds, bundle",
     ]
-    assert lines[4] == "  named by: mel" and "spectral" not in lines[5] and "stage1, stage2" in lines[5]
+    assert (
+        lines[4] == "  named by: mel, evaluate, thresholds"
+        and "spectral" not in lines[5]
+        and "stage1, stage2" in lines[5]
+    )
     assert lines[7].startswith("  named by: ") and {"mel", "stage1"} <= set(lines[10].split(": ")[1].split(", "))
     with pytest.raises(SystemExit, match=r"mixup\.alpah: no parameter.* Did you mean mixup\.alpha"):
         invalidation.main(["mixup.alpah"], project.ROOT)
@@ -66,7 +70,7 @@ def test_promises_of_the_design() -> None:
 
     features = {"index", "trim", "mel", "embed", "spectral", "pca", "folds"}
     assert not reruns("mixup.alpha") & features
-    assert invalidation.affected(STAGES, "mel.n_mels") == {"filters", "mel", "embed", "report", "bundle"}
+    assert invalidation.affected(STAGES, "mel.n_mels") == {"filters", "mel", "embed", "thresholds", "report", "bundle"}
     assert not reruns("report.listed_clips") & {*features, "stage1", "stage2", "predict", "ensemble", "evaluate"}
     assert not reruns("ensemble.models") & {*features, "baseline", "stage1", "stage2", "predict"}
     assert not reruns("embed.views") & {"stage1", "stage2", "predict"}

@@ -27,7 +27,8 @@ def test_every_output_is_there(finished_project: Path) -> None:
     for stage in ("stage1", "stage2"):
         for fold in (0, 1):
             history = pd.read_csv(finished_project / "data" / "models" / stage / f"fold{fold}" / "history.csv")
-            assert history["phase"].unique().tolist() == ["cyclic", "finetune_low", "finetune_high"]
+            first = ["frozen"] if stage == "stage2" else []
+            assert history["phase"].unique().tolist() == [*first, "cyclic", "finetune_low", "finetune_high"]
     assert not list((finished_project / "state").rglob("*.npz"))
 
 
