@@ -21,7 +21,7 @@ _FIXED_PROFILES = (None, "LC", "HE-AAC", "HE-AACv2")  # of AAC; the fixed decode
 # Others would open files and addresses that a playlist names, or run decoders of pictures.
 _FORMATS = (
     *("mov", "matroska", "asf", "avi", "aac", "mp3", "ogg", "flac", "wav", "w64", "aiff", "caf", "au", "amr"),
-    *("wv", "ape", "tta", "mpegts", "flv"),
+    *("wv", "ape", "tta", "mpegts", "flv", "voc"),
 )
 _CODECS = (
     *("aac", "aac_latm", "mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float", "ac3", "eac3", "opus", "vorbis"),
