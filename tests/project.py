@@ -30,7 +30,6 @@ TINY = {
     "train.stage1.cyclic.epochs": 2,
     "train.stage1.finetune_low.epochs": 1,
     "train.stage1.finetune_high.epochs": 1,
-    "train.stage2.frozen.epochs": 1,
     "train.stage2.cyclic.epochs": 1,
     "train.stage2.finetune_low.epochs": 1,
     "train.stage2.finetune_high.epochs": 1,
