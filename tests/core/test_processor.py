@@ -100,7 +100,6 @@ def test_portable_networks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     keras_backend.use("tensorflow", portable=True)
     assert os.environ["ONEDNN_MAX_CPU_ISA"] == "AVX2"
     assert "the environment sets TF_NUM_INTRAOP_THREADS=8: digits may differ" in capsys.readouterr().err
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
 
 
 def test_an_unfinished_training_is_not_taken_up_under_other_limits(monkeypatch: pytest.MonkeyPatch) -> None:
