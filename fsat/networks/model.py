@@ -235,11 +235,11 @@ def trained_bounds(folder: str | Path) -> tuple[int, int]:
     return int(shortest), int(longest)
 
 
-def load_network(folder: str | Path, *, labels: Sequence[str]) -> keras.Model:
+def load_network(folder: str | Path, *, labels: Sequence[str], into: keras.Model | None = None) -> keras.Model:
     """Network of a folder that training wrote: built as its `summary.json` says, filled from `model.weights.h5`.
 
-    `FsatError` if it was trained on other labels than `labels`, a file is missing or broken, or Keras runs on another
-    version of JAX than in training.
+    A network `into`, of the same shape, is filled instead of a fresh one. `FsatError` if it was trained on other labels
+    than `labels`, a file is missing or broken, or Keras runs on another version of JAX than in training.
     """
     folder = Path(folder)
     summary = files.read_json(folder / "summary.json")
@@ -251,7 +251,7 @@ def load_network(folder: str | Path, *, labels: Sequence[str]) -> keras.Model:
             "which gives other bytes. Install that one, or train the fold anew with "
             f"`dvc repro --single-item --force {folder.parent.name}@{folder.name.removeprefix('fold')}`."
         )
-    network = build_network(**summary["network"])
+    network = into or build_network(**summary["network"])
     try:
         network.load_weights(str(folder / "model.weights.h5"))
     except (OSError, ValueError, KeyError) as error:

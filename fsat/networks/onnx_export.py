@@ -1,28 +1,36 @@
 """Networks as ONNX files whose bytes depend on the network alone."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from fsat.core.errors import FsatError
-from fsat.networks import backend, embedding, model
+from fsat.networks import backend, embedding, model, onnx_weights
 
 # The newest operator set that tf2onnx 1.17 writes; ONNX Runtime reads it since version 1.14.
 OPSET = 18
 
 
-def convert(folder: str | Path, path: str | Path, labels: Sequence[str]) -> int:
-    """Write the trained network of a folder (see `model.load_network`) as an ONNX file that names its labels.
+def convert(paths: Mapping[Path, Path], labels: Sequence[str]) -> int:
+    """Write the trained networks of folders (see `model.load_network`) as ONNX files that name their labels.
 
-    Returns the length E of the embedding. `FsatError` if the network cannot be loaded, was trained on other labels, or
-    Keras does not run on TensorFlow.
+    `paths` has the file of each folder; all networks have one shape, so that the first conversion serves all whose
+    weights are found in it (`onnx_weights.refill`). Returns the length E of the embedding. `FsatError` if a network
+    cannot be loaded, was trained on other labels, or Keras does not run on TensorFlow.
     """
     prepare()
-    network = model.load_network(folder, labels=labels)
-    Path(path).write_bytes(to_onnx(network, outputs=("probabilities", "embedding"), labels=labels))
+    first, *others = paths
+    network = model.load_network(first, labels=labels)
+    convert_one = partial(to_onnx, network, outputs=("probabilities", "embedding"), labels=labels)
+    made = convert_one()
+    paths[first].write_bytes(made)
+    filled = (model.load_network(folder, labels=labels, into=network) for folder in others)
+    for folder, refilled in zip(others, onnx_weights.refill(made, network, filled), strict=True):
+        paths[folder].write_bytes(refilled or convert_one())
     return int(network.get_layer("embedding").output.shape[-1])
 
 

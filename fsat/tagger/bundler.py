@@ -23,7 +23,7 @@ def write(
     chosen: Sequence[ModelName],
     networks: Sequence[Stage],
     models: str | Path,
-    convert: Callable[[Path, Path, Sequence[str]], int],
+    convert: Callable[[Mapping[Path, Path], Sequence[str]], int],
     convert_trunk: Callable[[Path, Sequence[Read]], Mapping[str, int]],
     folds: Sequence[int],
     filters: str | Path,
@@ -48,7 +48,7 @@ def write(
     models : path
         Holds ``<stage>/fold<k>/`` as training writes them; the lengths of crops and the networks are read from there.
     convert : callable
-        Writes the network of such a folder as an ONNX file and returns the length of its embedding
+        Writes the networks of such folders, all of one stage, as ONNX files and returns the length of their embedding
         (`networks.onnx_export.convert`); refuses one that was trained on other labels.
     convert_trunk : callable
         Writes views of the trunk with its initial weights and returns the length of each
@@ -105,10 +105,10 @@ def write(
             found = convert_trunk(part / bundles.TRUNK, views)
             features |= {view: found[view] for view in views}
         lengths = {}
-        for stage, fold in summaries:
-            (part / stage).mkdir(exist_ok=True)
-            network = part / bundles.network_name(stage, fold)
-            lengths[stage] = convert(Path(models) / stage / f"fold{fold}", network, labels)
+        for stage in networks:
+            (part / stage).mkdir()
+            paths = {Path(models) / stage / f"fold{fold}": part / bundles.network_name(stage, fold) for fold in folds}
+            lengths[stage] = convert(paths, labels)
         for embedder in marks:
             for fold, name in bundles.reference_names(embedder, folds).items():
                 files.write_npz(part / name, embeddings=references(embedder, fold))

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from tiny_bundle import LABELS, ROOT, project
 
 from fsat.core.errors import FsatError
-from fsat.networks import backend, model, onnx_export
+from fsat.networks import backend, model, onnx_export, onnx_weights
 
 OUTPUTS = ("probabilities", "embedding")
 
@@ -21,7 +23,7 @@ __all__ = ["project"]
 def test_on_another_backend_it_says_what_to_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(FsatError, match="needs Keras on TensorFlow, not jax: unset KERAS_BACKEND"):
-        onnx_export.convert(tmp_path, tmp_path / "network.onnx", LABELS)
+        onnx_export.convert({tmp_path: tmp_path / "network.onnx"}, LABELS)
 
 
 @pytest.mark.slow
@@ -50,11 +52,36 @@ def test_onnx_networks_give_equal_outputs(stage: str, project: Path) -> None:
 
 @pytest.mark.slow
 def test_a_conversion_in_another_process_gives_the_same_bytes(project: Path, tmp_path: Path) -> None:
-    """The converter numbers its nodes by counters of the process and orders them by hashes."""
-    folder, out = project / "data" / "models" / "stage2" / "fold0", tmp_path / "network.onnx"
-    code = f"from fsat.networks import onnx_export; onnx_export.convert({str(folder)!r}, {str(out)!r}, {LABELS})"
+    """The converter numbers its nodes by counters of the process and orders them by hashes.
+
+    The bundle's network of fold 1 is that of fold 0 with other weights.
+    """
+    folder, out = project / "data" / "models" / "stage2" / "fold1", tmp_path / "network.onnx"
+    code = (
+        "from pathlib import Path; from fsat.networks import onnx_export; "
+        f"onnx_export.convert({{Path({str(folder)!r}): Path({str(out)!r})}}, {LABELS})"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
-    assert out.read_bytes() == (project / "data" / "bundle" / "stage2" / "fold0.onnx").read_bytes()
+    assert out.read_bytes() == (project / "data" / "bundle" / "stage2" / "fold1.onnx").read_bytes()
+
+
+def test_a_graph_takes_the_weights_of_another_network_or_it_is_said_that_it_cannot(shallow: None) -> None:
+    rng = np.random.default_rng(0)
+
+    def build() -> keras.Model:
+        shape: dict[str, Any] = {"n_mels": 32, "n_classes": 3, "n_components": 4, "head": [6, 6]}
+        network = model.build_network(backbone="EfficientAT", width=0.4, batchnorm_momentum=0.9, **shape)
+        network.set_weights([rng.uniform(0.1, 1, value.shape).astype(np.float32) for value in network.get_weights()])
+        return network
+
+    convert = partial(onnx_export.to_onnx, outputs=OUTPUTS, labels=LABELS)
+    first, second = build(), build()
+    made = convert(first)
+    assert list(onnx_weights.refill(made, first, iter([second, first]))) == [convert(second), made]
+    assert list(onnx_weights.refill(made, second, iter([first]))) == [None]  # none of its weights is in the graph
+    # One array of the graph is now that of two layers, which differ in the other network.
+    first.get_layer("head_norm2").set_weights(first.get_layer("head_norm1").get_weights())
+    assert list(onnx_weights.refill(convert(first), first, iter([second]))) == [None]
 
 
 def test_canonical_models_do_not_depend_on_names_and_order() -> None:
