@@ -139,7 +139,7 @@ def log_of(name: str) -> Path:
 def connect(address: str, devices: Sequence[str | None]) -> Iterator[tuple[Any, dict[Any, str]]]:
     """Yield a client of a Dask cluster, and CUDA_VISIBLE_DEVICES by name of a worker.
 
-    Without an address the workers are threads of this process, one a device: no port is opened.
+    Without an address the workers are threads of this process, one a device, to which nobody else can connect.
     """
     if address:
         from fsat.core import parallel
@@ -153,7 +153,7 @@ def connect(address: str, devices: Sequence[str | None]) -> Iterator[tuple[Any, 
     else:
         from distributed import Client, Scheduler, SpecCluster, Worker
 
-        local = {"protocol": "inproc://", "dashboard": False}
+        local = {"protocol": "inproc://", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
         workers = {
             number: {"cls": Worker, "options": local | {"nthreads": 1, "memory_limit": 0, "resources": resources}}
             for number, resources in enumerate({} if device is None else {GPU: 1} for device in devices)
@@ -242,7 +242,7 @@ def reason(name: str, future: Any) -> str:
 def last_line(log: Path) -> str:
     """What a stage said last; empty if it did not begin."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
     return escaped(next((line.strip() for line in reversed(lines) if line.strip()), ""))
