@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ SHAPING = ("CUBLAS_", "FSAT_", "KERAS_", "MKL_", "NPY_", "OMP_", "ONEDNN_", "OPE
 # What DVC and a training say while the same stage runs elsewhere, or a killed one has not quite ended.
 BUSY = ("is busy, it is being blocked by", "Unable to acquire lock", "is being trained by")
 BUSY_S = 900.0  # longer than a scheduler takes to give up a worker
+RUNNING = ("pending", "lost")  # lost: done at a worker that died since, and about to be looked at once more
 GPU = "GPU"  # the resource that a worker of a cluster offers: `dask worker --resources GPU=1`
 
 
@@ -51,7 +52,7 @@ def read_parameters() -> params.Params:
 
 
 def run_stage(
-    name: str, before: object, *, folder: Path, mark: str, environment: Mapping[str, str], devices: Mapping[Any, str]
+    name: str, before: object, *, folder: Path, mark: str, environment: dict[str, str], devices: Mapping[Any, str]
 ) -> None:
     """Run one stage of one fold, such as stage1@0, in a subprocess; again while another process holds its locks.
 
@@ -61,7 +62,7 @@ def run_stage(
         Result of the stage that has to be run before.
     folder, mark : Path, str
         The project, and a file in it that tells it from others.
-    environment : mapping
+    environment : dict
         The variables of `SHAPING`.
     devices : mapping
         CUDA_VISIBLE_DEVICES by name of the worker, where its own does not hold.
@@ -116,7 +117,7 @@ def run_guarded(command: Sequence[str], wanted: Callable[[], bool], **options: A
         guard.communicate()  # closes the pipe
 
 
-def is_wanted(worker: Any, key: str) -> bool:
+def is_wanted(worker: Any, key: object) -> bool:
     """Whether somebody still waits for the task that a worker is running."""
     task = worker.state.tasks.get(key)
     return task is not None and task.state in ("executing", "long-running")
@@ -203,38 +204,48 @@ def run_folds(client: Any, folds: Sequence[int], resources: Mapping[str, int] | 
 def watch(chains: Mapping[int, Mapping[str, Any]]) -> list[str]:
     """Show all folds on a terminal, a line for each stage that ends; returns the names of those that failed."""
     from rich.live import Live
-    from rich.table import Table
-    from rich.text import Text
 
     failed: dict[int, str] = {}
     told: set[str] = set()
     with Live(auto_refresh=False, transient=True) as live:
         while True:
-            table = Table(box=None, show_header=False)
+            running: dict[int, str] = {}
             for fold, chain in chains.items():
-                for name, future in chain.items():
-                    if future.status == "pending" or fold in failed:
+                for name, future in chain.items() if fold not in failed else ():
+                    if (status := future.status) in RUNNING:
+                        running[fold] = name
+                        break
+                    if status != "finished":
+                        failed[fold] = name
+                        print(escaped(reason(name, future)), file=sys.stderr, flush=True)
                         break
                     if name not in told:
                         told.add(name)
-                        if future.status == "finished":
-                            print(f"{name}: done", flush=True)
-                        else:
-                            failed[fold] = name
-                            print(escaped(reason(name, future)), file=sys.stderr, flush=True)
-                waiting = next((name for name, future in chain.items() if future.status == "pending"), "")
-                state = f"failed: {failed[fold]}" if fold in failed else last_line(log_of(waiting))
-                table.add_row(f"fold {fold}", waiting or "done", Text(state, overflow="ellipsis", no_wrap=True))
-            if not any(future.status == "pending" for chain in chains.values() for future in chain.values()):
+                        print(f"{name}: done", flush=True)
+            if not running:
                 return list(failed.values())
-            live.update(table, refresh=True)
+            live.update(progress(chains, running, failed), refresh=True)
             time.sleep(1)
+
+
+def progress(folds: Iterable[int], running: Mapping[int, str], failed: Mapping[int, str]) -> Any:
+    """A table with a row for each fold: the stage it is at, and the last line of that stage's log."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False)
+    for fold in folds:
+        name = running.get(fold) or failed.get(fold)
+        state = f"{name} failed" if fold in failed else name or f"fold {fold} done"
+        said = last_line(log_of(name)) if name else ""
+        table.add_row(state, Text(said, overflow="ellipsis", no_wrap=True))
+    return table
 
 
 def reason(name: str, future: Any) -> str:
     """Why a stage failed."""
     if future.status != "error":
-        return f"{name}: {future.status}: the Dask scheduler is gone"
+        return f"{name}: {future.status}, as the Dask scheduler is gone"
     error = future.exception()
     return str(error) if isinstance(error, FsatError) else f"{name}: {error}"
 
@@ -280,6 +291,8 @@ def main() -> None:
             failed = run_folds(client, p.folds.ids, resources, task)
     except FsatError as error:
         sys.exit(escaped(error))
+    except KeyboardInterrupt:
+        sys.exit("stopped: the same command goes on after the last finished epochs")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
     subprocess.run(["dvc", "repro"], check=True)

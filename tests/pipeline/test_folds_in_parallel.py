@@ -15,6 +15,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 import project
+from fsat.core.errors import FsatError
 from scripts import folds
 
 
@@ -100,7 +101,7 @@ def client() -> Iterator[Client]:
 def test_a_worker_that_does_not_see_the_folder_is_refused(client: Client, tmp_path: Path) -> None:
     with folds.marked(tmp_path) as mark:
         assert folds.resources_of(client, tmp_path, mark) is None
-        with pytest.raises(folds.FsatError, match=rf"^the Dask worker \S+ does not see this folder\. .* {tmp_path}/b "):
+        with pytest.raises(FsatError, match=rf"^the Dask worker \S+ does not see this folder\. .* {tmp_path}/b "):
             folds.resources_of(client, tmp_path / "b", mark)
 
 
