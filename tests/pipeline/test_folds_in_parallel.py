@@ -19,7 +19,7 @@ from fsat.core.errors import FsatError
 from scripts import folds
 
 
-def wait_for(condition: Callable[[], bool], *, seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], *, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
