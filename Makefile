@@ -37,7 +37,7 @@ lint: setup
 
 ## make pin     choose versions anew: requirements.txt and versions.yaml (needs uv)
 pin:
-	uv pip compile pyproject.toml --extra pipeline --extra test --extra dask --extra app --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra pipeline --extra test --extra app --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file requirements.txt
 	$(RUN) python -m scripts.pin
 

@@ -126,10 +126,10 @@ def _executor(n_jobs: int, *, cluster: bool) -> Iterator[tuple[Executor | None, 
     """Yield where the work is done, None for this process, and how many workers it has."""
     address = os.environ.get("FSAT_DASK", "")
     if cluster and address:
-        with _dask_client(address) as client:
-            _refuse_other_workers(client, address)
+        with dask_client(address) as client:
+            refuse_other_workers(client, address)
             yield client.get_executor(pure=False), max(1, sum(client.ncores().values()))
-            _refuse_other_workers(client, address)  # also those that joined meanwhile
+            refuse_other_workers(client, address)  # also those that joined meanwhile
     elif n_jobs <= 1 or multiprocessing.current_process().daemon:  # such a process may start no others
         yield None, 1
     else:
@@ -164,11 +164,12 @@ def _jobs() -> int:
     return int(text)
 
 
-def _dask_client(address: str) -> AbstractContextManager[Any]:
+def dask_client(address: str) -> AbstractContextManager[Any]:
+    """Client of the Dask scheduler at an address; `FsatError` if there is none."""
     try:
         from distributed import Client
     except ImportError as error:
-        message = f"FSAT_DASK={address} needs the package distributed: run `pip install -e '.[dask]'`."
+        message = f"FSAT_DASK={address} needs the package distributed: run `pip install -e '.[pipeline]'`."
         raise FsatError(message) from error
     try:
         return Client(address, timeout=_DASK_TIMEOUT_S)
@@ -177,7 +178,7 @@ def _dask_client(address: str) -> AbstractContextManager[Any]:
         raise FsatError(message) from error
 
 
-def _refuse_other_workers(client: Any, address: str) -> None:
+def refuse_other_workers(client: Any, address: str) -> None:
     """`FsatError` names a worker that has loaded other code or libraries than this process."""
     here = {**loaded_code.LOADED, **_libraries()}
     try:

@@ -122,4 +122,4 @@ class OneWorker:
 
 def test_a_dask_worker_with_other_limits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FsatError, match="tcp://a computes with NPY_ENABLE_CPU_FEATURES=X86_V4 OPENBLAS_CORETYPE=Skyl"):
-        parallel._refuse_other_workers(OneWorker(), "tcp://x")
+        parallel.refuse_other_workers(OneWorker(), "tcp://x")
