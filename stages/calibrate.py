@@ -24,10 +24,10 @@ def main() -> None:
     folds = files.read_csv("data/folds.csv")
     ids = fold_folders.existing(p.folds.ids, folds)
     folders = {fold: f"data/predictions/fold{fold}" for fold in ids}
-    scores = unknown.combine({fold: files.read_parquet(f"{path}/unknown.parquet") for fold, path in folders.items()})
-    if scores.empty:  # no network is trained
-        views = {split: files.read_parquet(f"data/embeddings/{split}.parquet") for split in ("train", "test")}
-        scores = unknown.of_view(views, folds, ids)
+    networks = unknown.combine({fold: files.read_parquet(f"{path}/unknown.parquet") for fold, path in folders.items()})
+    views = {split: files.read_parquet(f"data/embeddings/{split}.parquet") for split in ("train", "test")}
+    found_in = [table for table in (networks, unknown.of_view(views, folds, ids)) if len(table)]
+    scores = pd.concat(found_in, ignore_index=True) if found_in else networks
     headline = calibration.headline(found) | {"unknown": unknown.summary(scores, keep=p.unknown.keep)}
     files.write_parquet("data/unknown.parquet", scores)
     files.write_json("metrics/calibration.json", headline)

@@ -140,7 +140,7 @@ def make_run(
     for stage in STAGES:
         parameters["train"][stage]["run"] = stage in networks
     parameters["ensemble"] |= {"models": list(models), "choose": choose}
-    marked = [*networks] or [view for view in views if view == unknown.VIEW]
+    marked = [*networks, *(view for view in views if view == unknown.VIEW)]
     distances = {model: UNKNOWN[model][0] for model in marked}
     kept = {"cv": {model: UNKNOWN[model][1] for model in marked}} if marked else {}
     return Run(

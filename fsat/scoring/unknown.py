@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NEIGHBOURS = 1  # nearest training clips whose mean distance is the score
-VIEW = "last"  # of the frozen trunk, where no network is trained
+VIEW = "last"  # of the frozen trunk
 REFERENCES = 1000  # training clips of each fold that are kept to compare with
 # Clips whose distances are in memory at a time.
 _BLOCK = 1024
@@ -132,7 +132,7 @@ def combine(folds: "Mapping[int, pd.DataFrame]") -> "pd.DataFrame":
 def of_view(
     views: "Mapping[str, pd.DataFrame]", folds: "pd.DataFrame", ids: Sequence[int], *, view: str = VIEW
 ) -> "pd.DataFrame":
-    """Scores without any network that was trained, by a view of the frozen trunk, as a table like that of `combine`.
+    """Scores by a view of the frozen trunk, as a table like that of `combine`.
 
     Parameters
     ----------

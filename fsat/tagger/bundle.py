@@ -230,18 +230,18 @@ class Manifest(params.Section):
         return [] if self.unknown is None else list(self.unknown.threshold)
 
     def embedder(self, stage: Stage | None) -> Embedder | None:
-        """Whose embedding stands for a clip: the stage's, or for the submission (None) that of its last network.
+        """Whose embedding stands for a clip: the stage's, or for the submission (None) the view `last`.
 
-        Of a submission without networks it is that of the last network that is there all the same, or the view
-        `last`; None if there is none of them.
+        Without that view it is that of the last network of the submission, or the last that is there all the same; None
+        if there is none.
         """
         if stage is not None:
             return stage
+        if LAST in self.features:
+            return LAST
         networks = [name for name in STAGES if name in self.networks]
         used = [name for name in networks if name in self.models] or networks
-        if used:
-            return used[-1]
-        return LAST if LAST in self.features else None
+        return used[-1] if used else None
 
 
 def network_name(stage: str, fold: int) -> str:
