@@ -331,7 +331,7 @@ def _decoded(container: Container, file: BinaryIO, stack: ExitStack) -> _Sound:
             raise DecodeError(f"{container.kind}, which the extra `formats` reads: {ffmpeg.INSTALL}")
         raise DecodeError(f"{reason}; {ffmpeg.INSTALL} reads more" if reason.startswith(_UNDECODABLE) else reason)
     try:
-        content = container.content or Excerpt(file, 0, _state(file)[0])  # its seek forgives all
+        content = container.content or Excerpt(file, (0, _state(file)[0]))  # its seek forgives all
         track = stack.enter_context(ffmpeg.opened(content))
         return _Sound(track.sample_rate, track.channels, 0, track.seconds, track.blocks(_BLOCK_FRAMES))
     except DecodeError as error:

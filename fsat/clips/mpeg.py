@@ -1,7 +1,6 @@
 """Frames of MPEG audio, AAC among them, counted by their headers, and what the tag in the first one announces."""
 
 import re
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from fsat.clips.container import BEGINNING, Container, Excerpt
@@ -19,101 +18,66 @@ _HZ = (44_100, 48_000, 32_000)
 _AAC, _HEAD = 4, 7  # the layer of AAC in ADTS (ISO 13818-7), and the bytes of its headers
 _TAG_PLACES = (13, 21, 36)  # of "Xing" and "Info", by version and channels; of "VBRI" the last
 _SEARCHED = 1 << 16
-_MOST_LOST = 2 * 1441  # bytes between frames, where two recordings of a stream were joined: two frames
-
-
-@dataclass(frozen=True)
-class Frames:
-    """What a stream of MPEG audio holds.
-
-    Attributes
-    ----------
-    found : int
-        Whole frames, without those that hold a tag.
-    announced : int or None
-        Frames by the tag in the first one; None if there is no tag.
-    stop : int
-        Where the last frame ends: tags and padding may follow.
-    is_aac : bool
-        Whether these are frames of AAC.
-    is_plain : bool
-        Whether there is a tag, and nothing but frames between the tags of the file.
-    problem : str
-        Why this is not whole; empty if it is.
-    """
-
-    found: int
-    announced: int | None
-    stop: int
-    is_aac: bool
-    is_plain: bool
-    problem: str
+_MOST_IN_FRONT = 2  # frames, by their mean length: recordings of a stream begin inside one
 
 
 def examine(file: BinaryIO, start: int, stop: int) -> Container:
-    """MPEG audio: libsndfile guesses the length unless the first frame has a tag that says it."""
-    frames = walk(file, start, stop)
+    """MPEG audio between two bytes of a file: count its frames, and compare them with a tag in the first one.
+
+    libsndfile guesses the length unless there is such a tag. What FFmpeg gets is the frames alone.
+    """
     is_whole_file = start == 0 and stop == file.seek(0, 2)
-    if frames is None:
-        return Container() if is_whole_file else Container("MP3 in a WAV", "", Excerpt(file, start, stop))
-    problem, announced = frames.problem, frames.announced
-    if announced is not None and frames.found + 1 < announced:  # some tags count themselves
-        problem = f"truncated: {frames.found} of {announced} MPEG frames"
-    is_plain = frames.is_plain and frames.found == announced
-    content = None if is_whole_file and is_plain else Excerpt(file, start, frames.stop)
-    kind = "AAC" if frames.is_aac else "MP3 without a right count of its frames"
-    return Container("" if is_plain else kind, problem, content)
-
-
-def walk(file: BinaryIO, start: int, stop: int) -> Frames | None:
-    """Count the frames between two bytes of a file; None if this is no MPEG audio, or one with free bit rates."""
-    position = behind_id3(file, start)
+    position = behind_tags(file, start, stop)
+    behind_tag = behind_id3(file, start)
     file.seek(position)
     searched = file.read(min(_SEARCHED, max(0, stop - position)))
     first = next((k for k in range(len(searched)) if _begins(searched, k, whole=stop - position)), None)
-    if first is None:
-        return None
-    kind = _kind(searched[first:])
+    if first is None:  # none, or one with free bit rates
+        return Container() if is_whole_file else Container("MP3 in a WAV", "", Excerpt(file, (start, stop)))
+    kind, sync = _kind(searched[first:]), searched[first : first + 2]
     announced = _announced(searched[first : first + 200])
-    found = lost = n_tags = gap = 0
+    found = n_tags = gap = 0
     position = end = position + first
-    is_aac, sync = kind is not None and kind[1] == _AAC, searched[first : first + 2]
-    while position < stop:
+    runs: list[tuple[int, int]] = []  # of frames, without the tags between them
+    problem = ""
+    while position < stop and not problem:
         file.seek(position)
         head = file.read(64)
         length = _frame_length(head) if _kind(head) == kind else _HEAD * (stop - position < _HEAD and head[:2] == sync)
-        if length and position + length > stop:
-            there = min(stop, position + length) - position
-            problem = f"truncated: ends inside an MPEG frame, after {there} of {length} bytes"
-            return Frames(found, announced, stop, is_aac, False, problem)
-        if length:
+        if length and gap:
+            problem = f"damaged: {gap} bytes in no MPEG frame follow byte {end} of {stop}"
+        elif length:
+            if position + length > stop:
+                problem = f"truncated: ends inside an MPEG frame, after {stop - position} of {length} bytes"
             is_tag = _tag_at(head) > 0
             n_tags += is_tag + (head[36:40] == b"VBRI")  # libsndfile guesses in spite of it
-            found += not is_tag
-            lost, gap = lost + gap, 0
-            position = end = position + length
-            continue
-        skipped = _behind_tags(file, position, stop)
-        if skipped == position:
+            found += not is_tag and not problem
+            begin = runs.pop()[0] if runs and end == position else position
+            position = end = min(stop, position + length)
+            runs.append((begin, end))
+        elif (skipped := _behind_tags(file, position, stop)) > position:
+            gap += head[:1] == b"\0" and skipped - position
+            position = skipped
+        else:
+            if runs and begins(file, position):
+                problem = f"two joined files: {found} MPEG frames, then {stop - position} bytes of another kind"
             file.seek(position)
             block = file.read(_SEARCHED)
             places = (k for k in range(1, len(block)) if _begins(block, k, whole=stop - position))
             skipped = position + next(places, len(block))
-            gap += skipped - position  # lost if frames follow, else a tail of an unknown kind
-            if found and _kind(block) not in (None, kind) and _begins(block, 0, whole=stop - position):
-                following = walk(file, position, stop)
-                if following is not None and following.found > 2:
-                    rest = f"then {stop - position} bytes of another kind"
-                    problem = f"two joined files: {found} MPEG frames, {rest}"
-                    return Frames(found, announced, position, is_aac, False, problem)
-        position = skipped
+            gap += skipped - position  # a tail of an unknown kind, unless frames follow
+            position = skipped
     file.seek(end)
-    if found and (second := BEGINNING.search(file.read(_SEARCHED))):
+    if not problem and (second := BEGINNING.search(file.read(_SEARCHED))):
         problem = f"two joined files: the first ends at byte {end + second.start()} of {stop}"
-        return Frames(found, announced, end, is_aac, False, problem)
-    problem = f"damaged: {lost} bytes are in no MPEG frame, {found} frames are there" if lost > _MOST_LOST else ""
-    is_plain = announced is not None and n_tags == 1 and not first + lost + gap
-    return Frames(found, announced, end, is_aac, is_plain, problem)
+    # Behind a tag they may be the rest of it: some writers give a wrong size.
+    if not problem and behind_tag == start and first * found > _MOST_IN_FRONT * sum(end - begin for begin, end in runs):
+        problem = f"damaged: the first {first} bytes are in no MPEG frame, {found} frames follow"
+    if position >= stop and announced is not None and found + 1 < announced:  # some tags count themselves
+        problem = f"truncated: {found} of {announced} MPEG frames"
+    is_plain = found == announced and n_tags == 1 and not problem and not gap and runs[0][0] == behind_tag
+    name = "AAC" if kind and kind[1] == _AAC else "MP3 without a right count of its frames"
+    return Container("" if is_plain else name, problem, None if is_whole_file and is_plain else Excerpt(file, *runs))
 
 
 def occurs(data: bytes) -> bool:
@@ -130,6 +94,13 @@ def begins(file: BinaryIO, start: int) -> bool:
     file.seek(start)
     data = file.read(16_384)
     return len(data) > 4 and _begins(data, 0, whole=len(data) + 1) and _begins(data, _frame_length(data), whole=0)
+
+
+def begins_file(file: BinaryIO, position: int, *, is_mpeg: bool = False) -> bool:
+    """Whether a sound file begins here, or behind a tag here; `is_mpeg`: MPEG audio does not count as another one."""
+    start = behind_id3(file, position)
+    file.seek(start)
+    return BEGINNING.match(file.read(64)) is not None or (not is_mpeg and begins(file, start))
 
 
 def _kind(head: bytes) -> tuple[int, int, int] | None:
