@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal, NamedTuple
 
 from fsat.clips import mpeg
@@ -34,6 +33,7 @@ CHUNKED = {
 }
 _SAMPLE_CHUNKS = (b"data", b"SSND", b"BODY")
 _CUT_CHUNKS = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"JUNK")  # may be cut: no samples are lost
+_TAGS = (b"TAG", b"ID3", b"APETAGEX")
 _MAX_CHUNKS = 1_000
 _MPEG_TAGS = (0x50, 0x55)  # WAVE_FORMAT_MPEG, WAVE_FORMAT_MPEGLAYER3
 # A recorder that cannot go back to the header leaves 0 in it, or about the largest signed or unsigned number.
@@ -43,8 +43,7 @@ _FEW_BYTES = 128
 _SCAN_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Samples:
+class Samples(NamedTuple):
     """Where samples begin, how many bytes of them are announced, and where that size is written."""
 
     start: int
@@ -71,20 +70,20 @@ def compared(file: BinaryIO, samples: Samples, form: Form | None, *, is_mpeg: bo
     if surplus > 0 and not to_end and not counts_header:
         return Container(problem=f"truncated: {max(0, present)} of {announced} bytes of samples")
     if surplus < 0:
-        end = samples.start + announced
-        if _is_second_file(file, end, form, is_mpeg=is_mpeg or announced == 0):
+        behind = _behind(file, samples.start + announced, form, is_mpeg=is_mpeg or announced == 0)
+        if behind == "file":
             return Container(problem=f"two joined files: {announced} bytes of samples are announced, {present} follow")
-        to_end = to_end or not _is_trailer(file, end, size, form)
-        if announced == 0 and _is_trailer(file, end, size, form, shortest=0):
+        to_end = to_end or behind == "samples"
+        if announced == 0 and behind == "chunks":
             return Container()
     if not to_end and surplus <= 0:
         return Container()
     right = min(present + samples.extra, 256**samples.size_bytes - 1).to_bytes(samples.size_bytes, samples.order)
-    return Container(content=_patched(file, samples.size_at, right))
+    return _patched(file, samples.size_at, right)
 
 
-def _patched(file: BinaryIO, at: int, right: bytes) -> Excerpt:
-    return Excerpt(file, (0, at), right, (at + len(right), file.seek(0, 2)))
+def _patched(file: BinaryIO, at: int, right: bytes) -> Container:
+    return Container(content=Excerpt(file, (0, at), right, (at + len(right), file.seek(0, 2))))
 
 
 def _chunks(file: BinaryIO, position: int, form: Form) -> Iterator[tuple[bytes, int, int]]:
@@ -111,20 +110,14 @@ def in_chunks(file: BinaryIO, head: bytes) -> Container:
             encoding = int.from_bytes(file.read(2), form.order)
         elif name in _SAMPLE_CHUNKS:
             n_edits = 4 * (form is _CAF)  # four bytes count edits
-            samples = Samples(
-                start + n_edits,
-                max(0, length - n_edits),
-                start - form.n_size,
-                form.n_size,
-                form.order,
-                n_edits + form.n_counted,
-            )
+            n, extra = max(0, length - n_edits), n_edits + form.n_counted
+            samples = Samples(start + n_edits, n, start - form.n_size, form.n_size, form.order, extra)
             if wide is not None and length == 0xFFFFFFFF:
-                samples = replace(wide, start=start)
+                samples = wide._replace(start=start)
             is_mpeg = encoding in _MPEG_TAGS or mpeg.begins(file, mpeg.behind_id3(file, start))
             found = compared(file, samples, form, is_mpeg=is_mpeg)
             if wide is not None and not wide.announced and length != 0xFFFFFFFF and found == Container():
-                found = Container(content=_patched(file, wide.size_at, length.to_bytes(8, "little")))
+                found = _patched(file, wide.size_at, length.to_bytes(8, "little"))
             if not is_mpeg or found.problem:
                 return found
             size = file.seek(0, 2)
@@ -132,37 +125,26 @@ def in_chunks(file: BinaryIO, head: bytes) -> Container:
     return Container()
 
 
-def _is_second_file(file: BinaryIO, end: int, form: Form | None, *, is_mpeg: bool) -> bool:
-    """Whether samples or a file of any kind begin where the samples end, and behind a tag or chunks there."""
+def _behind(file: BinaryIO, end: int, form: Form | None, *, is_mpeg: bool) -> str:
+    """What follows the samples: a second "file", "chunks" or tags, "padding", or more "samples"."""
+    size, found = file.seek(0, 2), "samples"
     for first in {end, end + end % 2}:
         if mpeg.begins_file(file, first, is_mpeg=is_mpeg):
-            return True
+            return "file"
         for name, start, length in _chunks(file, first, form) if form else ():
-            place = start - form.n_name - form.n_size
+            place = start - form.n_name - form.n_size if form else start
             if (name in _SAMPLE_CHUNKS and length > 0) or mpeg.begins_file(file, place, is_mpeg=is_mpeg):
-                return True
-    return False
-
-
-def _is_trailer(file: BinaryIO, end: int, size: int, form: Form | None, *, shortest: int = _FEW_BYTES) -> bool:
-    """Whether chunks, tags or padding follow the samples; a few bytes more are of no interest."""
-    if size - end < shortest:
-        return True
-    for position in {end, end + end % 2}:
-        file.seek(position)
-        if file.read(8).startswith((b"TAG", b"ID3", b"APETAGEX")) or (form and _are_chunks(file, position, size, form)):
-            return True
+                return "file"
+            if not re.fullmatch(rb"[ -~]{4}", name) or (start + length > size + 1 and name not in _CUT_CHUNKS):
+                break
+        else:
+            found = "chunks" if form else found
+        file.seek(first)
+        if file.read(8).startswith(_TAGS):
+            found = "chunks"
     file.seek(end)
-    return shortest > 0 and all(not any(block) for block in iter(lambda: file.read(_SCAN_BYTES), b""))
-
-
-def _are_chunks(file: BinaryIO, position: int, size: int, form: Form) -> bool:
-    for name, start, length in _chunks(file, position, form):
-        if not re.fullmatch(rb"[ -~]{4}", name):
-            return False
-        if start + length > size + 1:
-            return name in _CUT_CHUNKS
-    return True
+    is_padding = size - end < _FEW_BYTES or all(not any(block) for block in iter(lambda: file.read(_SCAN_BYTES), b""))
+    return "padding" if found == "samples" and is_padding else found
 
 
 def in_sphere(file: BinaryIO) -> Container:

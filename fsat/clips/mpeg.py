@@ -16,6 +16,7 @@ _RATES = {
 _RATES[2, 3] = _RATES[2, 2]
 _HZ = (44_100, 48_000, 32_000)
 _AAC, _HEAD = 4, 7  # the layer of AAC in ADTS (ISO 13818-7), and the bytes of its headers
+_SYNC_BUT_FLAC = re.compile(rb"\xff[\xe0-\xf7\xfa-\xff]")
 _TAG_PLACES = (13, 21, 36)  # of "Xing" and "Info", by version and channels; of "VBRI" the last
 _SEARCHED = 1 << 16
 _MOST_IN_FRONT = 2  # frames, by their mean length: recordings of a stream begin inside one
@@ -85,8 +86,7 @@ def occurs(data: bytes) -> bool:
 
     AAC whose frames begin as those of FLAC do, with FFF8 or FFF9, is not looked for.
     """
-    starts = (k for k in range(1, len(data) - 1) if data[k] == 0xFF and data[k + 1] & 0xFE != 0xF8)
-    return any(_begins(data, k, whole=0) for k in starts)
+    return any(_begins(data, sync.start(), whole=0) for sync in _SYNC_BUT_FLAC.finditer(data, 1))
 
 
 def begins(file: BinaryIO, start: int) -> bool:
