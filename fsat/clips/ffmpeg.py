@@ -86,7 +86,7 @@ class Track:
             self._decoder.options = {"err_detect": "crccheck+explode"}
         self._format = container.format.name.split(",")[0]
         self.seconds = (container.duration or 0) / 1e6  # in formats that announce none a guess
-        self._n_frames = 0
+        self._n_frames = self._place = 0
         self.sample_rate = self.channels = 0
         self._arrays = self._decoded()
         first = next(self._arrays, None)
@@ -121,15 +121,15 @@ class Track:
 
         packets, zero, before = self._container.demux(self._stream), 0.0, np.inf
         while True:
-            packet = None
             try:
                 if (packet := next(packets, None)) is None:
                     return
+                self._place = self._place if packet.pos is None else packet.pos
                 frames = self._decoder.decode(packet)
             except (av.FFmpegError, ValueError, OSError) as error:
-                raise self._damaged(_reason(error), packet) from error
+                raise self._damaged(_reason(error)) from error
             if packet.is_corrupt:
-                raise self._damaged("a packet is cut off", packet)
+                raise self._damaged("a packet is cut off")
             # These go on behind a damaged place: the times tell that something is missing.
             if self._format in ("matroska", "asf", "flac", "avi", "mpegts", "flv") and packet.pts is not None:
                 at, decoded = float(packet.pts * packet.time_base), self._n_frames / max(1, self.sample_rate)
@@ -138,11 +138,11 @@ class Track:
                 before, missing = at, at - zero - decoded
                 delay = 2 * float((packet.duration or 0) * packet.time_base)
                 if missing > (_FLAC_GAP_S if self._format == "flac" else _GAP_S + delay):
-                    raise self._damaged(f"{missing:.2f} s are missing", packet)
+                    raise self._damaged(f"{missing:.2f} s are missing")
             for frame in frames:
-                yield self._samples(frame, packet)
+                yield self._samples(frame)
 
-    def _samples(self, frame: "av.AudioFrame", packet: "av.Packet") -> np.ndarray:
+    def _samples(self, frame: "av.AudioFrame") -> np.ndarray:
         x = frame.to_ndarray()
         n_channels, found = frame.layout.nb_channels, (frame.sample_rate, frame.layout.nb_channels)
         x = x.T if frame.format.is_planar else x.reshape(-1, n_channels)
@@ -151,7 +151,7 @@ class Track:
             self.sample_rate, self.channels = found
         elif found != expected:
             what = "it changes from {} Hz, {} channels to {} Hz, {} channels".format(*expected, *found)
-            raise self._damaged(what, packet)
+            raise self._damaged(what)
         self._n_frames += len(x)
         if x.dtype.kind == "f":
             return x.astype(np.float32)
@@ -165,11 +165,11 @@ class Track:
             return 0
         return round(stream.duration * stream.time_base * self.sample_rate)
 
-    def _damaged(self, reason: str, packet: "av.Packet | None") -> DecodeError:
+    def _damaged(self, reason: str) -> DecodeError:
         announced = self._announced()
-        at, size = packet.pos if packet is not None else None, self._container.size
-        place = "" if at is None else f", at byte {at} of {size}"
-        there = f" of {announced} samples" if announced else f" samples{place}"
+        there = (
+            f" of {announced} samples" if announced else f" samples, at byte {self._place} of {self._container.size}"
+        )
         return DecodeError(f"damaged after {self._n_frames}{there} ({reason})")
 
 
