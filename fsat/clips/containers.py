@@ -2,8 +2,9 @@
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import BinaryIO, NamedTuple, cast
 
 from fsat.clips import chunks, mpeg
@@ -29,7 +30,7 @@ def examine(file: BinaryIO) -> Container:
     file.seek(0)
     head = file.read(16).ljust(16, b"\0")
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return _checked(file, "AVI", _riff_lists(file))
+        return _checked(file, "AVI", _walk(file, 0, 12, _riff_list))
     if head[:4] in chunks.CHUNKED:
         return chunks.in_chunks(file, head)
     if head[:4] == b".snd":
@@ -42,18 +43,21 @@ def examine(file: BinaryIO) -> Container:
     if head[:4] == b"fLaC":
         return _flac(file)
     if head[4:8] in _BOXES:
-        return _checked(file, "MP4", _boxes(file))
+        return _checked(file, "MP4", _walk(file, 0, 8, _box))
     if head[:4] == _EBML:
         return _checked(file, "WebM or Matroska", _ebml_elements(file))
     if head == _ASF:
-        return _checked(file, "Windows Media", _asf_objects(file))
+        file.seek(0)
+        _, _, about = file.read(_MAX_PAGE).partition(_ASF_PROPERTIES)
+        is_live = len(about) > 72 and about[72] & 1 == 1
+        return _checked(file, "Windows Media", _walk(file, 0, 24, partial(_asf_object, is_live=is_live)))
     if head == b"Creative Voice F":
         start = int.from_bytes(file.read(6)[4:], "little")
-        return _checked(file, "", _blocks(file, start, "little", 4))
+        return _checked(file, "", _walk(file, start, 11, partial(_block, order="little", extra=4)))
     if head[:4] == b"TTA1":
         return Container("TTA", _joined(file, _second(file)))
     if head[:4] == b"FLV\1":
-        return _checked(file, "Flash video", _blocks(file, 13, "big", 15))
+        return _checked(file, "Flash video", _walk(file, 13, 11, partial(_block, order="big", extra=15)))
     if length := _ts_packet(file):
         rest = file.seek(0, 2) % length
         problem = f"truncated: {rest} of {length} bytes of the last packet" if rest else ""
@@ -171,6 +175,10 @@ class _Element(NamedTuple):
     length: int  # 0: to the end of the file
 
 
+# Name and length of an element by its first 24 bytes and the number of those that are there.
+Measured = Callable[[bytes, int], tuple[bytes, int]]
+
+
 def _checked(file: BinaryIO, kind: str, elements: Iterator[_Element]) -> Container:
     """Whether the last element is there to its end, and no file begins behind it."""
     size = file.seek(0, 2)
@@ -191,48 +199,39 @@ def _checked(file: BinaryIO, kind: str, elements: Iterator[_Element]) -> Contain
     return Container(kind, lacks_index)
 
 
-def _boxes(file: BinaryIO) -> Iterator[_Element]:
-    """Top-level boxes of MP4 and QuickTime."""
-    size, position = file.seek(0, 2), 0
-    while position + 8 <= size:
+def _walk(file: BinaryIO, position: int, n_head: int, measured: Measured) -> Iterator[_Element]:
+    """Elements one after the other, the shortest of `n_head` bytes."""
+    size = file.seek(0, 2)
+    while position + n_head <= size:
         file.seek(position)
-        head = file.read(16)
-        length = int.from_bytes(head[:4], "big")
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        if length == 0 or not re.fullmatch(rb"[ -~\xa9]{4}", head[4:8]):
-            length = size - position
-        yield _Element(head[4:8], position, length)
-        position += max(8, length)
+        name, length = measured(file.read(24), size - position)
+        yield _Element(name, position, length)
+        position += length or n_head
 
 
-def _riff_lists(file: BinaryIO) -> Iterator[_Element]:
-    """An AVI and its continuations."""
-    size, position = file.seek(0, 2), 0
-    while position + 12 <= size:
-        file.seek(position)
-        head = file.read(12)
-        length = int.from_bytes(head[4:8], "little")
-        if chunks.is_open(length):
-            length = size - position - 8
-        yield _Element(head[8:12], position, 8 + length)
-        position += 8 + length + length % 2
+def _box(head: bytes, there: int) -> tuple[bytes, int]:
+    """Of MP4 and QuickTime."""
+    length = int.from_bytes(head[:4], "big")
+    if length == 1:
+        length = int.from_bytes(head[8:16], "big")
+    return head[4:8], length if length and re.fullmatch(rb"[ -~\xa9]{4}", head[4:8]) else there
 
 
-def _asf_objects(file: BinaryIO) -> Iterator[_Element]:
-    """Top-level objects of Windows Media; in a broadcast all sizes but that of the first are invalid."""
-    size, position, is_live = file.seek(0, 2), 0, False
-    while position + 24 <= size:
-        file.seek(position)
-        head = file.read(24)
-        length = int.from_bytes(head[16:], "little")
-        if length < 24 or (position and is_live):
-            length = size - position
-        elif position == 0:
-            about = head + file.read(min(length, _MAX_PAGE))
-            is_live = bool((about[about.find(_ASF_PROPERTIES) :] + bytes(96))[88] & 1)
-        yield _Element(head[:16], position, length)
-        position += length
+def _riff_list(head: bytes, there: int) -> tuple[bytes, int]:
+    """An AVI or its continuation."""
+    length = int.from_bytes(head[4:8], "little")
+    return head[8:12], there if chunks.is_open(length) else 8 + length + length % 2
+
+
+def _asf_object(head: bytes, there: int, *, is_live: bool) -> tuple[bytes, int]:
+    """Of Windows Media; in a broadcast all sizes but that of the first are invalid."""
+    length = int.from_bytes(head[16:], "little")
+    return head[:16], there if length < 24 or (is_live and head[:16] != _ASF) else length
+
+
+def _block(head: bytes, there: int, *, order: chunks.Order, extra: int) -> tuple[bytes, int]:
+    """With a type and a size in three bytes: Creative Voice, Flash video."""
+    return head[:1], extra + int.from_bytes(head[1:4], order) if 0 < head[0] < 19 else there
 
 
 def _ebml_elements(file: BinaryIO) -> Iterator[_Element]:
@@ -253,19 +252,6 @@ def _ebml_elements(file: BinaryIO) -> Iterator[_Element]:
             length = 0
         yield _Element(name, position, n_head + length)
         position += n_head + length * (name not in (_SEGMENT, _CLUSTER))
-
-
-def _blocks(file: BinaryIO, position: int, order: chunks.Order, extra: int) -> Iterator[_Element]:
-    """Blocks with a type and a size in three bytes: Creative Voice, Flash video."""
-    size = file.seek(0, 2)
-    while position + 10 < size:
-        file.seek(position)
-        block = file.read(4)
-        length = extra + int.from_bytes(block[1:], order)
-        if not 0 < block[0] < 19:
-            length = size - position
-        yield _Element(block[:1], position, length)
-        position += length
 
 
 def _ts_packet(file: BinaryIO) -> int:

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def sound(kind: str, subtype: str = "PCM_16", rate: int = RATE) -> bytes:
 WAV, AIFF, CAF, AU, W64, FLAC = (sound(kind) for kind in ("WAV", "AIFF", "CAF", "AU", "W64", "FLAC"))
 OGG, TAGGED_MP3, MP3 = sound("OGG", "VORBIS"), sound("MP3", "MPEG_LAYER_III"), encoded("mp3")
 N_BYTES = 2 * RATE
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 LONG = sound("FLAC", rate=300_000)
 BWF = WAV[:4] + (len(WAV) + 602).to_bytes(4, "little") + WAV[8:36]
 BWF += b"bext" + (602).to_bytes(4, "little") + bytes(602) + WAV[36:]
@@ -103,17 +105,13 @@ def riff_with(inner: bytes) -> bytes:
 
 
 def without_end_flag(content: bytes) -> bytes:
-    """An Ogg file whose last page is no end of stream, with its checksum: CRC-32 of the polynomial 0x04C11DB7."""
+    """An Ogg file whose last page is no end of stream, with the checksum of Ogg: reversed bits for zlib."""
     at = content.rindex(b"OggS")
     page = bytearray(content[at:])
     page[5] &= ~4
     page[22:26] = bytes(4)
-    crc = 0
-    for byte in page:
-        crc ^= byte << 24
-        for _ in range(8):
-            crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 0xFFFFFFFF
-    page[22:26] = crc.to_bytes(4, "little")
+    crc = zlib.crc32(page.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    page[22:26] = crc.to_bytes(4, "big").translate(REVERSED)
     return content[:at] + bytes(page)
 
 
