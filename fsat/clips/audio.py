@@ -34,8 +34,8 @@ SILENT, CANCELLING = "silent", "channels cancel"
 _SILENT_PEAK = 2.0**-15  # one step of 16-bit samples
 _CANCELLING_POWER = 10.0 ** (-40 / 10)  # of the mean, over that of the channels
 # What libsndfile notes of a header in formats that `containers` does not check.
-_NOTED = re.compile(r"(?:Frames|Cols) *: (?P<more>\d+)|(?P<size>\d+) \(?should be (?P<there>\d+)|truncated file")
-_NOTING = ("SVX", "VOC", "WVE", "AVR", "MAT4", "MAT5", "MPC2K")
+_NOTED = re.compile(r"(?:Frames|Cols) *: (?P<more>\d+)|\d+ \(?should be \d+")
+_NOTING = ("SVX", "WVE", "AVR", "MAT4", "MAT5", "MPC2K")
 # Formats in which libsndfile goes to the wanted sample. In Ogg Vorbis it goes to one up to 900 samples away.
 _SOUGHT = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "OPUS")
 

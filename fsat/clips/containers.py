@@ -59,8 +59,9 @@ def examine(file: BinaryIO) -> Container:
     if head[:4] == b"FLV\1":
         return _checked(file, "Flash video", _walk(file, 13, 11, partial(_block, order="big", extra=15)))
     if length := _ts_packet(file):
-        rest = file.seek(0, 2) % length
-        problem = f"truncated: {rest} of {length} bytes of the last packet" if rest else ""
+        rest = (size := file.seek(0, 2)) % length
+        is_whole = mpeg.behind_tags(file, size - rest, size) >= size
+        problem = "" if is_whole else f"truncated: {rest} of {length} bytes of the last packet"
         return Container("MPEG transport stream", problem)
     if head[:5] == b"#!AMR":
         return Container("AMR")

@@ -1,6 +1,6 @@
 """Decode with FFmpeg, by PyAV, what libsndfile does not read: MP4, WebM, AAC, Windows Media, sound tracks of videos.
 
-AAC, MP3, MP2 and AC-3 are decoded in integers, so that the samples do not depend on the processor; Opus, Vorbis, AMR
+AAC, MP3, MP2, AC-3 and AMR are decoded in integers, so that the samples do not depend on the processor; Opus, Vorbis
 and Windows Media in floats.
 """
 

@@ -84,18 +84,6 @@ def rf64(announced: int) -> bytes:
     return b"RF64" + b"\xff" * 4 + b"WAVE" + ds64 + sized(WAV, announced)[12:]
 
 
-def tta() -> bytes:
-    content = io.BytesIO()
-    with av.open(io.BytesIO(WAV), "r") as given, av.open(content, "w", format="tta") as file:
-        track = file.add_stream("tta", rate=RATE)
-        track.layout, track.format = "mono", "s16"
-        for frame in given.decode(audio=0):
-            frame.pts = None
-            file.mux(track.encode(frame))
-        file.mux(track.encode(None))
-    return content.getvalue()
-
-
 def riff_with(inner: bytes) -> bytes:
     """An MP3 in a RIFF container, with a chunk behind it."""
     form = b"\x55\0\1\0" + RATE.to_bytes(4, "little") + b"\0" * 8 + b"\x0c\0" + b"\0" * 12
@@ -171,7 +159,7 @@ READ: dict[str, tuple[bytes, float]] = {
     "with and without.mp3": (TAGGED_MP3 + MP3, 2),
     "without and with.mp3": (MP3 + TAGGED_MP3, 2),
     "joined.aac": (encoded("aac") * 2, 2),
-    **{f"id3v1.{name}": (encoded(name) + ID3V1, 1) for name in ("m4a", "wma", "avi")},
+    **{f"id3v1.{name}": (encoded(name) + ID3V1, 1) for name in ("m4a", "wma", "avi", "ts")},
     "no end.ogg": (without_end_flag(OGG), 1),
     "no end.opus": (without_end_flag(sound("OGG", "OPUS", 48_000)), 1),
     "vbri.mp3": (MP3[:4] + bytes(32) + b"VBRI" + bytes(MP3.index(MP3[:2], 4) - 40) + MP3, 1),
@@ -191,7 +179,6 @@ READ: dict[str, tuple[bytes, float]] = {
     "size in 32 bits.rf64": (rf64(N_BYTES), 1),
     "a.voc": (voc(), 1),
     "blocks.voc": (voc(4096), 1),
-    "a.tta": (tta(), 1),
     **{f"id3 in front.{name}": (ID3V2 + content, 1) for name, content in
        {"flac": FLAC, "wav": sized(WAV, 0), "aac": encoded("aac"), "mp3": TAGGED_MP3, "tagless.mp3": MP3}.items()},
 }  # fmt: skip
@@ -239,8 +226,6 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     ),
     "cut.rf64": (rf64(N_BYTES)[:-1000], rf"truncated: {N_BYTES - 1000} of {N_BYTES} bytes of samples"),
     "cut blocks.voc": (voc(4096)[:-1000], r"truncated: \d+ of \d+ bytes of the last element"),
-    "joined.tta": (tta() * 2, "two joined files"),
-    "joined.flv": (encoded("flv") * 2, "two joined files"),
     "packets less.ts": ((ts := encoded("ts", 4.0))[: 188 * 100] + ts[188 * 300 :], r"damaged after \d+ samples"),
     "total and one.flac": (flac_total(LONG, 300_001), r"damaged after \d+ of 300001 samples"),
     "half.caf": (CAF[: len(CAF) // 2], CUT),
@@ -290,7 +275,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         if name != "aac"
     },
     "two data chunks.wav": (WAV + b"data" + (2000).to_bytes(4, "little") + bytes(2000), "two joined files"),
-    **{f"joined.{name}": (encoded(name) * 2, "two joined files") for name in ("m4a", "webm", "wma")},
+    **{f"joined.{name}": (encoded(name) * 2, "two joined files") for name in ("m4a", "webm", "wma", "tta", "flv")},
     "no sound.m4a": (encoded("m4a", video=True, sound=False), "no sound track: it holds video"),
     "playlist.m3u8": (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "not audio"),
 }
