@@ -134,6 +134,7 @@ READ: dict[str, tuple[bytes, float]] = {
     "pause.amr": (encoded("amr") + PAUSE, 1),
     "cover between.mp3": (MP3 + COVER + MP3, 2),
     "cover between, tagged.mp3": (TAGGED_MP3 + COVER + TAGGED_MP3, 2),
+    "text behind.m4a": (encoded("m4a") + b"words " * 900, 1),
     "tag with a small size.mp3": (ID3V2 + NOISE + MP3, 1),
     "called pcm.wav": (riff_with(MP3).replace(b"\x55\0\1\0", b"\1\0\1\0", 1), 1),
     "cut list behind.wav": (WAV + b"LIST\0\1\0\0INFO" + b"x" * 100, 1),
