@@ -128,12 +128,12 @@ def in_chunks(file: BinaryIO, head: bytes) -> Container:
 def _behind(file: BinaryIO, end: int, form: Form | None, *, is_mpeg: bool) -> str:
     """What follows the samples: a second "file", "chunks" or tags, "padding", or more "samples"."""
     size, found = file.seek(0, 2), "samples"
+    n_head = form.n_name + form.n_size if form else 0
     for first in {end, end + end % 2}:
         if mpeg.begins_file(file, first, is_mpeg=is_mpeg):
             return "file"
         for name, start, length in _chunks(file, first, form) if form else ():
-            place = start - form.n_name - form.n_size if form else start
-            if (name in _SAMPLE_CHUNKS and length > 0) or mpeg.begins_file(file, place, is_mpeg=is_mpeg):
+            if (name in _SAMPLE_CHUNKS and length > 0) or mpeg.begins_file(file, start - n_head, is_mpeg=is_mpeg):
                 return "file"
             if not re.fullmatch(rb"[ -~]{4}", name) or (start + length > size + 1 and name not in _CUT_CHUNKS):
                 break

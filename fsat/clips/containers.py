@@ -192,7 +192,8 @@ def _checked(file: BinaryIO, kind: str, elements: Iterator[_Element]) -> Contain
             return Container(kind, _joined(file, start))
         if not name:
             return Container(kind, f"damaged: there is no element at byte {start} of {size}")
-        lacks_index *= name != b"moov"
+        if name == b"moov":
+            lacks_index = ""
         if length > there and (lacks_index or kind != "MP4" or name in _BOXES):  # else a tail of another kind
             shown = name.decode() if re.fullmatch(rb"[ -~]{4}", name) else "the last element"
             problem = f"truncated: {there} of {length} bytes of {shown}"

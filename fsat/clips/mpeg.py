@@ -1,6 +1,7 @@
 """Frames of MPEG audio, AAC among them, counted by their headers, and what the tag in the first one announces."""
 
 import re
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from fsat.clips.container import BEGINNING, Container, Excerpt
@@ -35,50 +36,68 @@ def examine(file: BinaryIO, start: int, stop: int) -> Container:
     first = next((k for k in range(len(searched)) if _begins(searched, k, whole=stop - position)), None)
     if first is None:  # none, or one with free bit rates
         return Container() if is_whole_file else Container("MP3 in a WAV", "", Excerpt(file, (start, stop)))
-    kind, sync = _kind(searched[first:]), searched[first : first + 2]
-    announced = _announced(searched[first : first + 200])
+    head = searched[first : first + 200]
+    announced = _announced(head)
     found = n_tags = gap = 0
-    position = end = position + first
+    end = position + first
     runs: list[tuple[int, int]] = []  # of frames, without the tags between them
     problem = ""
-    while position < stop and not problem:
+    for what, begin, after, frame in _pieces(file, end, stop, head):
+        if what == "frame" and gap:
+            problem = f"damaged: {gap} bytes in no MPEG frame follow byte {end} of {stop}"
+            break
+        if what == "frame":
+            if after > stop:
+                problem = f"truncated: ends inside an MPEG frame, after {stop - begin} of {after - begin} bytes"
+            is_tag = _tag_at(frame) > 0
+            n_tags += is_tag + (frame[36:40] == b"VBRI")  # libsndfile guesses in spite of it
+            found += not is_tag and not problem
+            run = runs.pop()[0] if runs and end == begin else begin
+            end = min(stop, after)
+            runs.append((run, end))
+        elif what == "neither":
+            if runs and begins(file, begin):
+                problem = f"two joined files: {found} MPEG frames, then {stop - begin} bytes of another kind"
+                break
+            gap += after - begin  # a tail of an unknown kind, unless frames follow
+    else:
+        file.seek(end)
+        second = BEGINNING.search(file.read(_SEARCHED))
+        n_bytes = sum(end - begin for begin, end in runs)
+        if announced is not None and found + 1 < announced:  # some tags count themselves
+            problem = f"truncated: {found} of {announced} MPEG frames"
+        elif second and not problem:
+            problem = f"two joined files: the first ends at byte {end + second.start()} of {stop}"
+        # Behind a tag they may be the rest of it: some writers give a wrong size.
+        elif behind_tag == start and first * found > _MOST_IN_FRONT * n_bytes and not problem:
+            problem = f"damaged: the first {first} bytes are in no MPEG frame, {found} frames follow"
+    is_plain = found == announced and n_tags == 1 and not problem and not gap and runs[0][0] == behind_tag
+    name = "AAC" if head[1] & 6 == 0 else "MP3 without a right count of its frames"
+    return Container("" if is_plain else name, problem, None if is_whole_file and is_plain else Excerpt(file, *runs))
+
+
+def _pieces(file: BinaryIO, position: int, stop: int, first: bytes) -> Iterator[tuple[str, int, int, bytes]]:
+    """What follows: a "frame" of the kind of the first one, a "tag" or "neither"; from where to where; its first bytes.
+
+    The last frame may end behind `stop`.
+    """
+    kind = _kind(first)
+    while position < stop:
         file.seek(position)
         head = file.read(64)
-        length = _frame_length(head) if _kind(head) == kind else _HEAD * (stop - position < _HEAD and head[:2] == sync)
-        if length and gap:
-            problem = f"damaged: {gap} bytes in no MPEG frame follow byte {end} of {stop}"
-        elif length:
-            if position + length > stop:
-                problem = f"truncated: ends inside an MPEG frame, after {stop - position} of {length} bytes"
-            is_tag = _tag_at(head) > 0
-            n_tags += is_tag + (head[36:40] == b"VBRI")  # libsndfile guesses in spite of it
-            found += not is_tag and not problem
-            begin = runs.pop()[0] if runs and end == position else position
-            position = end = min(stop, position + length)
-            runs.append((begin, end))
-        elif (skipped := _behind_tags(file, position, stop)) > position:
-            gap += head[:1] == b"\0" and skipped - position
-            position = skipped
+        if _kind(head) == kind:
+            what, end = "frame", position + _frame_length(head)
+        elif stop - position < _HEAD and head[:2] == first[:2]:
+            what, end = "frame", position + _HEAD
+        elif (end := _behind_tags(file, position, stop)) > position:
+            what = "tag" if head[0] else "neither"
         else:
-            if runs and begins(file, position):
-                problem = f"two joined files: {found} MPEG frames, then {stop - position} bytes of another kind"
             file.seek(position)
             block = file.read(_SEARCHED)
             places = (k for k in range(1, len(block)) if _begins(block, k, whole=stop - position))
-            skipped = position + next(places, len(block))
-            gap += skipped - position  # a tail of an unknown kind, unless frames follow
-            position = skipped
-    file.seek(end)
-    if not problem and (second := BEGINNING.search(file.read(_SEARCHED))):
-        problem = f"two joined files: the first ends at byte {end + second.start()} of {stop}"
-    # Behind a tag they may be the rest of it: some writers give a wrong size.
-    if not problem and behind_tag == start and first * found > _MOST_IN_FRONT * sum(end - begin for begin, end in runs):
-        problem = f"damaged: the first {first} bytes are in no MPEG frame, {found} frames follow"
-    if position >= stop and announced is not None and found + 1 < announced:  # some tags count themselves
-        problem = f"truncated: {found} of {announced} MPEG frames"
-    is_plain = found == announced and n_tags == 1 and not problem and not gap and runs[0][0] == behind_tag
-    name = "AAC" if kind and kind[1] == _AAC else "MP3 without a right count of its frames"
-    return Container("" if is_plain else name, problem, None if is_whole_file and is_plain else Excerpt(file, *runs))
+            what, end = "neither", position + next(places, len(block))
+        yield what, position, end, head
+        position = end
 
 
 def occurs(data: bytes) -> bool:

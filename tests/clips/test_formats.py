@@ -294,7 +294,7 @@ def test_a_part_is_refused_with_what_is_there(name: str, tmp_path: Path) -> None
 
 
 def test_windows_get_what_is_before_the_damage(tmp_path: Path) -> None:
-    for name, content in {"a.wav": WAV, "b.flac": FLAC, "c.aac": encoded("aac"), "d.mp3": MP3, "e.caf": CAF}.items():
+    for name, content in {"a.wav": WAV, "b.flac": LONG, "c.aac": encoded("aac"), "d.mp3": MP3, "e.caf": CAF}.items():
         (tmp_path / name).write_bytes(content[: len(content) * 3 // 4 + 60])
         n = 0
         with pytest.raises(audio.AudioError):
@@ -313,17 +313,6 @@ def test_a_whole_flac_is_whole_whatever_its_last_frames_hold(tmp_path: Path, n_s
         (tmp_path / "a.flac").write_bytes(flac_total(stream.getvalue(), total))
         info = audio.probe(tmp_path / "a.flac")
         assert (info.problem, round(info.seconds * RATE)) == ("", 83_790)
-
-
-def test_a_cut_flac_is_read_to_within_a_frame_of_the_cut(tmp_path: Path) -> None:
-    path = tmp_path / "a.flac"
-    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 700_000), RATE)
-    path.write_bytes(path.read_bytes()[:-200_000])
-    n = 0
-    with pytest.raises(audio.AudioError, match=r"damaged after \d+ of 700000 samples") as raised:
-        for block in audio.stream(path, RATE):
-            n += len(block)
-    assert f"after {n} of" in str(raised.value) and 550_000 < n < 620_000
 
 
 def test_fixed_point_decoders_are_used(tmp_path: Path) -> None:
