@@ -167,9 +167,8 @@ class Track:
 
     def _damaged(self, reason: str) -> DecodeError:
         announced = self._announced()
-        there = (
-            f" of {announced} samples" if announced else f" samples, at byte {self._place} of {self._container.size}"
-        )
+        place = f", at byte {self._place} of {self._container.size}"
+        there = f" of {announced} samples" if announced else f" samples{place}"
         return DecodeError(f"damaged after {self._n_frames}{there} ({reason})")
 
 

@@ -111,7 +111,9 @@ def occurs(data: bytes) -> bool:
 def begins(file: BinaryIO, start: int) -> bool:
     """Whether three frames of MPEG audio follow each other here."""
     file.seek(start)
-    data = file.read(16_384)
+    if file.read(1) != b"\xff":  # most do not: less is read
+        return False
+    data = b"\xff" + file.read(16_384)
     return len(data) > 4 and _begins(data, 0, whole=len(data) + 1) and _begins(data, _frame_length(data), whole=0)
 
 
