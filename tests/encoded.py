@@ -15,6 +15,8 @@ FORMATS = {
     "aac": ("adts", "aac", "fltp", 44_100),
     "mp3": ("mp3", "libmp3lame", "fltp", 44_100),
     "3gp": ("3gp", "libopencore_amrnb", "s16", 8_000),
+    "amr": ("amr", "libopencore_amrnb", "s16", 8_000),
+    "tta": ("tta", "tta", "s16", 44_100),
     "ts": ("mpegts", "aac", "fltp", 44_100),
     "flv": ("flv", "aac", "fltp", 44_100),
     "avi": ("avi", "libmp3lame", "fltp", 48_000),

@@ -34,8 +34,8 @@ SILENT, CANCELLING = "silent", "channels cancel"
 _SILENT_PEAK = 2.0**-15  # one step of 16-bit samples
 _CANCELLING_POWER = 10.0 ** (-40 / 10)  # of the mean, over that of the channels
 # What libsndfile notes of a header in formats that `containers` does not check.
-_NOTED = re.compile(r"(?:Frames|Cols) *: (?P<more>\d+)|(?P<size>\d+) \(?should be (?P<there>\d+)|truncated file")
-_NOTING = ("SVX", "VOC", "WVE", "AVR", "MAT4", "MAT5", "MPC2K")
+_NOTED = re.compile(r"(?:Frames|Cols) *: (?P<more>\d+)|\d+ \(?should be \d+")
+_NOTING = ("SVX", "WVE", "AVR", "MAT4", "MAT5", "MPC2K")
 # Formats in which libsndfile goes to the wanted sample. In Ogg Vorbis it goes to one up to 900 samples away.
 _SOUGHT = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "OPUS")
 
@@ -331,7 +331,7 @@ def _decoded(container: Container, file: BinaryIO, stack: ExitStack) -> _Sound:
             raise DecodeError(f"{container.kind}, which the extra `formats` reads: {ffmpeg.INSTALL}")
         raise DecodeError(f"{reason}; {ffmpeg.INSTALL} reads more" if reason.startswith(_UNDECODABLE) else reason)
     try:
-        content = container.content or Excerpt(file, 0, _state(file)[0])  # its seek forgives all
+        content = container.content or Excerpt(file, (0, _state(file)[0]))  # its seek forgives all
         track = stack.enter_context(ffmpeg.opened(content))
         return _Sound(track.sample_rate, track.channels, 0, track.seconds, track.blocks(_BLOCK_FRAMES))
     except DecodeError as error:

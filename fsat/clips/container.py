@@ -2,7 +2,9 @@
 
 import io
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import BinaryIO
 
 # How a sound file begins; long enough that other bytes are not taken for it.
@@ -34,11 +36,12 @@ class Container:
 
 
 class Excerpt(io.RawIOBase):
-    """Bytes `start` to `stop` of a file as a file, some of them replaced; reads through the file's own handle."""
+    """Pieces of a file, each from one byte to another, and bytes of ours as one file, by the file's own handle."""
 
-    def __init__(self, file: BinaryIO, start: int, stop: int, *, at: int = 0, patch: bytes = b"") -> None:
-        self._file, self._start, self._stop, self._at, self._patch = file, start, stop, at, patch
-        self._position = 0
+    def __init__(self, file: BinaryIO, *pieces: tuple[int, int] | bytes) -> None:
+        self._file, self._pieces, self._position = file, pieces, 0
+        lengths = (len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces)
+        self._starts = list(accumulate(lengths, initial=0))
 
     def readable(self) -> bool:
         """Yes."""
@@ -54,17 +57,23 @@ class Excerpt(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """As files do."""
-        self._position = max(0, offset + (0, self._position, self._stop - self._start)[whence])
+        self._position = max(0, offset + (0, self._position, self._starts[-1])[whence])
         return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer from the file, patched."""
-        first = min(self._start + self._position, self._stop)
-        self._file.seek(first)
-        data = bytearray(self._file.read(max(0, min(len(buffer), self._stop - first))))
-        for k, byte in enumerate(self._patch, start=self._at - first):
-            if 0 <= k < len(data):
-                data[k] = byte
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+        """Fill the buffer, which decoders expect, from as many pieces as it takes."""
+        n = 0
+        while n < len(buffer) and self._position < self._starts[-1]:
+            k = bisect_right(self._starts, self._position) - 1
+            piece, offset, n_wanted = self._pieces[k], self._position - self._starts[k], len(buffer) - n
+            if isinstance(piece, bytes):
+                data = piece[offset : offset + n_wanted]
+            else:
+                self._file.seek(piece[0] + offset)
+                data = self._file.read(min(n_wanted, piece[1] - piece[0] - offset))
+            if not data:
+                break
+            buffer[n : n + len(data)] = data
+            n += len(data)
+            self._position += len(data)
+        return n

@@ -2,21 +2,25 @@
 
 import re
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import chain, islice
-from typing import BinaryIO, cast
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import BinaryIO, NamedTuple, cast
 
 from fsat.clips import chunks, mpeg
 from fsat.clips.container import BEGINNING, Container, Excerpt
 
-_W64 = bytes.fromhex("726966662E91CF11A5D628DB04C10000")
 _ASF = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
 _ASF_PROPERTIES = bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365")
 _EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"moof", b"styp", b"pnot")
-_FIRST = (b"ftyp", _EBML, _ASF, b"AVI ")  # come once a file
 _SCAN_BYTES = 1 << 20
+# A header with the number of the frame or sample; what follows depends on the third byte.
+_FLAC_FRAME = re.compile(
+    rb"(?=\xff[\xf8\xf9][\x10-\xff][^\xb0-\xff]((?:[\0-\x7f]|[\xc0-\xdf].|[\xe0-\xef]..|[\xf0-\xf7].{3}|[\xf8-\xfb].{4}"
+    rb"|[\xfc\xfd].{5}|\xfe.{6})))",
+    re.DOTALL,
+)
 _MAX_PAGE = 27 + 255 + 255 * 255
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -26,38 +30,38 @@ def examine(file: BinaryIO) -> Container:
     file.seek(0)
     head = file.read(16).ljust(16, b"\0")
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return _checked(file, "AVI", _riff_lists(file))
+        return _checked(file, "AVI", _walk(file, 0, 12, _riff_list))
     if head[:4] in chunks.CHUNKED:
         return chunks.in_chunks(file, head)
-    if head == _W64:
-        return chunks.compared(file, chunks.in_w64(file))
-    if head[:4] == b"caff":
-        return chunks.compared(file, chunks.in_caf(file))
     if head[:4] == b".snd":
         start, announced = (int.from_bytes(head[k : k + 4], "big") for k in (4, 8))
-        return chunks.compared(file, chunks.Samples(start, announced, 8, 4, "big"))
+        return chunks.compared(file, chunks.Samples(start, announced, 8, 4, "big"), None)
     if head[:7] == b"NIST_1A":
         return chunks.in_sphere(file)
     if head[:4] == b"OggS":
         return _ogg(file)
     if head[:4] == b"fLaC":
-        return _flac(file, head)
+        return _flac(file)
     if head[4:8] in _BOXES:
-        return _checked(file, "MP4", _boxes(file))
+        return _checked(file, "MP4", _walk(file, 0, 8, _box))
     if head[:4] == _EBML:
         return _checked(file, "WebM or Matroska", _ebml_elements(file))
     if head == _ASF:
-        return _checked(file, "Windows Media", _asf_objects(file))
+        file.seek(0)
+        _, _, about = file.read(_MAX_PAGE).partition(_ASF_PROPERTIES)
+        is_live = len(about) > 72 and about[72] & 1 == 1
+        return _checked(file, "Windows Media", _walk(file, 0, 24, partial(_asf_object, is_live=is_live)))
     if head == b"Creative Voice F":
         start = int.from_bytes(file.read(6)[4:], "little")
-        return Container(problem=chunks.cut_block(file, start, "little", extra=4))
+        return _checked(file, "", _walk(file, start, 11, partial(_block, order="little", extra=4)))
     if head[:4] == b"TTA1":
         return Container("TTA", _joined(file, _second(file)))
     if head[:4] == b"FLV\1":
-        return Container("Flash video", _joined(file, _second(file)) or chunks.cut_block(file, 13, "big", extra=15))
+        return _checked(file, "Flash video", _walk(file, 13, 11, partial(_block, order="big", extra=15)))
     if length := _ts_packet(file):
-        rest = file.seek(0, 2) % length
-        problem = f"truncated: {rest} of {length} bytes of the last packet" if rest else ""
+        rest = (size := file.seek(0, 2)) % length
+        is_whole = mpeg.behind_tags(file, size - rest, size) >= size
+        problem = "" if is_whole else f"truncated: {rest} of {length} bytes of the last packet"
         return Container("MPEG transport stream", problem)
     if head[:5] == b"#!AMR":
         return Container("AMR")
@@ -65,7 +69,7 @@ def examine(file: BinaryIO) -> Container:
     file.seek(start)
     head = file.read(4).ljust(4, b"\0")
     if start and head in (*chunks.CHUNKED, b"fLaC", b"OggS"):  # a tag in front of it
-        content = Excerpt(file, start, size)
+        content = Excerpt(file, (start, size))
         found = examine(cast(BinaryIO, content))
         return replace(found, content=found.content or content)
     return mpeg.examine(file, 0, size)
@@ -88,7 +92,7 @@ def _ogg(file: BinaryIO) -> Container:
         page = file.read(_MAX_PAGE)
         if page[:4] != b"OggS":
             second = BEGINNING.search(page)
-            if second or mpeg.begins(file, mpeg.behind_id3(file, position)):
+            if second or mpeg.begins_file(file, position):
                 return Container(problem=_joined(file, position + (second.start() if second else 0)))
             skipped = page.find(b"OggS", 1)
             position += skipped if skipped > 0 else max(1, len(page) - 3)
@@ -117,155 +121,139 @@ def _has_ogg_checksum(page: bytes) -> bool:
     return zlib.crc32(data, 0xFFFFFFFF) ^ 0xFFFFFFFF == int.from_bytes(page[22:26].translate(_REVERSED), "big")
 
 
-def _flac(file: BinaryIO, head: bytes) -> Container:
+def _flac(file: BinaryIO) -> Container:
     file.seek(8)
     info = file.read(34)
     total = int.from_bytes(info[10:18], "big") & (1 << 36) - 1
-    frames = islice(_last_flac_frames(file, info, total), 2)  # one of them may be found by chance
-    first = next(frames, (0, 0, [0]))
-    begin, end, sums = next((frame for frame in chain([first], frames) if not frame[2][-1]), first)
     if total == 0:
-        problem = "" if 0 in sums else f"truncated: {begin} of {end} samples, it ends inside a frame"
-        return Container("FLAC of unknown length", problem)
+        return Container("FLAC of unknown length")
     if second := _second(file):
         file.seek(second)
-        return Container("joined FLAC") if file.read(4) == head[:4] else Container(problem=_joined(file, second))
+        return Container("joined FLAC") if file.read(4) == b"fLaC" else Container(problem=_joined(file, second))
     size = file.seek(0, 2)
-    file.seek(max(0, size - 65_536))
-    if mpeg.occurs(file.read()):
-        return Container(problem=f"two joined files: MPEG audio is among the last 65536 of {size} bytes")
-    if 0 in sums and sums.index(0) == len(sums) - 1 and 0 < end < total:  # else other frames follow
-        return Container("FLAC shorter than announced", f"truncated: {end} of {total} samples")
-    return Container("FLAC longer than announced" if begin > total or (not sums[-1] and end > total) else "")
-
-
-def _last_flac_frames(file: BinaryIO, info: bytes, total: int) -> Iterator[tuple[int, int, list[int]]]:
-    """Of each of the last frames: its first sample, the one behind it, and checksums: 0 at the end of a whole frame."""
-    size = file.seek(0, 2)
-    file.seek(max(0, size - 65_536))
+    file.seek(max(0, size - _SCAN_BYTES // 4))
     tail = file.read()
-    for at in range(len(tail) - 10, 0, -1):  # a frame of silence has 10 bytes
-        if tail[at] != 0xFF or tail[at + 1] & 0xFE != 0xF8 or tail[at + 3] & 1:
+    if mpeg.occurs(tail):
+        return Container(problem=f"two joined files: MPEG audio is among the last {len(tail)} of {size} bytes")
+    return Container("FLAC longer than announced" if _flac_end(tail, info) > total else "")
+
+
+def _flac_end(tail: bytes, info: bytes) -> int:
+    """The sample behind the last frame that follows another one (RFC 9639); bytes inside a frame may look like one."""
+    ends, last = {0}, 0
+    for match in _FLAC_FRAME.finditer(tail):
+        at, number, code = match.start(), match[1], tail[match.start() + 2] >> 4
+        k = at + 4 + len(number)  # behind the number of the frame: its length, its rate, a checksum
+        n_length, n_rate = {6: 1, 7: 2}.get(code, 0), {12: 1, 13: 2, 14: 2}.get(tail[at + 2] & 15, 0)
+        if _crc8(tail[at : k + n_length + n_rate + 1]) != 0:
             continue
-        n_more = max(0, 8 - (~tail[at + 4] & 0xFF).bit_length() - 1) if tail[at + 4] & 0x80 else 0
-        wide = {6: 1, 7: 2}.get(tail[at + 2] >> 4, 0) + {12: 1, 13: 2, 14: 2}.get(tail[at + 2] & 15, 0)
-        end = at + 5 + n_more + wide
-        if end < len(tail) and _crc(tail[at:end], 0x07, 8)[-1] == tail[end]:
-            number = tail[at + 4] & (0x7F >> n_more + bool(n_more))
-            for byte in tail[at + 5 : at + 5 + n_more]:
-                number = number << 6 | byte & 0x3F
-            begin = number if tail[at + 1] & 1 else number * int.from_bytes(info[2:4], "big")
-            code, k = tail[at + 2] >> 4, at + 5 + n_more
-            length = 192 if code == 1 else 576 << max(0, code - 2) if code < 6 else 256 << max(0, code - 8)
-            length = 1 + int.from_bytes(tail[k : k + code - 5], "big") if code in (6, 7) else length
-            yield begin, begin + length, [0] if begin + length == total else _crc(tail[at:], 0x8005, 16)
+        begin = number[0] & 0x7F >> (len(number) if len(number) > 1 else 0)
+        for byte in number[1:]:
+            begin = begin << 6 | byte & 0x3F
+        begin *= 1 if tail[at + 1] & 1 else int.from_bytes(info[2:4], "big")
+        length = 192 if code == 1 else 576 << code - 2 if code < 6 else 256 << code - 8 if code > 7 else 0
+        ends.add(end := begin + (length or 1 + int.from_bytes(tail[k : k + n_length], "big")))
+        if begin in ends:
+            last = max(last, end)
+    return last
 
 
-def _crc(data: bytes, polynomial: int, n_bits: int) -> list[int]:
-    """The checksum up to each byte."""
-    crc, found = 0, []
+def _crc8(data: bytes) -> int:
+    crc = 0
     for byte in data:
-        crc ^= byte << n_bits - 8
+        crc ^= byte
         for _ in range(8):
-            crc = (crc << 1 ^ (polynomial if crc >> n_bits - 1 else 0)) & (1 << n_bits) - 1
-        found.append(crc)
-    return found
+            crc = (crc << 1 ^ 0x07 * (crc >> 7)) & 0xFF
+    return crc
 
 
 # Formats that only FFmpeg reads --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Element:
-    name: bytes
+class _Element(NamedTuple):
+    name: bytes  # empty where there should be one and is none
     start: int
     length: int  # 0: to the end of the file
 
 
+# Name and length of an element by its first 24 bytes and the number of those that are there.
+Measured = Callable[[bytes, int], tuple[bytes, int]]
+
+
 def _checked(file: BinaryIO, kind: str, elements: Iterator[_Element]) -> Container:
-    """Whether the last element is there to its end, and the first one does not come a second time."""
+    """Whether the last element is there to its end, and no file begins behind it."""
     size = file.seek(0, 2)
-    seen: set[bytes] = set()
-    for element in elements:
-        if seen and mpeg.behind_tags(file, element.start, size) >= size:
+    lacks_index = "its index (moov) is missing" if kind == "MP4" else ""
+    for name, start, length in elements:
+        there = size - start
+        if start and mpeg.behind_tags(file, start, size) >= size:
             break
-        there = size - element.start
-        seen.add(element.name)
-        if element.length > there:
-            name = element.name.decode() if re.fullmatch(rb"[ -~]{4}", element.name) else "the last element"
-            return Container(kind, f"truncated: {there} of {element.length} bytes of {name}{_lacks_index(kind, seen)}")
-        if element.start and element.name in _FIRST:
-            return Container(kind, _joined(file, element.start))
-    return Container(kind, _lacks_index(kind, seen).removeprefix("; "))
+        if start and mpeg.begins_file(file, start):
+            return Container(kind, _joined(file, start))
+        if not name:
+            return Container(kind, f"damaged: there is no element at byte {start} of {size}")
+        if name == b"moov":
+            lacks_index = ""
+        if length > there and (lacks_index or kind != "MP4" or name in _BOXES):  # else a tail of another kind
+            shown = name.decode() if re.fullmatch(rb"[ -~]{4}", name) else "the last element"
+            problem = f"truncated: {there} of {length} bytes of {shown}"
+            return Container(kind, f"{problem}; {lacks_index}" if lacks_index else problem)
+    return Container(kind, lacks_index)
 
 
-def _lacks_index(kind: str, names: set[bytes]) -> str:
-    return "; its index (moov) is missing" if kind == "MP4" and b"moov" not in names else ""
-
-
-def _boxes(file: BinaryIO) -> Iterator[_Element]:
-    """Top-level boxes of MP4 and QuickTime; `ftyp` comes once a file."""
-    size, position = file.seek(0, 2), 0
-    while position + 8 <= size:
+def _walk(file: BinaryIO, position: int, n_head: int, measured: Measured) -> Iterator[_Element]:
+    """Elements one after the other, the shortest of `n_head` bytes."""
+    size = file.seek(0, 2)
+    while position + n_head <= size:
         file.seek(position)
-        head = file.read(16)
-        length = int.from_bytes(head[:4], "big")
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        if length == 0 or not re.fullmatch(rb"[ -~\xa9]{4}", head[4:8]):
-            length = size - position
-        yield _Element(head[4:8], position, length)
-        position += max(8, length)
+        name, length = measured(file.read(24), size - position)
+        yield _Element(name, position, length)
+        position += length or n_head
 
 
-def _riff_lists(file: BinaryIO) -> Iterator[_Element]:
-    """An AVI and its continuations."""
-    size, position = file.seek(0, 2), 0
-    while position + 12 <= size:
-        file.seek(position)
-        head = file.read(12)
-        length = int.from_bytes(head[4:8], "little")
-        if chunks.is_open(length):
-            length = size - position - 8
-        yield _Element(head[8:12], position, 8 + length)
-        position += 8 + length + length % 2
+def _box(head: bytes, there: int) -> tuple[bytes, int]:
+    """Of MP4 and QuickTime."""
+    length = int.from_bytes(head[:4], "big")
+    if length == 1:
+        length = int.from_bytes(head[8:16], "big")
+    return head[4:8], length if length and re.fullmatch(rb"[ -~\xa9]{4}", head[4:8]) else there
 
 
-def _asf_objects(file: BinaryIO) -> Iterator[_Element]:
-    """Top-level objects of Windows Media; in a broadcast all sizes but that of the first are invalid."""
-    size, position, is_live = file.seek(0, 2), 0, False
-    while position + 24 <= size:
-        file.seek(position)
-        head = file.read(24)
-        length = int.from_bytes(head[16:], "little")
-        if length < 24 or (position and is_live):
-            length = size - position
-        elif position == 0:
-            about = head + file.read(min(length, _MAX_PAGE))
-            is_live = bool((about[about.find(_ASF_PROPERTIES) :] + bytes(96))[88] & 1)
-        yield _Element(head[:16], position, length)
-        position += length
+def _riff_list(head: bytes, there: int) -> tuple[bytes, int]:
+    """An AVI or its continuation."""
+    length = int.from_bytes(head[4:8], "little")
+    return head[8:12], there if chunks.is_open(length) else 8 + length + length % 2
+
+
+def _asf_object(head: bytes, there: int, *, is_live: bool) -> tuple[bytes, int]:
+    """Of Windows Media; in a broadcast all sizes but that of the first are invalid."""
+    length = int.from_bytes(head[16:], "little")
+    return head[:16], there if length < 24 or (is_live and head[:16] != _ASF) else length
+
+
+def _block(head: bytes, there: int, *, order: chunks.Order, extra: int) -> tuple[bytes, int]:
+    """With a type and a size in three bytes: Creative Voice, Flash video."""
+    return head[:1], extra + int.from_bytes(head[1:4], order) if 0 < head[0] < 19 else there
 
 
 def _ebml_elements(file: BinaryIO) -> Iterator[_Element]:
-    """Elements of WebM; those without a size, as browsers write them, are entered."""
+    """Elements of WebM, to the blocks of samples: FFmpeg goes on behind what is none, or stops there without a word."""
     size, position = file.seek(0, 2), 0
     while position < size:
         file.seek(position)
         head = file.read(12)
         n_name = 9 - head[0].bit_length()
         if n_name > 4 or len(head) <= n_name or head[n_name] == 0:
-            return  # no element: the decoder says more
+            yield _Element(b"", position, 0)
+            return
         n_size = 9 - head[n_name].bit_length()
         n_head = n_name + n_size
         name, bits = head[:n_name], 7 * n_size
         length = int.from_bytes(head[n_name:n_head], "big") & (1 << bits) - 1
-        if length == (1 << bits) - 1:
-            if name not in (_SEGMENT, _CLUSTER):
-                return
+        if length == (1 << bits) - 1:  # no size, as browsers write
             length = 0
         yield _Element(name, position, n_head + length)
-        position += n_head + length
+        position += n_head + length * (name not in (_SEGMENT, _CLUSTER))
 
 
 def _ts_packet(file: BinaryIO) -> int:

@@ -1,6 +1,6 @@
 """Decode with FFmpeg, by PyAV, what libsndfile does not read: MP4, WebM, AAC, Windows Media, sound tracks of videos.
 
-AAC, MP3, MP2 and AC-3 are decoded in integers, so that the samples do not depend on the processor; Opus, Vorbis, AMR
+AAC, MP3, MP2, AC-3 and AMR are decoded in integers, so that the samples do not depend on the processor; Opus, Vorbis
 and Windows Media in floats.
 """
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 INSTALL = "`pip install '.[formats]'`"
 _FIXED = {"aac": "aac_fixed", "mp3": "mp3", "mp2": "mp2", "mp1": "mp1", "ac3": "ac3_fixed"}
+_FIXED |= {"amr_nb": "libopencore_amrnb", "amr_wb": "libopencore_amrwb"}  # the others lack pauses (DTX)
 _FIXED_PROFILES = (None, "LC", "HE-AAC", "HE-AACv2")  # of AAC; the fixed decoder lacks others
 # Others would open files and addresses that a playlist names, or run decoders of pictures.
 _FORMATS = (
@@ -32,7 +33,8 @@ _CODECS = (
 )
 # Formats that announce a length, and the seconds that a codec's delay may take from it; FFmpeg guesses that of others.
 _SLACK_S = {"mov": 0.1, "avi": 0.1, "caf": 0.1, "flac": 0.0, "wv": 0.0, "ape": 0.0, "tta": 0.0}
-_GAP_S = 0.5  # between a packet's time and what was decoded before it: what was there could not be read
+# Between a packet's time and what was decoded before it: what was there could not be read.
+_GAP_S, _FLAC_GAP_S = 0.5, 0.001
 _SCALES = {1: 2.0**-7, 2: 2.0**-15, 4: 2.0**-31}  # of integer samples, by their bytes
 
 
@@ -80,9 +82,11 @@ class Track:
             self._decoder = av.CodecContext.create(fixed, "r")
             self._decoder.extradata = coded.extradata
         self._decoder.thread_count = 1
+        if coded.name == "flac":
+            self._decoder.options = {"err_detect": "crccheck+explode"}
         self._format = container.format.name.split(",")[0]
         self.seconds = (container.duration or 0) / 1e6  # in formats that announce none a guess
-        self._n_frames = 0
+        self._n_frames = self._place = 0
         self.sample_rate = self.channels = 0
         self._arrays = self._decoded()
         first = next(self._arrays, None)
@@ -115,25 +119,26 @@ class Track:
         """Yield the samples of each frame, float32 (n, channels)."""
         import av
 
-        packets, first = self._container.demux(self._stream), None
+        packets, zero, before = self._container.demux(self._stream), 0.0, np.inf
         while True:
-            packet = None
             try:
                 if (packet := next(packets, None)) is None:
                     return
+                self._place = self._place if packet.pos is None else packet.pos
                 frames = self._decoder.decode(packet)
             except (av.FFmpegError, ValueError, OSError) as error:
-                if packet is not None and bytes(packet).lstrip(b"\0")[:3] in (b"", b"TAG", b"APE", b"LYR", b"ID3"):
-                    continue  # padding and tags behind the last frame
                 raise self._damaged(_reason(error)) from error
             if packet.is_corrupt:
                 raise self._damaged("a packet is cut off")
             # These go on behind a damaged place: the times tell that something is missing.
             if self._format in ("matroska", "asf", "flac", "avi", "mpegts", "flv") and packet.pts is not None:
-                first = packet.pts if first is None else first
-                missing = float((packet.pts - first) * packet.time_base) - self._n_frames / max(1, self.sample_rate)
-                if missing > _GAP_S + 2 * float((packet.duration or 0) * packet.time_base):  # a decoder is behind
-                    raise self._damaged(f"{missing:.1f} s are missing")
+                at, decoded = float(packet.pts * packet.time_base), self._n_frames / max(1, self.sample_rate)
+                if at <= before:  # the first packet, or that of a second stream
+                    zero = (0.0 if self._format == "flac" and decoded else at) - decoded
+                before, missing = at, at - zero - decoded
+                delay = 2 * float((packet.duration or 0) * packet.time_base)
+                if missing > (_FLAC_GAP_S if self._format == "flac" else _GAP_S + delay):
+                    raise self._damaged(f"{missing:.2f} s are missing")
             for frame in frames:
                 yield self._samples(frame)
 
@@ -162,9 +167,9 @@ class Track:
 
     def _damaged(self, reason: str) -> DecodeError:
         announced = self._announced()
-        return DecodeError(
-            f"damaged after {self._n_frames}{f' of {announced}' if announced else ''} samples ({reason})"
-        )
+        place = f", at byte {self._place} of {self._container.size}"
+        there = f" of {announced} samples" if announced else f" samples{place}"
+        return DecodeError(f"damaged after {self._n_frames}{there} ({reason})")
 
 
 def _reason(error: Exception) -> str:

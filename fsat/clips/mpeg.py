@@ -1,7 +1,7 @@
 """Frames of MPEG audio, AAC among them, counted by their headers, and what the tag in the first one announces."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from fsat.clips.container import BEGINNING, Container, Excerpt
@@ -17,103 +17,87 @@ _RATES = {
 _RATES[2, 3] = _RATES[2, 2]
 _HZ = (44_100, 48_000, 32_000)
 _AAC, _HEAD = 4, 7  # the layer of AAC in ADTS (ISO 13818-7), and the bytes of its headers
+_SYNC_BUT_FLAC = re.compile(rb"\xff[\xe0-\xf7\xfa-\xff]")
 _TAG_PLACES = (13, 21, 36)  # of "Xing" and "Info", by version and channels; of "VBRI" the last
 _SEARCHED = 1 << 16
-_MOST_LOST = 2 * 1441  # bytes between frames, where two recordings of a stream were joined: two frames
-
-
-@dataclass(frozen=True)
-class Frames:
-    """What a stream of MPEG audio holds.
-
-    Attributes
-    ----------
-    found : int
-        Whole frames, without those that hold a tag.
-    announced : int or None
-        Frames by the tag in the first one; None if there is no tag.
-    stop : int
-        Where the last frame ends: tags and padding may follow.
-    is_aac : bool
-        Whether these are frames of AAC.
-    is_plain : bool
-        Whether there is a tag, and nothing but frames between the tags of the file.
-    problem : str
-        Why this is not whole; empty if it is.
-    """
-
-    found: int
-    announced: int | None
-    stop: int
-    is_aac: bool
-    is_plain: bool
-    problem: str
+_MOST_IN_FRONT = 2  # frames, by their mean length: recordings of a stream begin inside one
 
 
 def examine(file: BinaryIO, start: int, stop: int) -> Container:
-    """MPEG audio: libsndfile guesses the length unless the first frame has a tag that says it."""
-    frames = walk(file, start, stop)
+    """MPEG audio between two bytes of a file: count its frames, and compare them with a tag in the first one.
+
+    libsndfile guesses the length unless there is such a tag. What FFmpeg gets is the frames alone.
+    """
     is_whole_file = start == 0 and stop == file.seek(0, 2)
-    if frames is None:
-        return Container() if is_whole_file else Container("MP3 in a WAV", "", Excerpt(file, start, stop))
-    problem, announced = frames.problem, frames.announced
-    if announced is not None and frames.found + 1 < announced:  # some tags count themselves
-        problem = f"truncated: {frames.found} of {announced} MPEG frames"
-    is_plain = frames.is_plain and frames.found == announced
-    content = None if is_whole_file and is_plain else Excerpt(file, start, frames.stop)
-    kind = "AAC" if frames.is_aac else "MP3 without a right count of its frames"
-    return Container("" if is_plain else kind, problem, content)
-
-
-def walk(file: BinaryIO, start: int, stop: int) -> Frames | None:
-    """Count the frames between two bytes of a file; None if this is no MPEG audio, or one with free bit rates."""
-    position = behind_id3(file, start)
+    position = behind_tags(file, start, stop)
+    behind_tag = behind_id3(file, start)
     file.seek(position)
     searched = file.read(min(_SEARCHED, max(0, stop - position)))
     first = next((k for k in range(len(searched)) if _begins(searched, k, whole=stop - position)), None)
-    if first is None:
-        return None
-    kind = _kind(searched[first:])
-    announced = _announced(searched[first : first + 200])
-    found = lost = n_tags = gap = 0
-    position = end = position + first
-    is_aac, sync = kind is not None and kind[1] == _AAC, searched[first : first + 2]
+    if first is None:  # none, or one with free bit rates
+        return Container() if is_whole_file else Container("MP3 in a WAV", "", Excerpt(file, (start, stop)))
+    head = searched[first : first + 200]
+    announced = _announced(head)
+    found = n_tags = gap = 0
+    end = position + first
+    runs: list[tuple[int, int]] = []  # of frames, without the tags between them
+    problem = ""
+    for what, begin, after, frame in _pieces(file, end, stop, head):
+        if what == "frame" and gap:
+            problem = f"damaged: {gap} bytes in no MPEG frame follow byte {end} of {stop}"
+            break
+        if what == "frame":
+            if after > stop:
+                problem = f"truncated: ends inside an MPEG frame, after {stop - begin} of {after - begin} bytes"
+            is_tag = _tag_at(frame) > 0
+            n_tags += is_tag + (frame[36:40] == b"VBRI")  # libsndfile guesses in spite of it
+            found += not is_tag and not problem
+            run = runs.pop()[0] if runs and end == begin else begin
+            end = min(stop, after)
+            runs.append((run, end))
+        elif what == "neither":
+            if runs and begins(file, begin):
+                problem = f"two joined files: {found} MPEG frames, then {stop - begin} bytes of another kind"
+                break
+            gap += after - begin  # a tail of an unknown kind, unless frames follow
+    else:
+        file.seek(end)
+        second = BEGINNING.search(file.read(_SEARCHED))
+        n_bytes = sum(end - begin for begin, end in runs)
+        if announced is not None and found + 1 < announced:  # some tags count themselves
+            problem = f"truncated: {found} of {announced} MPEG frames"
+        elif second and not problem:
+            problem = f"two joined files: the first ends at byte {end + second.start()} of {stop}"
+        # Behind a tag they may be the rest of it: some writers give a wrong size.
+        elif behind_tag == start and first * found > _MOST_IN_FRONT * n_bytes and not problem:
+            problem = f"damaged: the first {first} bytes are in no MPEG frame, {found} frames follow"
+    is_plain = found == announced and n_tags == 1 and not problem and not gap and runs[0][0] == behind_tag
+    name = "AAC" if head[1] & 6 == 0 else "MP3 without a right count of its frames"
+    return Container("" if is_plain else name, problem, None if is_whole_file and is_plain else Excerpt(file, *runs))
+
+
+def _pieces(file: BinaryIO, position: int, stop: int, first: bytes) -> Iterator[tuple[str, int, int, bytes]]:
+    """What follows: a "frame" of the kind of the first one, a "tag" or "neither"; from where to where; its first bytes.
+
+    The last frame may end behind `stop`.
+    """
+    kind = _kind(first)
     while position < stop:
         file.seek(position)
         head = file.read(64)
-        length = _frame_length(head) if _kind(head) == kind else _HEAD * (stop - position < _HEAD and head[:2] == sync)
-        if length and position + length > stop:
-            there = min(stop, position + length) - position
-            problem = f"truncated: ends inside an MPEG frame, after {there} of {length} bytes"
-            return Frames(found, announced, stop, is_aac, False, problem)
-        if length:
-            is_tag = _tag_at(head) > 0
-            n_tags += is_tag + (head[36:40] == b"VBRI")  # libsndfile guesses in spite of it
-            found += not is_tag
-            lost, gap = lost + gap, 0
-            position = end = position + length
-            continue
-        skipped = _behind_tags(file, position, stop)
-        if skipped == position:
+        if _kind(head) == kind:
+            what, end = "frame", position + _frame_length(head)
+        elif stop - position < _HEAD and head[:2] == first[:2]:
+            what, end = "frame", position + _HEAD
+        elif (end := _behind_tags(file, position, stop)) > position:
+            what = "tag" if head[0] else "neither"
+        else:
             file.seek(position)
             block = file.read(_SEARCHED)
             places = (k for k in range(1, len(block)) if _begins(block, k, whole=stop - position))
-            skipped = position + next(places, len(block))
-            gap += skipped - position  # lost if frames follow, else a tail of an unknown kind
-            if found and _kind(block) not in (None, kind) and _begins(block, 0, whole=stop - position):
-                following = walk(file, position, stop)
-                if following is not None and following.found > 2:
-                    rest = f"then {stop - position} bytes of another kind"
-                    problem = f"two joined files: {found} MPEG frames, {rest}"
-                    return Frames(found, announced, position, is_aac, False, problem)
-        position = skipped
-    file.seek(end)
-    if found and (second := BEGINNING.search(file.read(_SEARCHED))):
-        problem = f"two joined files: the first ends at byte {end + second.start()} of {stop}"
-        return Frames(found, announced, end, is_aac, False, problem)
-    problem = f"damaged: {lost} bytes are in no MPEG frame, {found} frames are there" if lost > _MOST_LOST else ""
-    is_plain = announced is not None and n_tags == 1 and not first + lost + gap
-    return Frames(found, announced, end, is_aac, is_plain, problem)
+            what, end = "neither", position + next(places, len(block))
+        yield what, position, end, head
+        position = end
 
 
 def occurs(data: bytes) -> bool:
@@ -121,15 +105,23 @@ def occurs(data: bytes) -> bool:
 
     AAC whose frames begin as those of FLAC do, with FFF8 or FFF9, is not looked for.
     """
-    starts = (k for k in range(1, len(data) - 1) if data[k] == 0xFF and data[k + 1] & 0xFE != 0xF8)
-    return any(_begins(data, k, whole=0) for k in starts)
+    return any(_begins(data, sync.start(), whole=0) for sync in _SYNC_BUT_FLAC.finditer(data, 1))
 
 
 def begins(file: BinaryIO, start: int) -> bool:
     """Whether three frames of MPEG audio follow each other here."""
     file.seek(start)
-    data = file.read(16_384)
+    if file.read(1) != b"\xff":  # most do not: less is read
+        return False
+    data = b"\xff" + file.read(16_384)
     return len(data) > 4 and _begins(data, 0, whole=len(data) + 1) and _begins(data, _frame_length(data), whole=0)
+
+
+def begins_file(file: BinaryIO, position: int, *, is_mpeg: bool = False) -> bool:
+    """Whether a sound file begins here, or behind a tag here; `is_mpeg`: MPEG audio does not count as another one."""
+    start = behind_id3(file, position)
+    file.seek(start)
+    return BEGINNING.match(file.read(64)) is not None or (not is_mpeg and begins(file, start))
 
 
 def _kind(head: bytes) -> tuple[int, int, int] | None:

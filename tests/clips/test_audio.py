@@ -49,13 +49,6 @@ def test_reads_every_format(tmp_path: Path, kind: str, subtype: str, tolerance: 
     assert np.abs(x - tone()).max() <= tolerance
 
 
-def test_reads_mp3(tmp_path: Path) -> None:
-    clip = written(tmp_path / "clip.mp3", tone(), subtype="MPEG_LAYER_III", kind="MP3")
-    assert audio.probe(clip).problem == ""
-    spectrum = np.abs(np.fft.rfft(audio.load(clip, RATE)[:22050]))
-    assert abs(int(np.argmax(spectrum)) * RATE / 22050 - 440) <= 2
-
-
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (22050, 2), (44100, 6), (48000, 2), (192000, 1)])
 def test_any_rate_and_channels_become_what_librosa_makes_of_them(tmp_path: Path, rate: int, channels: int) -> None:
     rng = np.random.default_rng(0)
@@ -86,11 +79,11 @@ def test_ten_minutes_are_probed_in_little_memory(tmp_path: Path) -> None:
     assert peak < 8e6  # the whole clip would be 38 MB of float32
 
 
-def cut_off(n_bytes: int, kind: str = "WAV", subtype: str = "PCM_16") -> Callable[[Path], None]:
+def cut_off(n_bytes: int, kind: str = "WAV") -> Callable[[Path], None]:
     """A clip whose last bytes are missing."""
 
     def make(path: Path) -> None:
-        path.write_bytes(written(path, tone(), kind=kind, subtype=subtype).read_bytes()[:-n_bytes])
+        path.write_bytes(written(path, tone(), kind=kind).read_bytes()[:-n_bytes])
 
     return make
 
@@ -101,12 +94,6 @@ def absurd_rate(path: Path) -> None:
     path.write_bytes(content)
 
 
-def doubled_total(path: Path) -> None:
-    content = bytearray(written(path, tone(), kind="FLAC").read_bytes())
-    content[22:26] = (44_100).to_bytes(4, "big")  # total samples in STREAMINFO
-    path.write_bytes(content)
-
-
 AT = np.arange(500_000) == 300_000
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty file": (Path.touch, "0 bytes"),
@@ -114,16 +101,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "header of lost samples": (cut_off(44_100), "truncated: 0 of 44100 bytes"),
     "truncated": (cut_off(1000), "truncated: 43100 of 44100 bytes"),
     "truncated aiff": (cut_off(1000, "AIFF"), "truncated"),
-    "truncated rf64": (cut_off(1000, "RF64"), "truncated"),
-    "truncated flac": (cut_off(1000, "FLAC"), "damaged|truncated"),
-    "truncated ogg": (cut_off(100, "OGG", "VORBIS"), r"truncated: \d+ of \d+ bytes of the last Ogg page"),
-    "truncated mp3": (cut_off(2000, "MP3", "MPEG_LAYER_III"), "truncated"),
     "text": (lambda path: path.write_text("this is not audio " * 100), "not audio"),
     "one nan": (lambda path: written(path, np.where(AT, np.nan, 0.1), subtype="FLOAT"), "NaN or infinite"),
     "one infinity": (lambda path: written(path, np.where(AT, -np.inf, 0.1), subtype="FLOAT"), "NaN or infinite"),
     "huge samples": (lambda path: written(path, np.full(1000, 1e30), subtype="DOUBLE"), "samples beyond"),
     "absurd rate": (absurd_rate, "sample rate 1 Hz"),
-    "flac that announces twice the samples": (doubled_total, "truncated: 22050 of 44100 samples|damaged"),
     "too long": (
         lambda path: written(path, np.zeros(3_601_000), 1000, subtype="PCM_U8"),
         "3601 s long by its header, allowed is 3600; `fsat tag --segments` takes any",
@@ -162,14 +144,6 @@ def test_denied_permission_is_told(tmp_path: Path) -> None:
         assert audio.probe(clip).problem == "cannot be opened (Permission denied)"
     finally:
         os.seteuid(me)
-
-
-def test_a_stream_of_unknown_length_is_read(tmp_path: Path) -> None:
-    clip = written(tmp_path / "clip.wav", tone())
-    content = bytearray(clip.read_bytes())
-    content[40:44] = b"\xff" * 4
-    clip.write_bytes(content)
-    assert audio.probe(clip) == audio.ClipInfo(RATE, 1, 0.5, "")
 
 
 def test_interval_is_cut_after_resampling_and_an_empty_one_opens_no_file(tmp_path: Path) -> None:
