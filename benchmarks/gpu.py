@@ -1,0 +1,152 @@
+"""Training and prediction on a GPU: speed, memory, equal bytes, and how long the full run would take.
+
+python -m benchmarks gpu                at most eight minutes; by train.backend, or KERAS_BACKEND=jax
+python -m benchmarks gpu --scale 0.1    a tenth of the clips, of T and of the time, on any machine; writes nothing
+"""
+
+import math
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.measuring import ROOT, Row, row
+from benchmarks.steps import Task, measured
+from fsat import presets
+from fsat.core import params
+
+LIMIT_S = 480
+BACKENDS = {"tensorflow": "GPU, TensorFlow", "jax": "GPU, JAX"}  # and their parts of the results
+RECIPE = "MobileNetV2 1.0"
+NETWORKS: dict[str, dict[str, Any]] = {
+    RECIPE: {},
+    "mn10": {"backbone": "EfficientAT"},
+    "mn04": {"backbone": "EfficientAT", "width": 0.4},
+}
+ANY, FEW = "any T", "T in steps of 32"
+CLIPS, TEST_CLIPS = 9473, 1600  # of FSDKaggle2018
+NOT_RUN = "Not run: no GPU was at hand. `python -m benchmarks gpu` measures and writes this part.\n"
+
+
+def backend() -> str:
+    """The backend to measure."""
+    return os.environ.get("KERAS_BACKEND") or params.read(ROOT / "params.yaml").train.backend
+
+
+def all_rows(*, scale: float = 1.0) -> list[Row]:
+    """The network of the recipe first, then what else `LIMIT_S` allows; a row says what failed or was left out.
+
+    With `scale` under 1, sizes and times are that share, and no GPU is needed.
+    """
+    ends = time.monotonic() + LIMIT_S
+    plain = Task(
+        n_clips=max(2, round(64 * scale)), n_frames=max(32, round(512 * scale / 32) * 32), backend=backend(),
+        block=max(1, round(10 * scale)), seconds=5 * scale, needs_gpu=scale == 1,
+    )  # fmt: skip
+    rows: list[Row] = []
+
+    def take(name: str, task: Task) -> dict[str, Any]:
+        try:
+            if (left := ends - time.monotonic()) > 0:
+                return measured(task, timeout_s=left)
+        except subprocess.TimeoutExpired:
+            pass
+        except SystemExit as error:  # the others are still worth their time
+            rows.append(row(name, failed=str(error).strip().splitlines()[-1]))
+            return {}
+        rows.append(row(name, left_out=f"{LIMIT_S / 60:.0f} minutes were over"))
+        return {}
+
+    def compare(network: str, precision: str) -> None:
+        steps = (1,) if plain.backend == "jax" else (1, 32)
+        task = replace(plain, **NETWORKS[network], precision=precision, crop_steps=steps, more=network == RECIPE)
+        name = f"{network}, {precision}"
+        figures = take(name, task)
+        if not rows and figures:
+            rows.append(row("the device", device=figures["device"] or "none", backend=figures["version"]))
+        rows.extend(_rows(name, task, figures))
+
+    compare(RECIPE, "float32")
+    if "device" not in rows[0]:
+        sys.exit(f"benchmarks: {rows[0]}")
+    if plain.needs_gpu and rows[0]["device"] == "none":
+        sys.exit(f"{plain.backend} sees no GPU; `fsat doctor` says why. To try this on a CPU: --scale 0.1")
+    name = "two short trainings, deterministic ops"
+    sums = [take(name, replace(plain, bytes_only=True)).get("md5") for _ in range(2)]
+    if all(sums):
+        rows.append(row(name, equal_bytes="yes" if sums[0] == sums[1] else "no"))
+    compare(RECIPE, "mixed_float16")
+    for network in list(NETWORKS)[1:]:
+        for precision in ("float32", "mixed_float16"):
+            compare(network, precision)
+    name = f"{RECIPE}, float32, a step, ops as they come"
+    if figures := take(name, replace(plain, deterministic=False)):
+        ours, other = figures["steps"][0]["step_s"], 1 / rows[1]["steps_per_s"]
+        rows.append(row(name, "deterministic ops", speed_up=other / ours, ours_s=ours, other_s=other))
+    return rows
+
+
+def _rows(name: str, task: Task, figures: dict[str, Any]) -> list[Row]:
+    """A row for each variant of the step, and one of the passes."""
+    rows = []
+    variants = figures.get("steps", [])
+    for crop_step, found in zip(task.crop_steps, variants, strict=False):
+        is_jax = task.backend == "jax"
+        kind = f"{FEW}{', XLA' if figures['device'] else ''}" if crop_step > 1 else "compiled" if is_jax else ANY
+        compared = {"speed_up": variants[0]["step_s"] / found["step_s"]} if crop_step > 1 else {}
+        memory = {"peak_mb": found["peak_mb"]} if found["peak_mb"] else {}
+        title = f"{name}, {kind}: a step of {task.n_clips} clips, T {task.n_frames}"
+        spent = {"steps_per_s": 1 / found["step_s"], "first_s": found["first_s"], "new_T_s": found["new_length_s"]}
+        rows.append(row(title, ANY if compared else "-", **compared, **spent, **memory))
+    if variants and "passes_s" in variants[0]:
+        passes = {"passes_s": variants[0]["passes_s"], "clips": task.n_clips}
+        rows.append(row(f"{name}: predict, 30 passes over {task.n_clips} clips", **passes))
+    return rows
+
+
+def estimate(results: dict[str, Any]) -> str:
+    """The full preset's time on the GPUs that were measured: a table in Markdown, or that there are none."""
+    lines = [
+        f"| {measured['rows'][0]['device']}, {measured['rows'][0]['backend']} | {name} | {low:.1f} to {high:.1f} "
+        f"| {prediction:.1f} |"
+        for part in BACKENDS.values()
+        if (measured := results.get(part))
+        for name, (low, high), prediction in _estimates(measured["rows"])
+    ]
+    head = ["| GPU | precision, lengths | training, hours | prediction, hours |", "|---|---|---|---|"]
+    return "\n".join([*head, *lines]) + "\n" if lines else NOT_RUN
+
+
+def _estimates(rows: list[Row]) -> list[tuple[str, tuple[float, float], float]]:
+    """For each precision and choice of T: hours of training at the fewest and the most epochs, hours of prediction."""
+    p = presets.read("fsdkaggle2018", ROOT / "presets")
+    passes = {_precision(one): one["passes_s"] / one["clips"] / 30 for one in rows if "passes_s" in one}
+    stages, heldout = 2 * len(p.folds.ids), CLIPS // p.folds.n_splits
+    found = []
+    for one in rows:
+        if not one["name"].startswith(RECIPE) or "steps_per_s" not in one or _precision(one) not in passes:
+            continue
+        pass_s = passes[_precision(one)]
+        steps = math.ceil((CLIPS - heldout) / p.train.batch_size)
+        epoch_s = steps / one["steps_per_s"] + heldout * p.train.validation_lengths * pass_s / p.train.validate_every
+        kinds = [FEW] if FEW in one["name"] else [ANY] if ANY in one["name"] else [ANY, FEW]
+        for kind in kinds:
+            lengths = 501 if kind == ANY else 17  # T from 263 to 763
+            new_s = lengths * (one["new_T_s"] - 1 / one["steps_per_s"])
+            low, high = (stages * (count * epoch_s + new_s) / 3600 for count in epochs(p.train))
+            prediction = stages * (heldout + TEST_CLIPS) * 30 * pass_s / 3600
+            found.append((f"{_precision(one)}, {kind}", (low, high), prediction))
+    return found
+
+
+def epochs(train: params.Train) -> tuple[int, int]:
+    """Fewest and most epochs of one training: the last two phases may end early."""
+    most = [train.stage1.finetune_low.epochs, train.stage1.finetune_high.epochs]
+    fewest = [min(epochs, train.plateau.stop_patience + 1) for epochs in most]
+    return train.stage1.cyclic.epochs + sum(fewest), train.stage1.cyclic.epochs + sum(most)
+
+
+def _precision(one: Row) -> str:
+    return one["name"].removeprefix(f"{RECIPE}, ").partition(",")[0].partition(":")[0]

@@ -1,0 +1,176 @@
+"""Speed, memory and bytes of one network's training in a process of its own: what `portable` and `gpu` measure."""
+
+import hashlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from benchmarks.measuring import last_line
+from fsat.core import keras_backend, processor
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a process measures; the defaults are the recipe's network and batch."""
+
+    backbone: str = "MobileNetV2"
+    width: float = 1.0
+    n_clips: int = 64  # of a batch
+    n_frames: int = 512  # T
+    backend: str = "tensorflow"
+    portable: bool = False
+    precision: str = "float32"
+    deterministic: bool = True
+    crop_steps: tuple[int, ...] = (1,)  # measured one after the other; from 32 on XLA compiles on a GPU
+    block: int = 1  # steps between two waits for the device
+    seconds: float = 3.0  # of timed steps, and of timed predictions
+    more: bool = False  # whether steps at a T that comes first, and the passes of `predict`, are timed
+    bytes_only: bool = False  # a short training and its weights' md5 in place of all that
+    needs_gpu: bool = False  # without one nothing is measured
+
+
+def measured(task: Task, *, timeout_s: float | None = None, **environment: str) -> dict[str, Any]:
+    """Figures of a task, measured in a new process with these variables."""
+    code = "from benchmarks import steps; steps.main()"
+    return json.loads(last_line(code, json.dumps(asdict(task)), timeout_s=timeout_s, **environment))
+
+
+def main() -> None:
+    """Measure the task of the command line, print its figures as a line of JSON."""
+    task = Task(**json.loads(sys.argv[1]))
+    processor.limit()
+    keras_backend.use(task.backend, portable=task.portable)
+    device = Device(task.backend)
+    figures: dict[str, Any] = {"device": device.name, "version": device.version}
+    if task.needs_gpu and not device.name:
+        pass
+    elif task.bytes_only:
+        figures["md5"] = short_training(task)
+    else:
+        figures["steps"] = [speed(task, step, device) for step in task.crop_steps]
+    print(json.dumps(figures))
+
+
+class Device:
+    """The first GPU that the backend sees; its name is "" where there is none."""
+
+    def __init__(self, backend: str) -> None:
+        self.name, self.is_jax = "", backend == "jax"
+        if self.is_jax:
+            import jax
+
+            self._device = jax.local_devices()[0]
+            self.version = f"JAX {jax.__version__}"
+            if self._device.platform == "gpu":
+                self.name = self._device.device_kind
+        else:
+            import tensorflow as tf
+
+            self._memory = tf.config.experimental
+            self.version = f"TensorFlow {tf.__version__}"
+            if gpus := tf.config.list_physical_devices("GPU"):
+                self.name = self._memory.get_device_details(gpus[0]).get("device_name", "GPU")
+
+    def forget_peak(self) -> None:
+        """Begin to count the peak of memory anew; JAX counts from the start of the process."""
+        if self.name and not self.is_jax:
+            self._memory.reset_memory_stats("GPU:0")
+
+    def peak_mb(self) -> float | None:
+        """Most memory of the device in use at once, MB; None without a GPU."""
+        if not self.name:
+            return None
+        stats = self._device.memory_stats() if self.is_jax else self._memory.get_memory_info("GPU:0")
+        return stats["peak_bytes_in_use" if self.is_jax else "peak"] / 2**20
+
+
+def speed(task: Task, crop_step: int, device: Device) -> dict[str, Any]:
+    """Seconds of a training step and a prediction, of the first of each, and the device's memory."""
+    import numpy as np
+
+    from benchmarks import networks
+    from fsat.inputs.batches import Batch
+    from fsat.networks import backend
+
+    device.forget_peak()
+    network = _network(task)
+    step, predict = backend.training_step(network, crop_step=crop_step), backend.predictor(network)
+    weights, rng = np.ones(task.n_clips, np.float32), np.random.default_rng(1)
+
+    def batch(n_frames: int) -> Batch:
+        mel = rng.random((task.n_clips, _n_mels(task), n_frames, 1), np.float32)
+        return Batch(mel, None, np.eye(41, dtype=np.float32)[np.arange(task.n_clips) % 41])
+
+    def steps(some: Batch, count: int) -> None:
+        losses = [step(some, weights) for _ in range(count)]
+        losses[-1]()
+
+    fixed = batch(task.n_frames)
+    first_s = _timed(lambda: steps(fixed, 1))
+    step_s = _median(lambda: steps(fixed, task.block), task.seconds) / task.block
+    figures: dict[str, Any] = {"step_s": step_s, "new_length_s": first_s, "first_s": first_s}
+    figures |= {"peak_mb": device.peak_mb(), "predict_s": _median(lambda: predict(fixed.inputs), task.seconds)}
+    if task.more and crop_step == 1:
+        if not device.is_jax:  # which compiles for each T, as for the first
+            new = [batch(task.n_frames - number) for number in range(1, 9)]
+            figures["new_length_s"] = statistics.median(_timed(partial(steps, some, 1)) for some in new)
+        run = networks.thirty_passes(network, networks.clips(task.n_clips), _bounds(task), batch_size=task.n_clips)
+        run()
+        figures["passes_s"] = _timed(run)
+    return figures
+
+
+def short_training(task: Task) -> str:
+    """md5 of the weights after eight steps at two lengths T."""
+    import numpy as np
+
+    from benchmarks import networks
+    from fsat.networks import backend, training
+
+    network, low = _network(task), task.n_frames
+    step = backend.training_step(network, crop_step=task.crop_steps[0])
+    recipe = networks.recipe(bounds=(low, low + 32), crop_step=32, batch_size=task.n_clips)
+    for batch in training.epoch_batches(networks.clips(8 * task.n_clips), recipe, epoch=0):
+        loss = step(batch, np.ones(task.n_clips, np.float32))
+    loss()
+    return hashlib.md5(b"".join(weights.tobytes() for weights in network.get_weights())).hexdigest()  # noqa: S324
+
+
+def _network(task: Task) -> Any:
+    from benchmarks import networks
+    from fsat.networks import backend
+
+    backend.prepare(1, precision=task.precision, deterministic=task.deterministic)
+    return networks.compiled(task.backbone, task.width, n_mels=_n_mels(task))
+
+
+def _n_mels(task: Task) -> int:
+    return 128 if task.backbone == "EfficientAT" else 64
+
+
+def _bounds(task: Task) -> tuple[int, int]:
+    """Shortest and longest T of the passes: the recipe's at T 512, else in proportion."""
+    from benchmarks import networks
+
+    low, high = (max(32, round(bound * task.n_frames / 512)) for bound in networks.BOUNDS)
+    return low, high
+
+
+def _median(call: Callable[[], Any], budget_s: float) -> float:
+    """Median seconds after one call that does not count, of as many calls as fit in `budget_s`, at least three."""
+    call()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < budget_s:
+        times.append(_timed(call))
+    return statistics.median(times)
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started

@@ -1,0 +1,50 @@
+"""`python -m benchmarks gpu`: what it writes, says of a machine without a GPU, and does when a part fails."""
+
+import json
+from typing import Any
+
+import pytest
+
+from benchmarks import __main__ as performance
+from benchmarks import gpu
+from benchmarks.steps import Task
+
+
+def test_rows_and_the_estimate_are_of_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = ""
+
+    def measured(task: Task, *, timeout_s: float) -> dict[str, Any]:
+        assert 0 < timeout_s <= gpu.LIMIT_S
+        if task.width == 0.4:
+            raise SystemExit("a process failed:\nno memory\n")
+        step = {"step_s": 0.1, "new_length_s": 0.6, "first_s": 9.0, "peak_mb": 100.0}
+        passes = {"passes_s": 64 * 30 * 0.001} if task.more else {}
+        steps = [step | passes, step | {"step_s": 0.05, "new_length_s": 9.05}][: len(task.crop_steps)]
+        return {"device": device, "version": "TensorFlow 2", "md5": "same", "steps": steps}
+
+    monkeypatch.setattr(gpu, "measured", measured)
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    with pytest.raises(SystemExit, match="tensorflow sees no GPU"):
+        gpu.all_rows()
+    device = "H9"
+    rows = gpu.all_rows()
+    assert [row["equal_bytes"] for row in rows if "equal_bytes" in row] == ["yes"]
+    assert [row["failed"] for row in rows if "mn04" in row["name"]] == ["no memory"] * 2
+    assert [row["speed_up"] for row in rows if "XLA" in row["name"]] == [2.0] * 4
+
+    results = {"GPU, TensorFlow": {"machine": "m", "date": "d", "commit": "c", "rows": rows}}
+    assert "## GPU, TensorFlow" in performance.markdown(results)
+    # 134 steps of 0.1 s and 947 clips at six lengths an epoch, 122 to 300 epochs, 501 lengths at 0.5 s more: 20 times.
+    hours = [20 * (count * (13.4 + 947 * 6 * 0.001) + 501 * 0.5) / 3600 for count in (122, 300)]
+    line = f"| H9, TensorFlow 2 | float32, any T | {hours[0]:.1f} to {hours[1]:.1f} | {20 * 2547 * 0.03 / 3600:.1f} |"
+    assert line in gpu.estimate(results)
+
+    monkeypatch.setattr(gpu, "LIMIT_S", 0)
+    with pytest.raises(SystemExit, match="minutes were over"):
+        gpu.all_rows()
+
+
+def test_pages_hold_what_the_figures_give() -> None:
+    results = json.loads(performance.RESULTS.read_text(encoding="utf-8"))
+    page = performance.MACHINES.read_text(encoding="utf-8")
+    assert page.count(performance.BEGIN) == 1 and performance.with_estimate(page, results) == page
