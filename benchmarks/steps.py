@@ -37,7 +37,7 @@ class Task:
 def measured(task: Task, *, timeout_s: float | None = None, **environment: str) -> dict[str, Any]:
     """Figures of a task, measured in a new process with these variables."""
     code = "from benchmarks import steps; steps.main()"
-    return json.loads(last_line(code, json.dumps(asdict(task)), timeout_s=timeout_s, **environment))
+    return json.loads(last_line(code, json.dumps(asdict(task)), timeout_s=timeout_s, environment=environment))
 
 
 def main() -> None:
