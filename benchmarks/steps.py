@@ -1,11 +1,12 @@
 """Speed, memory and bytes of one network's training in a process of its own: what `portable` and `gpu` measure."""
 
 import hashlib
+import importlib
 import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -34,10 +35,12 @@ class Task:
     needs_gpu: bool = False  # without one nothing is measured
 
 
-def measured(task: Task, *, timeout_s: float | None = None, **environment: str) -> dict[str, Any]:
+def measured(
+    task: Task, *, timeout_s: float | None = None, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Figures of a task, measured in a new process with these variables."""
     code = "from benchmarks import steps; steps.main()"
-    return json.loads(last_line(code, json.dumps(asdict(task)), timeout_s=timeout_s, environment=environment))
+    return json.loads(last_line(code, json.dumps(asdict(task)), timeout_s=timeout_s, environment=environment or {}))
 
 
 def main() -> None:
@@ -62,8 +65,7 @@ class Device:
     def __init__(self, backend: str) -> None:
         self.name, self.is_jax = "", backend == "jax"
         if self.is_jax:
-            import jax
-
+            jax = importlib.import_module("jax")
             self._device = jax.local_devices()[0]
             self.version = f"JAX {jax.__version__}"
             if self._device.platform == "gpu":
