@@ -96,7 +96,7 @@ def _rows(name: str, task: Task, figures: dict[str, Any]) -> list[Row]:
         is_jax = task.backend == "jax"
         kind = f"{FEW}{', XLA' if figures['device'] else ''}" if crop_step > 1 else "compiled" if is_jax else ANY
         compared = {"speed_up": variants[0]["step_s"] / found["step_s"]} if crop_step > 1 else {}
-        memory = {"peak_mb": found["peak_mb"]} if found["peak_mb"] else {}
+        memory = {"peak_mb": found["peak_mb"]} if "peak_mb" in found else {}
         title = f"{name}, {kind}: a step of {task.n_clips} clips, T {task.n_frames}"
         spent = {"steps_per_s": 1 / found["step_s"], "first_s": found["first_s"], "new_T_s": found["new_length_s"]}
         rows.append(row(title, ANY if compared else "-", **compared, **spent, **memory))

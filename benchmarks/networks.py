@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.measuring import ROOT, Row, alternate, python, row
+from benchmarks.steps import Task, measured
 from fsat import presets
 from fsat.core.mel_styles import MEL_STYLES
 from fsat.inputs import batches, examples
@@ -153,34 +155,18 @@ def predict_speed(*, n_clips: int = 32, runs: int = 5) -> list[Row]:
     return [row(f"predict, 30 passes over {n_clips} clips", "bare predictions on ready arrays", **figures)]
 
 
-STARTUP = """
-import time; started = time.perf_counter()
-import numpy as np
-from benchmarks import networks
-from fsat.inputs.batches import Batch
-from fsat.networks import backend
-imported = time.perf_counter()
-backend.prepare(1, deterministic={deterministic})
-network = networks.compiled()
-step = backend.training_step(network)
-built = time.perf_counter()
-batch = Batch(np.zeros((8, 64, 128, 1), np.float32), None, np.eye(41, dtype=np.float32)[:8])
-times = []
-for _ in range(9):
-    t = time.perf_counter(); step(batch, np.ones(8, np.float32))(); times.append(time.perf_counter() - t)
-print(imported - started, built - imported, times[0], sorted(times[1:])[4])
-"""
-
-
 def startup(*, runs: int = 3) -> list[Row]:
     """From the start of a training to the end of its first step; a step with deterministic ops against one without."""
-    pairs = [[python(STARTUP.format(deterministic=flag)) for flag in (True, False)] for _ in range(runs)]
-    imports, build, first, with_ops = np.median([pair[0] for pair in pairs], axis=0).tolist()
-    without = statistics.median(pair[1][3] for pair in pairs)
-    parts = {"total_s": imports + build + first, "imports_s": imports, "build_s": build, "first_step_s": first}
-    figures = {"overhead": with_ops / without, "deterministic_ms": with_ops * 1e3, "other_ms": without * 1e3}
+    small = Task(n_clips=8, n_frames=128)
+    tasks = (small, replace(small, deterministic=False))
+    pairs = [[measured(task)["steps"][0] for task in tasks] for _ in range(runs)]
+    start, first, step = (
+        statistics.median(pair[0][name] for pair in pairs) for name in ("start_s", "first_s", "step_s")
+    )
+    without = statistics.median(pair[1]["step_s"] for pair in pairs)
+    figures = {"overhead": step / without, "deterministic_ms": step * 1e3, "other_ms": without * 1e3}
     return [
-        row("start of a training until its first step", **parts),
+        row("start of a training until its first step", total_s=start + first, first_step_s=first),
         row("deterministic ops, a step", "ops as they come", **figures),
     ]
 

@@ -14,6 +14,8 @@ from typing import Any
 from benchmarks.measuring import last_line
 from fsat.core import keras_backend, processor
 
+STARTED = time.perf_counter()
+
 
 @dataclass(frozen=True)
 class Task:
@@ -48,59 +50,49 @@ def main() -> None:
     task = Task(**json.loads(sys.argv[1]))
     processor.limit()
     keras_backend.use(task.backend, portable=task.portable)
-    device = Device(task.backend)
-    figures: dict[str, Any] = {"device": device.name, "version": device.version}
-    if task.needs_gpu and not device.name:
+    device, version = _device(task.backend)
+    figures: dict[str, Any] = {"device": device, "version": version}
+    if task.needs_gpu and not device:
         pass
     elif task.bytes_only:
         figures["md5"] = short_training(task)
     else:
-        figures["steps"] = [speed(task, step, device) for step in task.crop_steps]
+        figures["steps"] = [speed(task, step, on_gpu=bool(device)) for step in task.crop_steps]
     print(json.dumps(figures))
 
 
-class Device:
-    """The first GPU that the backend sees; its name is "" where there is none."""
-
-    def __init__(self, backend: str) -> None:
-        self.name, self.is_jax = "", backend == "jax"
-        if self.is_jax:
-            jax = importlib.import_module("jax")
-            self._device = jax.local_devices()[0]
-            self.version = f"JAX {jax.__version__}"
-            if self._device.platform == "gpu":
-                self.name = self._device.device_kind
-        else:
-            import tensorflow as tf
-
-            self._memory = tf.config.experimental
-            self.version = f"TensorFlow {tf.__version__}"
-            if gpus := tf.config.list_physical_devices("GPU"):
-                self.name = self._memory.get_device_details(gpus[0]).get("device_name", "GPU")
-
-    def forget_peak(self) -> None:
-        """Begin to count the peak of memory anew; JAX counts from the start of the process."""
-        if self.name and not self.is_jax:
-            self._memory.reset_memory_stats("GPU:0")
-
-    def peak_mb(self) -> float | None:
-        """Most memory of the device in use at once, MB; None without a GPU."""
-        if not self.name:
-            return None
-        stats = self._device.memory_stats() if self.is_jax else self._memory.get_memory_info("GPU:0")
-        return stats["peak_bytes_in_use" if self.is_jax else "peak"] / 2**20
+def _device(backend: str) -> tuple[str, str]:
+    """Name of the first GPU, "" where there is none, and version of the backend."""
+    library = importlib.import_module(backend)
+    if backend == "jax":
+        first = library.local_devices()[0]
+        name = first.device_kind if first.platform == "gpu" else ""
+    else:
+        gpus = library.config.list_physical_devices("GPU")
+        name = library.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else ""
+    return name, f"{backend} {library.__version__}"
 
 
-def speed(task: Task, crop_step: int, device: Device) -> dict[str, Any]:
-    """Seconds of a training step and a prediction, of the first of each, and the device's memory."""
+def _peak_mb(backend: str) -> float:
+    """Most memory of the GPU in use at once, MB."""
+    library = importlib.import_module(backend)
+    if backend == "jax":
+        return library.local_devices()[0].memory_stats()["peak_bytes_in_use"] / 2**20
+    return library.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+
+
+def speed(task: Task, crop_step: int, *, on_gpu: bool) -> dict[str, Any]:
+    """Seconds of a training step and a prediction, of the start and of the first step, and the device's memory."""
     import numpy as np
 
     from benchmarks import networks
     from fsat.inputs.batches import Batch
     from fsat.networks import backend
 
-    device.forget_peak()
+    if on_gpu and task.backend == "tensorflow":  # JAX counts from the start of the process
+        importlib.import_module("tensorflow").config.experimental.reset_memory_stats("GPU:0")
     network = _network(task)
+    start_s = time.perf_counter() - STARTED
     step, predict = backend.training_step(network, crop_step=crop_step), backend.predictor(network)
     weights, rng = np.ones(task.n_clips, np.float32), np.random.default_rng(1)
 
@@ -115,10 +107,12 @@ def speed(task: Task, crop_step: int, device: Device) -> dict[str, Any]:
     fixed = batch(task.n_frames)
     first_s = _timed(lambda: steps(fixed, 1))
     step_s = _median(lambda: steps(fixed, task.block), task.seconds) / task.block
-    figures: dict[str, Any] = {"step_s": step_s, "new_length_s": first_s, "first_s": first_s}
-    figures |= {"peak_mb": device.peak_mb(), "predict_s": _median(lambda: predict(fixed.inputs), task.seconds)}
+    figures: dict[str, Any] = {"step_s": step_s, "new_length_s": first_s, "first_s": first_s, "start_s": start_s}
+    if on_gpu:
+        figures["peak_mb"] = _peak_mb(task.backend)
+    figures["predict_s"] = _median(lambda: predict(fixed.inputs), task.seconds)
     if task.more and crop_step == 1:
-        if not device.is_jax:  # which compiles for each T, as for the first
+        if task.backend == "tensorflow":  # JAX compiles for each T, as for the first
             new = [batch(task.n_frames - number) for number in range(1, 9)]
             figures["new_length_s"] = statistics.median(_timed(partial(steps, some, 1)) for some in new)
         run = networks.thirty_passes(network, networks.clips(task.n_clips), _bounds(task), batch_size=task.n_clips)
