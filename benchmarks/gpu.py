@@ -60,7 +60,7 @@ def all_rows(*, scale: float = 1.0) -> list[Row]:
         return {}
 
     def compare(network: str, precision: str) -> None:
-        steps = (1,) if plain.backend == "jax" else (1, 32)
+        steps = (32,) if plain.backend == "jax" else (1, 32)
         task = replace(plain, **NETWORKS[network], precision=precision, crop_steps=steps, more=network == RECIPE)
         name = f"{network}, {precision}"
         figures = take(name, task)
@@ -92,14 +92,14 @@ def _rows(name: str, task: Task, figures: dict[str, Any]) -> list[Row]:
     """A row for each variant of the step, and one of the passes."""
     rows = []
     variants = figures.get("steps", [])
+    is_compiled = task.backend == "jax" or figures.get("device")
     for crop_step, found in zip(task.crop_steps, variants, strict=False):
-        is_jax = task.backend == "jax"
-        kind = f"{FEW}{', XLA' if figures['device'] else ''}" if crop_step > 1 else "compiled" if is_jax else ANY
-        compared = {"speed_up": variants[0]["step_s"] / found["step_s"]} if crop_step > 1 else {}
-        memory = {"peak_mb": found["peak_mb"]} if "peak_mb" in found else {}
+        kind = ANY if crop_step == 1 else f"{FEW}, XLA" if is_compiled else FEW
+        figures = {"speed_up": variants[0]["step_s"] / found["step_s"]} if found is not variants[0] else {}
+        figures |= {"steps_per_s": 1 / found["step_s"], "first_s": found["first_s"], "new_T_s": found["new_length_s"]}
+        figures |= {"peak_mb": found["peak_mb"]} if "peak_mb" in found else {}
         title = f"{name}, {kind}: a step of {task.n_clips} clips, T {task.n_frames}"
-        spent = {"steps_per_s": 1 / found["step_s"], "first_s": found["first_s"], "new_T_s": found["new_length_s"]}
-        rows.append(row(title, ANY if compared else "-", **compared, **spent, **memory))
+        rows.append(row(title, ANY if "speed_up" in figures else "-", **figures))
     if variants and "passes_s" in variants[0]:
         passes = {"passes_s": variants[0]["passes_s"], "clips": task.n_clips}
         rows.append(row(f"{name}: predict, 30 passes over {task.n_clips} clips", **passes))
@@ -109,44 +109,30 @@ def _rows(name: str, task: Task, figures: dict[str, Any]) -> list[Row]:
 def estimate(results: dict[str, Any]) -> str:
     """The full preset's time on the GPUs that were measured: a table in Markdown, or that there are none."""
     lines = [
-        f"| {measured['rows'][0]['device']}, {measured['rows'][0]['backend']} | {name} | {low:.1f} to {high:.1f} "
-        f"| {prediction:.1f} |"
+        f"| {measured['rows'][0]['device']}, {measured['rows'][0]['backend']} | {' | '.join(cells)} |"
         for part in BACKENDS.values()
         if (measured := results.get(part))
-        for name, (low, high), prediction in _estimates(measured["rows"])
+        for cells in _estimates(measured["rows"])
     ]
-    head = ["| GPU | precision, lengths | training, hours | prediction, hours |", "|---|---|---|---|"]
+    head = ["| GPU | network, precision, lengths | training, hours | prediction, hours |", "|---|---|---|---|"]
     return "\n".join([*head, *lines]) + "\n" if lines else NOT_RUN
 
 
-def _estimates(rows: list[Row]) -> list[tuple[str, tuple[float, float], float]]:
-    """For each precision and choice of T: hours of training at the fewest and the most epochs, hours of prediction."""
+def _estimates(rows: list[Row]) -> list[tuple[str, str, str]]:
+    """For each variant of the recipe's step: training at the fewest and the most epochs, and prediction, in hours."""
     p = presets.read("fsdkaggle2018", ROOT / "presets")
-    passes = {_precision(one): one["passes_s"] / one["clips"] / 30 for one in rows if "passes_s" in one}
-    stages, heldout = 2 * len(p.folds.ids), CLIPS // p.folds.n_splits
+    pass_s = next(one["passes_s"] / one["clips"] / 30 for one in rows if "passes_s" in one)  # of a clip
+    trainings, heldout = 2 * len(p.folds.ids), CLIPS // p.folds.n_splits
+    fewest = most = p.train.stage1.cyclic.epochs
+    for phase in (p.train.stage1.finetune_low, p.train.stage1.finetune_high):  # may end early
+        fewest, most = fewest + min(phase.epochs, p.train.plateau.stop_patience + 1), most + phase.epochs
     found = []
-    for one in rows:
-        if not one["name"].startswith(RECIPE) or "steps_per_s" not in one or _precision(one) not in passes:
-            continue
-        pass_s = passes[_precision(one)]
-        steps = math.ceil((CLIPS - heldout) / p.train.batch_size)
-        epoch_s = steps / one["steps_per_s"] + heldout * p.train.validation_lengths * pass_s / p.train.validate_every
-        kinds = [FEW] if FEW in one["name"] else [ANY] if ANY in one["name"] else [ANY, FEW]
-        for kind in kinds:
-            lengths = 501 if kind == ANY else 17  # T from 263 to 763
-            new_s = lengths * (one["new_T_s"] - 1 / one["steps_per_s"])
-            low, high = (stages * (count * epoch_s + new_s) / 3600 for count in epochs(p.train))
-            prediction = stages * (heldout + TEST_CLIPS) * 30 * pass_s / 3600
-            found.append((f"{_precision(one)}, {kind}", (low, high), prediction))
+    for one in (one for one in rows if one["name"].startswith(RECIPE) and "steps_per_s" in one):
+        step_s, n_lengths = 1 / one["steps_per_s"], 17 if FEW in one["name"] else 501  # T from 263 to 763
+        epoch_s = math.ceil((CLIPS - heldout) / p.train.batch_size) * step_s
+        epoch_s += heldout * p.train.validation_lengths * pass_s
+        new_s = n_lengths * (one["new_T_s"] - step_s)
+        low, high = (trainings * (epochs * epoch_s + new_s) / 3600 for epochs in (fewest, most))
+        prediction = trainings * (heldout + TEST_CLIPS) * 30 * pass_s / 3600
+        found.append((one["name"].partition(":")[0], f"{low:.1f} to {high:.1f}", f"{prediction:.1f}"))
     return found
-
-
-def epochs(train: params.Train) -> tuple[int, int]:
-    """Fewest and most epochs of one training: the last two phases may end early."""
-    most = [train.stage1.finetune_low.epochs, train.stage1.finetune_high.epochs]
-    fewest = [min(epochs, train.plateau.stop_patience + 1) for epochs in most]
-    return train.stage1.cyclic.epochs + sum(fewest), train.stage1.cyclic.epochs + sum(most)
-
-
-def _precision(one: Row) -> str:
-    return one["name"].removeprefix(f"{RECIPE}, ").partition(",")[0].partition(":")[0]

@@ -111,8 +111,8 @@ def speed(task: Task, crop_step: int, *, on_gpu: bool) -> dict[str, Any]:
     if on_gpu:
         figures["peak_mb"] = _peak_mb(task.backend)
     figures["predict_s"] = _median(lambda: predict(fixed.inputs), task.seconds)
-    if task.more and crop_step == 1:
-        if task.backend == "tensorflow":  # JAX compiles for each T, as for the first
+    if task.more and crop_step == task.crop_steps[0]:
+        if crop_step == 1:  # else each T is compiled, as the first
             new = [batch(task.n_frames - number) for number in range(1, 9)]
             figures["new_length_s"] = statistics.median(_timed(partial(steps, some, 1)) for some in new)
         run = networks.thirty_passes(network, networks.clips(task.n_clips), _bounds(task), batch_size=task.n_clips)

@@ -35,8 +35,9 @@ def test_rows_and_the_estimate_are_of_what_was_measured(monkeypatch: pytest.Monk
     results = {"GPU, TensorFlow": {"machine": "m", "date": "d", "commit": "c", "rows": rows}}
     assert "## GPU, TensorFlow" in performance.markdown(results)
     # 134 steps of 0.1 s and 947 clips at six lengths an epoch, 122 to 300 epochs, 501 lengths at 0.5 s more: 20 times.
+    prediction = f"{20 * 2547 * 0.03 / 3600:.1f}"
     hours = [20 * (count * (13.4 + 947 * 6 * 0.001) + 501 * 0.5) / 3600 for count in (122, 300)]
-    line = f"| H9, TensorFlow 2 | float32, any T | {hours[0]:.1f} to {hours[1]:.1f} | {20 * 2547 * 0.03 / 3600:.1f} |"
+    line = f"| H9, TensorFlow 2 | {gpu.RECIPE}, float32, any T | {hours[0]:.1f} to {hours[1]:.1f} | {prediction} |"
     assert line in gpu.estimate(results)
 
     monkeypatch.setattr(gpu, "LIMIT_S", 0)
