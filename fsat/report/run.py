@@ -23,7 +23,7 @@ class Run:
     index: pd.DataFrame  # data/index.csv
     folds: pd.DataFrame  # data/folds.csv
     trim: pd.DataFrame  # data/trim.csv
-    # By fold the epochs of the networks that were trained: stage, epoch, phase, learning_rate, loss, val_loss, val_map3,
+    # By fold the epochs of the trained networks: stage, epoch, phase, learning_rate, loss, val_loss, val_map3,
     # val_accuracy; the last three may be missing in some epochs.
     histories: Mapping[int, pd.DataFrame]
     mel: Mapping[str, FrameStore]  # train, test
