@@ -1,7 +1,8 @@
 """Training and prediction on a GPU: speed, memory, equal bytes, and how long the full run would take.
 
 python -m benchmarks gpu                at most eight minutes; by train.backend, or KERAS_BACKEND=jax
-python -m benchmarks gpu --scale 0.1    a tenth of the clips, of T and of the time, on any machine; writes nothing
+python -m benchmarks gpu --scale 0.1    a tenth of the clips, of T and of the time, on any machine; writes nothing.
+                                        TensorFlow compiles nothing by XLA on a CPU
 """
 
 import math
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from benchmarks.measuring import ROOT, Row, row
@@ -25,7 +27,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "mn10": {"backbone": "EfficientAT"},
     "mn04": {"backbone": "EfficientAT", "width": 0.4},
 }
-ANY, FEW = "any T", "T in steps of 32"
+ANY, FEW = "any T", "T in steps of 32 (XLA)"
 CLIPS, TEST_CLIPS = 9473, 1600  # of FSDKaggle2018
 NOT_RUN = "Not run: no GPU was at hand. `python -m benchmarks gpu` measures and writes this part.\n"
 
@@ -43,8 +45,9 @@ def all_rows(*, scale: float = 1.0) -> list[Row]:
     ends = time.monotonic() + LIMIT_S if scale == 1 else math.inf
     plain = Task(
         n_clips=max(2, round(64 * scale)), n_frames=max(32, round(512 * scale / 32) * 32), backend=backend(),
-        block=max(1, round(10 * scale)), seconds=5 * scale, needs_gpu=scale == 1,
+        block=max(1, round(10 * scale)), seconds=5 * scale, predict=False, needs_gpu=scale == 1,
     )  # fmt: skip
+    is_jax = plain.backend == "jax"
     rows: list[Row] = []
 
     def take(name: str, task: Task) -> dict[str, Any]:
@@ -59,16 +62,17 @@ def all_rows(*, scale: float = 1.0) -> list[Row]:
         rows.append(row(name, left_out=f"{LIMIT_S / 60:.0f} minutes were over"))
         return {}
 
-    def compare(network: str, precision: str) -> None:
-        steps = (32,) if plain.backend == "jax" else (1, 32)
-        task = replace(plain, **NETWORKS[network], precision=precision, crop_steps=steps, more=network == RECIPE)
-        name = f"{network}, {precision}"
-        figures = take(name, task)
-        if not rows and figures:
+    def compare(network: str, precision: str, crop_step: int) -> None:
+        kind = ANY if crop_step == 1 else FEW
+        name = f"{network}, {precision}, {kind}"
+        more = network == RECIPE and (is_jax or kind == ANY)
+        figures = take(name, replace(plain, **NETWORKS[network], precision=precision, crop_step=crop_step, more=more))
+        if figures and not rows:
             rows.append(row("the device", device=figures["device"] or "none", backend=figures["version"]))
-        rows.extend(_rows(name, task, figures))
+        if "step_s" in figures:
+            rows.extend(_rows(name, plain, figures, rows))
 
-    compare(RECIPE, "float32")
+    compare(RECIPE, "float32", 32 if is_jax else 1)
     if "device" not in rows[0]:
         sys.exit(f"benchmarks: {rows[0]}")
     if plain.needs_gpu and rows[0]["device"] == "none":
@@ -77,31 +81,27 @@ def all_rows(*, scale: float = 1.0) -> list[Row]:
     first, second = (take(name, replace(plain, bytes_only=True)) for _ in range(2))
     if first and second:
         rows.append(row(name, equal_bytes="yes" if first["md5"] == second["md5"] else "no"))
-    compare(RECIPE, "mixed_float16")
-    for network in list(NETWORKS)[1:]:
-        for precision in ("float32", "mixed_float16"):
-            compare(network, precision)
+    crop_steps = (32,) if is_jax else (1, 32)
+    for network, crop_step, precision in product(NETWORKS, crop_steps, ("float32", "mixed_float16")):
+        if (network, crop_step, precision) != (RECIPE, crop_steps[0], "float32"):
+            compare(network, precision, crop_step)
     name = f"{RECIPE}, float32, a step, ops as they come"
-    if plain.backend == "tensorflow" and (figures := take(name, replace(plain, deterministic=False))):
-        ours, other = figures["steps"][0]["step_s"], 1 / rows[1]["steps_per_s"]
+    if not is_jax and (figures := take(name, replace(plain, deterministic=False))):
+        ours, other = figures["step_s"], 1 / rows[1]["steps_per_s"]
         rows.append(row(name, "deterministic ops", speed_up=other / ours, ours_s=ours, other_s=other))
     return rows
 
 
-def _rows(name: str, task: Task, figures: dict[str, Any]) -> list[Row]:
-    """A row for each variant of the step, and one of the passes."""
-    rows = []
-    variants = figures.get("steps", [])
-    is_compiled = task.backend == "jax" or figures.get("device")
-    for crop_step, found in zip(task.crop_steps, variants, strict=False):
-        kind = ANY if crop_step == 1 else f"{FEW}, XLA" if is_compiled else FEW
-        figures = {"speed_up": variants[0]["step_s"] / found["step_s"]} if found is not variants[0] else {}
-        figures |= {"steps_per_s": 1 / found["step_s"], "first_s": found["first_s"], "new_T_s": found["new_length_s"]}
-        figures |= {"peak_mb": found["peak_mb"]} if "peak_mb" in found else {}
-        title = f"{name}, {kind}: a step of {task.n_clips} clips, T {task.n_frames}"
-        rows.append(row(title, ANY if "speed_up" in figures else "-", **figures))
-    if variants and "passes_s" in variants[0]:
-        passes = {"passes_s": variants[0]["passes_s"], "clips": task.n_clips}
+def _rows(name: str, task: Task, found: dict[str, Any], before: list[Row]) -> list[Row]:
+    """A row of the step, against that at any T where there is one before, and one of the passes."""
+    title = f": a step of {task.n_clips} clips, T {task.n_frames}"
+    other = [one for one in before if one["name"] == name.replace(FEW, ANY) + title and "steps_per_s" in one]
+    figures = {"speed_up": 1 / found["step_s"] / other[0]["steps_per_s"]} if other else {}
+    figures |= {"steps_per_s": 1 / found["step_s"], "first_s": found["first_s"], "new_T_s": found["new_length_s"]}
+    figures |= {"peak_mb": found["peak_mb"]} if "peak_mb" in found else {}
+    rows = [row(name + title, ANY if other else "-", **figures)]
+    if "passes_s" in found:
+        passes = {"passes_s": found["passes_s"], "clips": task.n_clips}
         rows.append(row(f"{name}: predict, 30 passes over {task.n_clips} clips", **passes))
     return rows
 

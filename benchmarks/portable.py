@@ -22,7 +22,7 @@ def compared(
 
     The other's have these variables.
     """
-    found = [(measured(ours)["steps"][0], measured(other, environment=variables)["steps"][0]) for _ in range(runs)]
+    found = [(measured(ours), measured(other, environment=variables)) for _ in range(runs)]
     return [
         (statistics.median(pair[0][name] for pair in found), statistics.median(pair[1][name] for pair in found))
         for name in ("step_s", "predict_s")

@@ -29,9 +29,10 @@ class Task:
     portable: bool = False
     precision: str = "float32"
     deterministic: bool = True
-    crop_steps: tuple[int, ...] = (1,)  # measured one after the other; from 32 on XLA compiles on a GPU
+    crop_step: int = 1  # at 32 XLA compiles on a GPU
     block: int = 1  # steps between two waits for the device
     seconds: float = 3.0  # of timed steps, and of timed predictions
+    predict: bool = True  # whether predictions are timed
     more: bool = False  # whether steps at a T that comes first, and the passes of `predict`, are timed
     bytes_only: bool = False  # a short training and its weights' md5 in place of all that
     needs_gpu: bool = False  # without one nothing is measured
@@ -57,7 +58,7 @@ def main() -> None:
     elif task.bytes_only:
         figures["md5"] = short_training(task)
     else:
-        figures["steps"] = [speed(task, step, on_gpu=bool(device)) for step in task.crop_steps]
+        figures |= speed(task, on_gpu=bool(device))
     print(json.dumps(figures))
 
 
@@ -81,7 +82,7 @@ def _peak_mb(backend: str) -> float:
     return library.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
 
 
-def speed(task: Task, crop_step: int, *, on_gpu: bool) -> dict[str, Any]:
+def speed(task: Task, *, on_gpu: bool) -> dict[str, Any]:
     """Seconds of a training step and a prediction, of the start and of the first step, and the device's memory."""
     import numpy as np
 
@@ -89,11 +90,9 @@ def speed(task: Task, crop_step: int, *, on_gpu: bool) -> dict[str, Any]:
     from fsat.inputs.batches import Batch
     from fsat.networks import backend
 
-    if on_gpu and task.backend == "tensorflow":  # JAX counts from the start of the process
-        importlib.import_module("tensorflow").config.experimental.reset_memory_stats("GPU:0")
     network = _network(task)
     start_s = time.perf_counter() - STARTED
-    step, predict = backend.training_step(network, crop_step=crop_step), backend.predictor(network)
+    step, predict = backend.training_step(network, crop_step=task.crop_step), backend.predictor(network)
     weights, rng = np.ones(task.n_clips, np.float32), np.random.default_rng(1)
 
     def batch(n_frames: int) -> Batch:
@@ -110,9 +109,10 @@ def speed(task: Task, crop_step: int, *, on_gpu: bool) -> dict[str, Any]:
     figures: dict[str, Any] = {"step_s": step_s, "new_length_s": first_s, "first_s": first_s, "start_s": start_s}
     if on_gpu:
         figures["peak_mb"] = _peak_mb(task.backend)
-    figures["predict_s"] = _median(lambda: predict(fixed.inputs), task.seconds)
-    if task.more and crop_step == task.crop_steps[0]:
-        if crop_step == 1:  # else each T is compiled, as the first
+    if task.predict:
+        figures["predict_s"] = _median(lambda: predict(fixed.inputs), task.seconds)
+    if task.more:
+        if task.crop_step == 1:  # else each T is compiled, as the first
             new = [batch(task.n_frames - number) for number in range(1, 9)]
             figures["new_length_s"] = statistics.median(_timed(partial(steps, some, 1)) for some in new)
         run = networks.thirty_passes(network, networks.clips(task.n_clips), _bounds(task), batch_size=task.n_clips)
@@ -129,7 +129,7 @@ def short_training(task: Task) -> str:
     from fsat.networks import backend, training
 
     network, low = _network(task), task.n_frames
-    step = backend.training_step(network, crop_step=task.crop_steps[0])
+    step = backend.training_step(network, crop_step=task.crop_step)
     recipe = networks.recipe(bounds=(low, low + 32), crop_step=32, batch_size=task.n_clips)
     for batch in training.epoch_batches(networks.clips(8 * task.n_clips), recipe, epoch=0):
         loss = step(batch, np.ones(task.n_clips, np.float32))
