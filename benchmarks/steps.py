@@ -53,12 +53,8 @@ def main() -> None:
     keras_backend.use(task.backend, portable=task.portable)
     device, version = _device(task.backend)
     figures: dict[str, Any] = {"device": device, "version": version}
-    if task.needs_gpu and not device:
-        pass
-    elif task.bytes_only:
-        figures["md5"] = short_training(task)
-    else:
-        figures |= speed(task, on_gpu=bool(device))
+    if device or not task.needs_gpu:
+        figures |= {"md5": short_training(task)} if task.bytes_only else speed(task, on_gpu=bool(device))
     print(json.dumps(figures))
 
 
