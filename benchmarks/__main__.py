@@ -94,14 +94,16 @@ def with_estimate(page: str, results: dict[str, Any]) -> str:
 def main() -> None:
     """Run the parts named on the command line, or all but `gpu`, and keep the other parts' earlier figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, "gpu"], default=list(PARTS))
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, "gpu"])
     parser.add_argument("--scale", type=float, default=1.0, help="of gpu: this share of size and time; writes nothing")
     arguments = parser.parse_args()
     if arguments.scale != 1:
+        if arguments.parts != ["gpu"]:
+            parser.error("--scale is for gpu alone")
         print(markdown({gpu.BACKENDS[gpu.backend()]: _measured(gpu.all_rows(scale=arguments.scale))}))
         return
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    for part in arguments.parts:
+    for part in arguments.parts or PARTS:
         name = gpu.BACKENDS[gpu.backend()] if part == "gpu" else part
         results[name] = _measured(_rows(part))
         print(markdown({name: results[name]}))

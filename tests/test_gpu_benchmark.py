@@ -1,6 +1,7 @@
 """`python -m benchmarks gpu`: what it writes, says of a machine without a GPU, and does when a part fails."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,27 @@ def test_rows_and_the_estimate_are_of_what_was_measured(monkeypatch: pytest.Monk
     monkeypatch.setattr(gpu, "LIMIT_S", 0)
     with pytest.raises(SystemExit, match="minutes were over"):
         gpu.all_rows()
+
+
+def test_the_command_writes_both_pages_and_keeps_other_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("docs").mkdir()
+    performance.MACHINES.write_text(f"before\n{performance.BEGIN}{performance.END}after\n")
+    monkeypatch.setattr(performance, "commit", lambda: "c")
+    monkeypatch.setattr(performance, "_rows", lambda part: [{"name": f"row of {part}", "compare_with": "-"}])
+    monkeypatch.setattr(gpu, "backend", lambda: "jax")
+    monkeypatch.setattr(gpu, "estimate", lambda results: f"{sorted(results)}\n")
+    for words in ([], ["gpu"]):
+        monkeypatch.setattr("sys.argv", ["benchmarks", *words])
+        performance.main()
+    parts = sorted([*performance.PARTS, "GPU, JAX"])
+    assert [text for text in performance.MACHINES.read_text().splitlines() if "<!--" not in text] == [
+        *("before", str(parts), "after")
+    ]
+    assert all(f"row of {part}" in performance.PAGE.read_text() for part in (*performance.PARTS, "gpu"))
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--scale", "0.1", "tagging"])
+    with pytest.raises(SystemExit):
+        performance.main()
 
 
 def test_pages_hold_what_the_figures_give() -> None:
