@@ -7,6 +7,7 @@ python -m benchmarks gpu --scale 0.1    a tenth of the clips, of T and of the ti
 
 import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -57,7 +58,9 @@ def all_rows(*, scale: float = 1.0) -> list[Row]:
         except subprocess.TimeoutExpired:
             pass
         except SystemExit as error:  # the others are still worth their time
-            rows.append(row(name, failed=str(error).strip().splitlines()[-1]))
+            lines = str(error).strip().splitlines()
+            named = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
+            rows.append(row(name, failed=(named or lines)[-1]))
             return {}
         rows.append(row(name, left_out=f"{LIMIT_S / 60:.0f} minutes were over"))
         return {}
@@ -97,8 +100,9 @@ def _rows(name: str, task: Task, found: dict[str, Any], before: list[Row]) -> li
     title = f": a step of {task.n_clips} clips, T {task.n_frames}"
     other = [one for one in before if one["name"] == name.replace(FEW, ANY) + title and "steps_per_s" in one]
     figures = {"speed_up": 1 / found["step_s"] / other[0]["steps_per_s"]} if other else {}
-    figures |= {"steps_per_s": 1 / found["step_s"], "first_s": found["first_s"], "new_T_s": found["new_length_s"]}
-    figures |= {"peak_mb": found["peak_mb"]} if "peak_mb" in found else {}
+    figures |= {"steps_per_s": 1 / found["step_s"], "first_s": found["first_s"]}
+    shown = {"new_length_s": "new_T_s", "peak_mb": "peak_mb"}
+    figures |= {name: found[key] for key, name in shown.items() if key in found}
     rows = [row(name + title, ANY if other else "-", **figures)]
     if "passes_s" in found:
         passes = {"passes_s": found["passes_s"], "clips": task.n_clips}

@@ -17,7 +17,7 @@ def test_rows_and_the_estimate_are_of_what_was_measured(monkeypatch: pytest.Monk
     def measured(task: Task, *, timeout_s: float) -> dict[str, Any]:
         assert 0 < timeout_s <= gpu.LIMIT_S
         if task.width == 0.4:
-            raise SystemExit("a process failed:\nno memory\n")
+            raise SystemExit("a process failed:\nx.OutOfMemoryError: no memory\nand more\n")
         passes = {"passes_s": 64 * 30 * 0.001} if task.more else {}
         step = {"step_s": 0.1, "new_length_s": 0.6} if task.crop_step == 1 else {"step_s": 0.05, "new_length_s": 9.05}
         return step | passes | {"first_s": 9.0, "peak_mb": 100.0, "device": device, "version": "2", "md5": "same"}
@@ -29,7 +29,7 @@ def test_rows_and_the_estimate_are_of_what_was_measured(monkeypatch: pytest.Monk
     device = "H9"
     rows = gpu.all_rows()
     assert [row["equal_bytes"] for row in rows if "equal_bytes" in row] == ["yes"]
-    assert [row["failed"] for row in rows if "mn04" in row["name"]] == ["no memory"] * 4
+    assert [row["failed"] for row in rows if "mn04" in row["name"]] == ["x.OutOfMemoryError: no memory"] * 4
     assert [row["speed_up"] for row in rows if "XLA" in row["name"] and "failed" not in row] == [2.0] * 4
 
     results = {"GPU, TensorFlow": {"machine": "m", "date": "d", "commit": "c", "rows": rows}}
