@@ -1,23 +1,26 @@
 """Measure, print a table, write `docs/PERFORMANCE.md` and `metrics/performance.json`.
 
 python -m benchmarks                 everything: about forty minutes on two cores
-python -m benchmarks networks        one part: features, scaling, networks, portable or tagging
+python -m benchmarks networks        one part: features, scaling, networks, portable, tagging, gpu
 """
 
+import argparse
 import datetime
 import json
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import gpu
+from benchmarks.measuring import Row
 from fsat.core import processor
 
 PARTS = ("features", "scaling", "networks", "portable", "tagging")
 RESULTS = Path("metrics/performance.json")
 PAGE = Path("docs/PERFORMANCE.md")
+MACHINES, BEGIN, END = Path("docs/MACHINES.md"), "<!-- by `python -m benchmarks gpu` -->\n", "<!-- end -->\n"
 HEADER = """# Performance
 
 Written by `make bench` from `metrics/performance.json`. Both sides of a comparison took turns in one run on a shared
@@ -50,14 +53,16 @@ def commit() -> str:
 def markdown(results: dict[str, Any]) -> str:
     """The page: for each part a table of claims, and one of shares where there are any."""
     parts = [HEADER]
-    for part in (part for part in PARTS if part in results):
+    for part in (part for part in (*PARTS, *gpu.BACKENDS.values()) if part in results):
         measured = results[part]
-        parts.append(f"\n## {part.capitalize()}\n")
+        parts.append(f"\n## {part[0].upper()}{part[1:]}\n")
         parts.append(f"{measured['machine']}; {measured['date']}, commit {measured['commit']}.\n")
         parts.append("| what | compared with | speed-up | overhead | target | figures |\n|---|---|---|---|---|---|")
         parts += [_claim(row) for row in measured["rows"] if "share" not in row]
         if shares := [row for row in measured["rows"] if row.get("share", 0) >= 0.05]:
             parts += [SHARES, *map(_share, shares)]
+    if not set(gpu.BACKENDS.values()) & set(results):
+        parts.append(f"\n## GPU\n\n{gpu.NOT_RUN}".rstrip())
     return "\n".join(parts) + "\n"
 
 
@@ -80,24 +85,47 @@ def _short(value: Any) -> str:
     return str(value)
 
 
-def main() -> None:
-    """Run the parts named on the command line, or all, and keep the other parts' earlier figures."""
-    chosen = sys.argv[1:] or list(PARTS)
-    if unknown := set(chosen) - set(PARTS):
-        sys.exit(f"unknown part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    from benchmarks import features, networks, portable, tagging  # TensorFlow: the page is written without it
+def with_estimate(page: str, results: dict[str, Any]) -> str:
+    """The page on machines, with the time of the full run on a GPU between its marks."""
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}{gpu.estimate(results)}{END}{rest.partition(END)[2]}"
 
-    functions = (features.all_rows, features.scaling_rows, networks.all_rows, portable.all_rows, tagging.all_rows)
-    measure = dict(zip(PARTS, functions, strict=True))
+
+def main() -> None:
+    """Run the parts named on the command line, or all but `gpu`, and keep the other parts' earlier figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("parts", nargs="*", help=", ".join([*PARTS, "gpu"]))
+    parser.add_argument("--scale", type=float, default=1.0, help="of gpu: this share of size and time; writes nothing")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - {*PARTS, "gpu"}:
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}; there are {', '.join([*PARTS, 'gpu'])}")
+    if arguments.scale != 1:
+        if arguments.parts != ["gpu"]:
+            parser.error("--scale is for gpu alone")
+        print(markdown({gpu.BACKENDS[gpu.backend()]: _measured(gpu.all_rows(scale=arguments.scale))}))
+        return
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    for part in chosen:
-        rows = measure[part]()
-        date = datetime.date.today().isoformat()
-        results[part] = {"machine": machine(), "date": date, "commit": commit(), "rows": rows}
-        print(markdown({part: results[part]}))
+    for part in arguments.parts or PARTS:
+        name = gpu.BACKENDS[gpu.backend()] if part == "gpu" else part
+        results[name] = _measured(_rows(part))
+        print(markdown({name: results[name]}))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     PAGE.write_text(markdown(results), encoding="utf-8")
+    MACHINES.write_text(with_estimate(MACHINES.read_text(encoding="utf-8"), results), encoding="utf-8")
+
+
+def _rows(part: str) -> list[Row]:
+    if part == "gpu":
+        return gpu.all_rows()
+    from benchmarks import features, networks, portable, tagging  # TensorFlow: the page is written without it
+
+    functions = (features.all_rows, features.scaling_rows, networks.all_rows, portable.all_rows, tagging.all_rows)
+    return dict(zip(PARTS, functions, strict=True))[part]()
+
+
+def _measured(rows: list[Row]) -> dict[str, Any]:
+    return {"machine": machine(), "date": datetime.date.today().isoformat(), "commit": commit(), "rows": rows}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,23 @@ def alternate(
     return statistics.median(times[0][1:]), statistics.median(times[1][1:])
 
 
-def python(code: str, *arguments: str | Path, folder: Path = ROOT, **environment: str) -> list[float]:
-    """Numbers on the last line that code prints in a process of its own."""
+def last_line(
+    code: str,
+    *arguments: str | Path,
+    environment: Mapping[str, str],
+    folder: Path = ROOT,
+    timeout_s: float | None = None,
+) -> str:
+    """Last line that code prints in a process of its own; `subprocess.TimeoutExpired` where it takes longer."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | dict(environment), timeout=timeout_s,
     )  # fmt: skip
     if done.returncode:
         sys.exit(f"benchmarks: a process with the arguments {arguments} failed:\n{done.stderr}")
-    return [float(word) for word in done.stdout.splitlines()[-1].split()]
+    return done.stdout.splitlines()[-1]
+
+
+def python(code: str, *arguments: str | Path, folder: Path = ROOT, **environment: str) -> list[float]:
+    """The numbers on that line."""
+    return [float(word) for word in last_line(code, *arguments, folder=folder, environment=environment).split()]

@@ -8,6 +8,8 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.measuring import ROOT, Row, alternate, python, row
+from benchmarks.steps import Task, measured
 from fsat import presets
 from fsat.core.mel_styles import MEL_STYLES
 from fsat.inputs import batches, examples
@@ -76,31 +79,47 @@ def _affine(some: examples.Examples, row: int, n_frames: int, rng: np.random.Gen
     return spectrogram[:, ::-1] if rng.random() < 0.5 else spectrogram
 
 
-def _network() -> keras.Model:
-    network = model.build_network(backbone="MobileNetV2", width=1.0, batchnorm_momentum=0.999, n_mels=64, n_classes=41)
+def compiled(backbone: str = "MobileNetV2", width: float = 1.0, *, n_mels: int = 64) -> keras.Model:
+    """A network of 41 labels with its optimiser built; `backend.prepare` goes before."""
+    network = model.build_network(backbone=backbone, width=width, batchnorm_momentum=0.999, n_mels=n_mels, n_classes=41)
     network.compile(backend.adam(), "categorical_crossentropy")
     network.optimizer.build(network.trainable_variables)
     return network
 
 
+def recipe(**changes: Any) -> training.Recipe:
+    """Stage 1 of FSDKaggle2018's preset; `changes` are fields of `training.Recipe`."""
+    shared = {name: value for name, value in P.train if name in training.Recipe.__dataclass_fields__}
+    plain: dict[str, Any] = {
+        "seed": 1, "stage": "stage1", "fold": 0, "bounds": BOUNDS, "crop_step": 1, "alpha": 1.0, "augment": P.augment,
+        "schedule": P.train.stage1,
+    }  # fmt: skip
+    return training.Recipe(**plain | shared | changes)
+
+
+def thirty_passes(
+    network: keras.Model, some: examples.Examples, bounds: tuple[int, int], *, batch_size: int
+) -> Callable[[], Any]:
+    """Function that does what `predict` does with one network: six lengths, five spans each, of all clips."""
+    predictors = {"stage1": prediction.predictor(network)}  # compiled once: in a run it is part of the start
+    passes = Passes(batches.fixed_lengths(bounds, 6), 5)
+    options: dict[str, Any] = {"n_labels": 41, "batch_size": batch_size, "key": (1, "predict"), "name": ""}
+    return lambda: mean_outputs(predictors, some, passes, **options)
+
+
 def epoch_speed(*, n_batches: int = 4, runs: int = 5) -> list[Row]:
     """An epoch without validation, against the bare steps on the same batches made before."""
     backend.prepare(1)
-    network, some = _network(), clips(64 * n_batches)
+    network, some, plan = compiled(), clips(64 * n_batches), recipe(batch_size=64)
     step = backend.training_step(network)
-    shared = {name: value for name, value in P.train if name in training.Recipe.__dataclass_fields__}
-    recipe = training.Recipe(
-        seed=1, stage="stage1", fold=0, bounds=BOUNDS, crop_step=1, alpha=1.0, augment=P.augment,
-        schedule=P.train.stage1, **shared | {"batch_size": 64},
-    )  # fmt: skip
     weights = np.ones(64, np.float32)
     phase = SimpleNamespace(rate=lambda *_: 1e-4)
     progress = SimpleNamespace(history=[], epoch=0)
-    ready = list(training.epoch_batches(some, recipe, epoch=0))
+    ready = list(training.epoch_batches(some, plan, epoch=0))
     class_weights = np.ones(41, np.float32)
 
     def ours() -> None:
-        training._run_epoch(network, step, some, class_weights, recipe, phase, progress)  # type: ignore[arg-type]
+        training._run_epoch(network, step, some, class_weights, plan, phase, progress)  # type: ignore[arg-type]
 
     def bare() -> None:
         losses = [step(batch, weights) for batch in ready]
@@ -109,7 +128,7 @@ def epoch_speed(*, n_batches: int = 4, runs: int = 5) -> list[Row]:
     a, b = alternate(ours, bare, runs)
     frames = sum(batch.mel.shape[2] for batch in ready) * 64
     started = time.perf_counter()
-    training.validate(backend.predictor(network), clips(64, seed=1), recipe)
+    training.validate(backend.predictor(network), clips(64, seed=1), plan)
     validation = time.perf_counter() - started
     figures = {"ours_s": a, "bare_s": b, "clips_per_s": 64 * n_batches / a, "frames_per_s": frames / a}
     name, epoch = "a training epoch without validation", f"an epoch of {64 * n_batches} clips"
@@ -122,58 +141,32 @@ def epoch_speed(*, n_batches: int = 4, runs: int = 5) -> list[Row]:
 def predict_speed(*, n_clips: int = 32, runs: int = 5) -> list[Row]:
     """Thirty passes over the test clips, against bare predictions on the same batches made before."""
     backend.prepare(1)
-    network, some = _network(), clips(n_clips)
-    passes = Passes(batches.fixed_lengths(BOUNDS, 6), 5)
-    key = (1, "predict")
-    ready = [
-        batch
-        for n_frames, number in passes
-        for batch in batches.crop_pass(some, n_frames, 32, (*key, n_frames, number))
-    ]
-    # Compiled once for both: in a run it is part of the start.
-    predictors = {"stage1": prediction.predictor(network)}
-
-    def ours() -> None:
-        mean_outputs(predictors, some, passes, n_labels=41, batch_size=32, key=key, name="")
+    network, some = compiled(), clips(n_clips)
+    lengths = batches.fixed_lengths(BOUNDS, 6)
+    ready = [inputs for n_frames in lengths for inputs in batches.crop_pass(some, n_frames, 32, (1,))] * 5
+    predict = prediction.predictor(network)
 
     def bare() -> None:
         for inputs in ready:
-            predictors["stage1"](inputs)
+            predict(inputs)
 
-    a, b = alternate(ours, bare, runs)
+    a, b = alternate(thirty_passes(network, some, BOUNDS, batch_size=32), bare, runs)
     figures = {"overhead": a / b, "target": "at most 1.05", "ours_s": a, "bare_s": b}
     return [row(f"predict, 30 passes over {n_clips} clips", "bare predictions on ready arrays", **figures)]
 
 
-STARTUP = """
-import time; started = time.perf_counter()
-import numpy as np
-from fsat.inputs.batches import Batch
-from fsat.networks import model, backend
-imported = time.perf_counter()
-backend.prepare(1, deterministic={deterministic})
-network = model.build_network(backbone="MobileNetV2", width=1.0, batchnorm_momentum=0.9, n_mels=64, n_classes=41)
-network.compile(backend.adam(), "categorical_crossentropy")
-network.optimizer.build(network.trainable_variables)
-step = backend.training_step(network)
-built = time.perf_counter()
-batch = Batch(np.zeros((8, 64, 128, 1), np.float32), None, np.eye(41, dtype=np.float32)[:8])
-times = []
-for _ in range(9):
-    t = time.perf_counter(); step(batch, np.ones(8, np.float32))(); times.append(time.perf_counter() - t)
-print(imported - started, built - imported, times[0], sorted(times[1:])[4])
-"""
-
-
 def startup(*, runs: int = 3) -> list[Row]:
     """From the start of a training to the end of its first step; a step with deterministic ops against one without."""
-    pairs = [[python(STARTUP.format(deterministic=flag)) for flag in (True, False)] for _ in range(runs)]
-    imports, build, first, with_ops = np.median([pair[0] for pair in pairs], axis=0).tolist()
-    without = statistics.median(pair[1][3] for pair in pairs)
-    parts = {"total_s": imports + build + first, "imports_s": imports, "build_s": build, "first_step_s": first}
-    figures = {"overhead": with_ops / without, "deterministic_ms": with_ops * 1e3, "other_ms": without * 1e3}
+    small = Task(n_clips=8, n_frames=128, predict=False)
+    tasks = (small, replace(small, deterministic=False))
+    pairs = [[measured(task) for task in tasks] for _ in range(runs)]
+    start, first, step = (
+        statistics.median(pair[0][name] for pair in pairs) for name in ("start_s", "first_s", "step_s")
+    )
+    without = statistics.median(pair[1]["step_s"] for pair in pairs)
+    figures = {"overhead": step / without, "deterministic_ms": step * 1e3, "other_ms": without * 1e3}
     return [
-        row("start of a training until its first step", **parts),
+        row("start of a training until its first step", total_s=start + first, first_step_s=first),
         row("deterministic ops, a step", "ops as they come", **figures),
     ]
 

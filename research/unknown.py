@@ -108,53 +108,10 @@ def passes_over(
     return np.stack([output[""] for output in found])
 
 
-def initial_embeddings(name: str, store: frames.FrameStore, p: params.Params, weights: Path) -> dict[str, np.ndarray]:
-    """Embeddings of all clips by the initial trunk, computed once.
-
-    "passes" (n_passes, n, E) are those of prediction, "crops" (n_lengths, n, E) what a training's frozen phase reads.
-    """
-    path = STATE / name / "embeddings.npz"
-    if not path.is_file():
-        from fsat.networks import backend, head
-
-        print(f"{name}: embeddings", flush=True)
-        network = fresh_network(p, 1, weights, 0)
-        trunk, _ = head.split_at_embedding(network)
-        bounds = bounds_of(store, store.fnames, p)
-        lengths = batches.fixed_lengths(bounds, p.train.validation_lengths, step=p.crop.step)
-        every = examples.make_clips(store, store.fnames)
-        key = ("stage1", 0, "embedding")
-        crops = head.features(backend.predictor(trunk), every, lengths, batch_size=16, seed=p.seed, key=key)
-        passes = passes_over(network, store, p, bounds=bounds, seed=p.seed)
-        files.write_npz(path, passes=passes[:, :, 1:], crops=crops)
-    return files.read_npz(path)
-
-
-def frozen_outputs(
+def outputs_of(
     name: str, store: frames.FrameStore, drawn: pd.DataFrame, p: params.Params, *, seed: int, weights: Path
 ) -> np.ndarray:
-    """The preset's phase 0: the head alone learns; outputs as of `passes_over`."""
-    import keras
-
-    from fsat.networks import head
-
-    found = initial_embeddings(name, store, p, weights)
-    learn = drawn[drawn["part"] == "learn"]
-    clips = clips_of(store, learn, sorted(learn["label"].unique()))
-    network = fresh_network(p, clips.targets.shape[1], weights, seed)
-    _, top = head.split_at_embedding(network)
-    crops, weight = found["crops"][:, store.rows(clips.fnames)], np.ones(len(clips), dtype=np.float32)
-    options: dict[str, Any] = {"batch_size": p.train.batch_size, "seed": seed, "key": ("stage1", 0)}
-    head.fit(top, crops, clips, weight, p.train.stage1.frozen, **options)
-    keras.backend.clear_session()
-    probabilities = [np.asarray(top({"embedding": rows}, training=False)) for rows in found["passes"]]
-    return np.concatenate([np.stack(probabilities), found["passes"]], axis=2)
-
-
-def tuned_outputs(
-    name: str, store: frames.FrameStore, drawn: pd.DataFrame, p: params.Params, *, seed: int, weights: Path
-) -> np.ndarray:
-    """The preset's whole stage 1; outputs as of `passes_over`."""
+    """The preset's stage 1 is trained; outputs as of `passes_over`."""
     from fsat.networks import training
 
     parts = {part: drawn[drawn["part"] == part] for part in ("learn", "known")}
@@ -173,20 +130,17 @@ def tuned_outputs(
     return passes_over(network, store, p, bounds=bounds, seed=seed)
 
 
-SCHEDULES = {"frozen": frozen_outputs, "tuned": tuned_outputs}
-
-
-def collect(name: str, folder: Path, weights: Path, schedule: str) -> None:
+def collect(name: str, folder: Path, weights: Path) -> None:
     """Outputs of all draws of a dataset, kept in `state/unknown/<name>/`."""
     p = presets.read("audioset", PRESETS)
     store, table = prepared(name, folder, p)
     for seed in SEEDS:
-        path = STATE / name / f"{schedule}{seed}.npz"
+        path = STATE / name / f"tuned{seed}.npz"
         if path.is_file():
             continue
-        print(f"{name}: {schedule}, seed {seed}", flush=True)
+        print(f"{name}: seed {seed}", flush=True)
         drawn = draw(table, seed, p.folds.n_splits)
-        outputs = SCHEDULES[schedule](name, store, drawn, p, seed=seed, weights=weights)
+        outputs = outputs_of(name, store, drawn, p, seed=seed, weights=weights)
         files.write_npz(path, outputs=outputs, labels=drawn["label"].to_numpy(str), part=drawn["part"].to_numpy(str))
 
 
@@ -205,23 +159,12 @@ def scores(outputs: np.ndarray, labels: np.ndarray, part: np.ndarray) -> dict[st
     kept = unknown.reference(known, labels[learn].tolist(), limit=10**6)
     centres = np.stack([known[numbers == number].mean(axis=0) for number in range(len(classes))])
     inverse = np.linalg.inv(ledoit_wolf(known - centres[numbers], assume_centered=True)[0])
-    background = np.linalg.inv(ledoit_wolf(known - known.mean(axis=0), assume_centered=True)[0])
     mahalanobis = np.min([_squared(embedding - centre, inverse) for centre in centres], axis=0)
     return {
         "maximum probability": 1 - mean.max(axis=1),
-        "entropy": _entropy(mean),
-        "disagreement of the passes (mutual information)": _entropy(p.mean(axis=0)) - _entropy(p).mean(axis=0),
         "**cosine distance to the nearest clip**": unknown.score(embedding, kept, neighbours=1),
-        "cosine distance, mean of the 3 nearest clips": unknown.score(embedding, kept, neighbours=3),
-        "cosine distance to the nearest class mean": unknown.score(embedding, centres, neighbours=1),
         "Mahalanobis distance to the nearest class": mahalanobis,
-        "the same minus that to all clips (Ren et al. 2021)": mahalanobis
-        - _squared(embedding - known.mean(axis=0), background),
     }
-
-
-def _entropy(p: np.ndarray) -> np.ndarray:
-    return -(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(axis=-1)
 
 
 def _squared(difference: np.ndarray, inverse: np.ndarray) -> np.ndarray:
@@ -232,13 +175,12 @@ def _squared(difference: np.ndarray, inverse: np.ndarray) -> np.ndarray:
 def table(names: list[str]) -> str:
     """The table of docs/results/unknown.md from all draws that are kept: mean AUROC [lowest, highest]."""
     columns = {}
-    for schedule in SCHEDULES:
-        for name in names:
-            draws = [path for seed in SEEDS if (path := STATE / name / f"{schedule}{seed}.npz").is_file()]
-            if draws:
-                title = f"{name}, {schedule}" + (f" ({len(draws)} draws)" if len(draws) < len(SEEDS) else "")
-                found = pd.DataFrame([_areas(**files.read_npz(path)) for path in draws]).agg(["mean", "min", "max"])
-                columns[title] = {key: "{:.3f} [{:.3f}, {:.3f}]".format(*v) for key, v in found.items()}
+    for name in names:
+        draws = [path for seed in SEEDS if (path := STATE / name / f"tuned{seed}.npz").is_file()]
+        if draws:
+            title = name + (f" ({len(draws)} draws)" if len(draws) < len(SEEDS) else "")
+            found = pd.DataFrame([_areas(**files.read_npz(path)) for path in draws]).agg(["mean", "min", "max"])
+            columns[title] = {key: "{:.3f} [{:.3f}, {:.3f}]".format(*v) for key, v in found.items()}
     lines = [f"| score | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     lines += [f"| {' | '.join([method, *cells])} |" for method, *cells in pd.DataFrame(columns).itertuples()]
     return "\n".join(lines)
@@ -260,13 +202,11 @@ def main() -> None:
     """Collect what is missing, then score."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--schedules", nargs="+", choices=("frozen", "tuned"), default=["frozen", "tuned"])
     parser.add_argument("datasets", nargs="+", metavar="NAME=FOLDER")
     arguments = parser.parse_args()
     named: dict[str, Any] = dict(text.split("=", 1) for text in arguments.datasets)
-    for schedule in arguments.schedules:
-        for name, folder in named.items():
-            collect(name, Path(folder), arguments.weights, schedule)
+    for name, folder in named.items():
+        collect(name, Path(folder), arguments.weights)
     print(table(list(named)))
 
 

@@ -49,6 +49,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
+def first_cells(table: str) -> list[str]:
+    """Of the rows of a CSV, by its lines."""
+    return [line.split(",")[0] for line in table.splitlines()[1:]]
+
+
 LETTERS = ["a", "b, or so", "c"]
 
 
@@ -86,6 +91,12 @@ class Parrot:
             yield Failed(path, "truncated: 1 of 2 bytes of samples") if "bad" in path else Ended(path)
 
 
+def parrots_bundle() -> SimpleNamespace:
+    preprocessing = SimpleNamespace(mel=SimpleNamespace(sample_rate=22_050))
+    told = {"labels": LETTERS, "activation": "softmax", "events": None, "dataset": SimpleNamespace(name="-pond")}
+    return SimpleNamespace(manifest=SimpleNamespace(preprocessing=preprocessing, **told))
+
+
 @pytest.fixture
 def parrot(monkeypatch: pytest.MonkeyPatch) -> type[Parrot]:
     from fsat.tagger import tagger as tagging
@@ -93,16 +104,7 @@ def parrot(monkeypatch: pytest.MonkeyPatch) -> type[Parrot]:
     monkeypatch.setattr(Parrot, "made", [])  # which also undoes what a test sets
     monkeypatch.setattr(Parrot, "marks_unknown", False)
     monkeypatch.setattr(tagging, "Tagger", Parrot)
-    preprocessing = SimpleNamespace(mel=SimpleNamespace(sample_rate=22_050))
-    opened = SimpleNamespace(
-        manifest=SimpleNamespace(
-            labels=LETTERS,
-            activation="softmax",
-            preprocessing=preprocessing,
-            events=None,
-            dataset=SimpleNamespace(name="-pond"),
-        )
-    )
+    opened = parrots_bundle()
     monkeypatch.setattr(bundle, "read", lambda folder: opened)
     return Parrot
 
@@ -258,9 +260,9 @@ def test_events_by_the_thresholds_of_the_bundle(run: Run) -> None:
     bundle.read("").manifest.events = SimpleNamespace(**chosen)  # type: ignore[assignment]
     options = ("tag", "a.wav", "b.wav", "--segments", 2, "--events")
     _, output, errors = run(*options)
-    assert [line.split(",")[0] for line in output.splitlines()[1:]] == ["b.wav"] and errors == ""
+    assert first_cells(output) == ["b.wav"] and errors == ""
     _, output, errors = run(*options, "--threshold", 0.5)
-    assert [line.split(",")[0] for line in output.splitlines()[1:]] == ["a.wav", "b.wav"] and errors == ""
+    assert first_cells(output) == ["a.wav", "b.wav"] and errors == ""
     _, _, errors = run("tag", "a.wav", "--events")
     assert errors.startswith("fsat: the labels' thresholds are for windows of 2 s every 2 s")
 
@@ -332,7 +334,7 @@ def test_one_recording_and_damaged_ones_as_label_files(run: Run, tmp_path: Path)
 @pytest.mark.usefixtures("parrot")
 def test_no_name_in_a_csv_is_a_formula(run: Run) -> None:
     _, text, _ = run("tag", "--top", 1, "--", "=/a.wav", "@/b.wav", "b=.wav")
-    assert [line.split(",")[0] for line in text.splitlines()[1:]] == ["./=/a.wav", "./@/b.wav", "b=.wav"]
+    assert first_cells(text) == ["./=/a.wav", "./@/b.wav", "b=.wav"]
 
 
 NAMES = ["a1.wav", "b\n2.wav", 'c"3.wav', "a1.wav", "a1.wav", "bad.wav", "b\r4.wav"]
@@ -465,22 +467,18 @@ def test_a_pipe_may_be_the_output(run: Run, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("parrot")
 def test_lists_of_other_encodings(run: Run) -> None:
     _, output, _ = run("tag", "-", stdin="\ufeffa1.wav\nb2.wav\n".encode())
-    assert [line.split(",")[0] for line in output.splitlines()[1:]] == ["a1.wav", "b2.wav"]
+    assert first_cells(output) == ["a1.wav", "b2.wav"]
     for stdin in ("a1.wav\n".encode("utf-16"), "a1.wav\n".encode("utf-16-le"), b"a1.wav\0b2.wav\0"):
         code, output, errors = run("tag", "-", stdin=stdin)
         assert code == 1 and output == "" and "iconv -f UTF-16" in errors and len(errors.splitlines()) == 1
 
 
 PARROT = """
-import sys, test_cli
-from types import SimpleNamespace
+import test_cli
 from fsat import cli
 from fsat.tagger import bundle, tagger
 tagger.Tagger = test_cli.Parrot
-preprocessing = SimpleNamespace(mel=SimpleNamespace(sample_rate=22_050))
-bundle.read = lambda folder: SimpleNamespace(
-    manifest=SimpleNamespace(labels=test_cli.LETTERS, activation="softmax", preprocessing=preprocessing)
-)
+bundle.read = lambda folder: test_cli.parrots_bundle()
 cli.main()
 """
 
@@ -511,13 +509,8 @@ def test_messages_do_not_move_the_cursor(run: Run, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_endless_pipe_of_names_is_tagged_as_it_comes(project: Path) -> None:
     options = ["--stage", "stage1", "--tries", "1", "--segments", "0.5", "--model", str(project / "data" / "bundle")]
-    pipe = subprocess.Popen(
-        [sys.executable, "-m", "fsat.cli", "tag", "-", *options],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-    )
+    command = [sys.executable, "-m", "fsat.cli", "tag", "-", *options]
+    pipe = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True)
     assert pipe.stdin is not None and pipe.stdout is not None
     clip = str(project / "sounds" / "test" / "short.wav")
     pipe.stdin.write(f"{clip}\n" * 100)  # more windows than one batch; the pipe stays open
@@ -530,23 +523,16 @@ def test_an_endless_pipe_of_names_is_tagged_as_it_comes(project: Path) -> None:
 @pytest.mark.slow
 def test_tags_outside_the_repository_with_the_package_alone(project: Path, tmp_path: Path) -> None:
     """A real bundle, in another folder, by a process that finds nothing but the package."""
-    import soundfile
-
     shutil.copytree(ROOT / "fsat", tmp_path / "site" / "fsat", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "work").mkdir()
     soundfile.write(tmp_path / "work" / "clip.ogg", tone(900, 0.4), 44_100)
     (tmp_path / "work" / "text.wav").write_text("no sound")
     model = str(project / "data" / "bundle")
     arguments = ["tag", "clip.ogg", "text.wav", "--model", model, "--folds", "1", "--tries", "1"]
-    done = subprocess.run(
-        # -P: the working folder is not searched; the copy comes before an editable install.
-        [sys.executable, "-P", "-m", "fsat.cli", *arguments],
-        cwd=tmp_path / "work",
-        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # -P: the working folder is not searched; the copy comes before an editable install.
+    command = [sys.executable, "-P", "-m", "fsat.cli", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(command, cwd=tmp_path / "work", env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     [row] = csv.DictReader(io.StringIO(done.stdout))
     assert row["path"] == "clip.ogg" and {row[f"label{rank}"] for rank in (1, 2, 3)} == set(LABELS)

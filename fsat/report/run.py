@@ -17,50 +17,28 @@ CV_CAUTION = "cv: weights were chosen on the held-out fold"
 
 @dataclass(frozen=True)
 class Run:
-    """What a report is made of.
+    """What a report is made of: files of the pipeline where nothing else is said."""
 
-    Attributes
-    ----------
-    predictions, index, folds, trim : pd.DataFrame
-        `data/predictions.parquet`, `data/index.csv`, `data/folds.csv`, `data/trim.csv`.
-    histories : mapping of fold to pd.DataFrame
-        Epochs of the networks that were trained: stage, epoch, phase, learning_rate, loss, val_loss, val_map3,
-        val_accuracy; the last three may be missing in some epochs.
-    mel : mapping of "train" and "test" to FrameStore
-    regressions, models : pd.DataFrame
-        `data/baseline.parquet`, `metrics/models.csv`.
-    choice, feature_sets, facts, pca : dict
-        `data/models.json`, `metrics/baseline.json`, `metrics/data.json`, `metrics/pca.json`.
-    variance : pd.DataFrame
-        component, cumulative.
-    calibration, reliability : dict, pd.DataFrame
-        `metrics/calibration.json`, `metrics/reliability.csv`.
-    thresholds : pd.DataFrame
-        `metrics/thresholds.csv`.
-    parameters : dict
-        Parameters by section, nested as in `params.yaml`.
-    meanings : mapping of dotted key to str
-        What each parameter is.
-    """
-
-    predictions: pd.DataFrame
-    index: pd.DataFrame
-    folds: pd.DataFrame
-    trim: pd.DataFrame
+    predictions: pd.DataFrame  # data/predictions.parquet
+    index: pd.DataFrame  # data/index.csv
+    folds: pd.DataFrame  # data/folds.csv
+    trim: pd.DataFrame  # data/trim.csv
+    # By fold the epochs of the trained networks: stage, epoch, phase, learning_rate, loss, val_loss, val_map3,
+    # val_accuracy; the last three may be missing in some epochs.
     histories: Mapping[int, pd.DataFrame]
-    mel: Mapping[str, FrameStore]
-    regressions: pd.DataFrame
-    models: pd.DataFrame
-    choice: dict[str, Any]
-    feature_sets: dict[str, Any]
-    facts: dict[str, Any]
-    pca: dict[str, Any]
-    variance: pd.DataFrame
-    calibration: dict[str, Any]
-    reliability: pd.DataFrame
-    thresholds: pd.DataFrame
-    parameters: dict[str, Any]
-    meanings: Mapping[str, str]
+    mel: Mapping[str, FrameStore]  # train, test
+    regressions: pd.DataFrame  # data/baseline.parquet
+    models: pd.DataFrame  # metrics/models.csv
+    choice: dict[str, Any]  # data/models.json
+    feature_sets: dict[str, Any]  # metrics/baseline.json
+    facts: dict[str, Any]  # metrics/data.json
+    pca: dict[str, Any]  # metrics/pca.json
+    variance: pd.DataFrame  # component, cumulative
+    calibration: dict[str, Any]  # metrics/calibration.json
+    reliability: pd.DataFrame  # metrics/reliability.csv
+    thresholds: pd.DataFrame  # metrics/thresholds.csv
+    parameters: dict[str, Any]  # by section, nested as in params.yaml
+    meanings: Mapping[str, str]  # by dotted key, what each parameter is
 
     @property
     def dataset(self) -> Path:

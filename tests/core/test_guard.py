@@ -36,6 +36,11 @@ def write(path: str, text: str) -> None:
     Path(path).write_text(text, encoding="utf-8")
 
 
+def parameters(**changed: Any) -> None:
+    """Write `params.yaml` with other values."""
+    write("params.yaml", yaml.safe_dump(PARAMS | changed))
+
+
 def entry(outs: dict[str, str], **values: Any) -> dict[str, Any]:
     """An entry of dvc.lock as DVC would write it now."""
     deps = ["sounds", "labels.csv", "data/mel", "data/other", CODE]
@@ -48,13 +53,19 @@ def entry(outs: dict[str, str], **values: Any) -> dict[str, Any]:
     }
 
 
+def lock(path: str, **stages: dict[str, Any]) -> None:
+    write(path, yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False))
+
+
+def index_of(dataset: str) -> dict[str, Any]:
+    return {"cmd": "x", "deps": [{"path": dataset, "hash": "md5", "md5": KNOWN_SOUNDS}]}
+
+
 def write_lock(**stages: dict[str, Any]) -> None:
-    stages |= {
+    known = {
         name: {"cmd": "x", "outs": [{"path": path, "hash": "md5", "md5": md5}]} for name, (path, md5) in KNOWN.items()
     }
-    index = {"cmd": "x", "deps": [{"path": "sounds", "hash": "md5", "md5": KNOWN_SOUNDS}]}
-    text = yaml.safe_dump({"schema": "2.0", "stages": {"index": index} | stages}, sort_keys=False)
-    write("dvc.lock", text)
+    lock("dvc.lock", index=index_of("sounds"), **stages, **known)
 
 
 KNOWN: dict[str, tuple[str, str]] = {}
@@ -67,17 +78,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(guard, "running", [])
     write("dvc.yaml", yaml.safe_dump({"stages": GRAPH}, sort_keys=False))
-    write("params.yaml", yaml.safe_dump(PARAMS))
+    parameters()
     write("versions.yaml", "numpy: '2.0'\n")
     write(".dvcignore", "# a comment\n.DS_Store\n._*\n")
-    for name in (
-        "sounds/a.wav",
-        "sounds/b/c.wav",
-        "labels.csv",
-        "data/mel/frames.npy",
-        "data/other/fold0/x",
-        f"{OUT}/w",
-    ):
+    inputs = ("sounds/a.wav", "sounds/b/c.wav", "labels.csv", "data/mel/frames.npy", "data/other/fold0/x")
+    for name in (*inputs, f"{OUT}/w"):
         write(name, name)
     monkeypatch.setitem(KNOWN, "mel", ("data/mel", dvc_files.md5("data/mel")))
     monkeypatch.setitem(KNOWN, "other@0", ("data/other/fold0", dvc_files.md5("data/other/fold0")))
@@ -102,18 +107,9 @@ def replaced(path: str, text: str) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[], object], str]] = {
-    "parameter": (
-        lambda: write("params.yaml", yaml.safe_dump(PARAMS | {"rate": 9})),
-        "params.yaml: rate was 0.1, is 9",
-    ),
-    "section": (
-        lambda: write("params.yaml", yaml.safe_dump(PARAMS | {"mel": {"n_mels": 8}})),
-        "mel.n_mels was 64, is 8",
-    ),
-    "key added": (
-        lambda: write("params.yaml", yaml.safe_dump(PARAMS | {"mel": {"n_mels": 64, "x": 1}})),
-        "mel.x was None, is 1",
-    ),
+    "parameter": (lambda: parameters(rate=9), "params.yaml: rate was 0.1, is 9"),
+    "section": (lambda: parameters(mel={"n_mels": 8}), "mel.n_mels was 64, is 8"),
+    "key added": (lambda: parameters(mel={"n_mels": 64, "x": 1}), "mel.x was None, is 1"),
     "parameter gone": (lambda: write("params.yaml", "{}"), "rate was 0.1, is None"),
     "library": (lambda: write("versions.yaml", "numpy: '3.0'\n"), "versions.yaml: numpy was '2.0', is '3.0'"),
     "clip": (lambda: replaced("sounds/b/c.wav", "other clip"), "sounds/b/c.wav"),
@@ -160,7 +156,7 @@ def test_contents_decide_and_not_times() -> None:
     replaced("sounds/b/c.wav", "sounds/b/c.wav")
     write("sounds/.DS_Store", "x")
     write("sounds/._a.wav", "x")
-    write("params.yaml", yaml.safe_dump(PARAMS | {"tta": 3}))
+    parameters(tta=3)
     guard.finish(watch)
     assert (guard.NOTES / "learn@0.json").is_file()
 
@@ -168,7 +164,7 @@ def test_contents_decide_and_not_times() -> None:
 def test_parameters_that_somebody_is_saving_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = started()
     write("params.yaml", "rate: [")
-    monkeypatch.setattr(time, "sleep", lambda _: write("params.yaml", yaml.safe_dump(PARAMS)))
+    monkeypatch.setattr(time, "sleep", lambda _: parameters())
     guard.finish(watch)
     write("params.yaml", "rate: [")
     monkeypatch.setattr(guard, "_WAIT_S", 0.0)
@@ -296,8 +292,7 @@ def test_a_stage_of_the_sources_is_named_as_dvc_does() -> None:
     Path("dvc.yaml").rename("sources/dvc.yaml")
     out = finished()
     Path("dvc.lock").rename("sources/dvc.lock")
-    text = yaml.safe_dump({"schema": "2.0", "stages": {"learn@0": entry({OUT: out}, rate=9)}}, sort_keys=False)
-    write("sources/dvc.lock", text)
+    lock("sources/dvc.lock", **{"learn@0": entry({OUT: out}, rate=9)})
     guard.refuse_false_entries(besides="learn@0")
     with pytest.raises(FsatError, match=r"dvc repro --force --single-item sources/dvc\.yaml:learn@0"):
         guard.refuse_false_entries()
@@ -307,9 +302,8 @@ def test_a_stage_of_the_sources_is_named_as_dvc_does() -> None:
 def test_a_dataset_of_any_name_is_watched(name: str) -> None:
     if not Path(name).exists():
         Path("sounds").rename(name)
-    write("params.yaml", yaml.safe_dump(PARAMS | {"dataset": {"path": name, "corrections": "labels.csv"}}))
-    index = {"cmd": "x", "deps": [{"path": name, "hash": "md5", "md5": KNOWN_SOUNDS}]}
-    write("dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": {"index": index}}, sort_keys=False))
+    parameters(dataset={"path": name, "corrections": "labels.csv"})
+    lock("dvc.lock", index=index_of(name))
     watch = started()
     os.utime(f"{name}/a.wav", (1, 1))
     guard.finish(watch)

@@ -156,39 +156,13 @@ def test_a_picture_too_narrow_for_any_rectangle_stays_whole() -> None:
     assert not rectangles.any()
 
 
-def augmentation(n: int, **changes: np.ndarray) -> batches.Augmentation:
-    nothing = {
-        "time_shift": np.zeros(n, int),
-        "frequency_shift": np.zeros(n, int),
-        "flip": np.zeros(n, bool),
-        "erase": np.zeros((n, 4), int),
-        "fill": np.zeros(n, np.float32),
-    }
-    return batches.Augmentation(**(nothing | changes))
-
-
 def test_shift_repeats_the_edge_frame_and_flip_reverses_the_shifted_picture() -> None:
     indices = np.tile(np.arange(5), (4, 1))
-    drawn = augmentation(4, time_shift=np.array([2, -2, 0, 2]), flip=np.array([False, False, True, True]))
+    nothing = np.zeros(4, int)
+    flip = np.array([False, False, True, True])
+    drawn = batches.Augmentation(np.array([2, -2, 0, 2]), nothing, flip, np.zeros((4, 4), int), nothing)
     expected = [[0, 0, 0, 1, 2], [2, 3, 4, 4, 4], [4, 3, 2, 1, 0], [2, 1, 0, 0, 0]]
     np.testing.assert_array_equal(batches.augment_indices(indices, drawn), expected)
-
-
-def test_erasing_fills_the_rectangle_and_nothing_else() -> None:
-    spectrogram = np.zeros((6, 4), dtype=np.float32)
-    batches.erase_rectangle(spectrogram, np.array([0, 0, 0, 0]), np.float32(0.9))
-    assert not spectrogram.any()
-    batches.erase_rectangle(spectrogram, np.array([1, 2, 3, 2]), np.float32(0.7))
-    expected = np.zeros((6, 4), dtype=np.float32)
-    expected[3:5, 1:3] = np.float32(0.7)
-    np.testing.assert_array_equal(spectrogram, expected)
-
-
-def test_frequency_shift_repeats_the_edge_bin() -> None:
-    for shift, expected in ((1, [0, 0, 1, 2]), (-2, [2, 3, 3, 3]), (0, [0, 1, 2, 3])):
-        spectrogram = np.tile(np.arange(4, dtype=np.float32), (3, 1))
-        batches.shift_frequency(spectrogram, shift)
-        np.testing.assert_array_equal(spectrogram, [expected] * 3)
 
 
 # Batches

@@ -152,18 +152,17 @@ def test_no_link_under_the_name_of_a_partial_download_is_followed(server: Server
     assert precious.read_text() == "mine"
 
 
-def test_continues_after_each_broken_connection(server: Server, tmp_path: Path) -> None:
-    server.files["/file"] = DATA
-    server.break_after, server.breaks = 60_000, 4  # more breaks than attempts, but each brings something
+@pytest.mark.parametrize(
+    ("ranges", "breaks", "starts"), [(True, 4, [60_000, 120_000, 180_000, 240_000]), (False, 2, [])]
+)
+def test_continues_after_each_broken_connection_or_begins_anew_on_a_server_without_ranges(
+    server: Server, tmp_path: Path, ranges: bool, breaks: int, starts: list[int]
+) -> None:
+    server.files["/file"], server.ranges = DATA, ranges
+    server.break_after, server.breaks = 60_000, breaks  # may be more than attempts, if each brings something
     assert fetch(server, tmp_path).read_bytes() == DATA
-    assert server.asked_ranges() == [None, *(f"bytes={n}-" for n in (60_000, 120_000, 180_000, 240_000))]
-
-
-def test_begins_anew_on_a_server_without_ranges(server: Server, tmp_path: Path) -> None:
-    server.files["/file"], server.ranges = DATA, False
-    server.break_after, server.breaks = 60_000, 2
-    assert fetch(server, tmp_path).read_bytes() == DATA
-    assert len(server.requests) == 3
+    assert len(server.requests) == breaks + 1
+    assert not ranges or server.asked_ranges() == [None, *(f"bytes={n}-" for n in starts)]
 
 
 def test_a_connection_that_keeps_breaking_ends_with_what_was_received(server: Server, tmp_path: Path) -> None:
