@@ -19,7 +19,8 @@ def main(fold: str) -> None:
     if not fold_folders.existing([int(fold)], folds):
         fold_folders.write_empty(out, f"there is no fold {fold} (see `dvc repro folds`)")
         return
-    keras_backend.use(p.train.backend, portable=p.train.portable)
+    # Within AVX2 oneDNN has no half precision.
+    keras_backend.use(p.train.backend, portable=p.train.portable and p.train.precision == "float32")
     from fsat.networks import model, training
 
     stage1 = Path(f"data/models/stage1/fold{fold}")
@@ -36,7 +37,6 @@ def main(fold: str) -> None:
         schedule=p.train.stage2, plateau=p.train.plateau, batch_size=p.train.batch_size, precision=p.train.precision,
         deterministic=p.train.deterministic, class_weight=p.train.class_weight, select=p.train.select,
         validate_every=p.train.validate_every, validation_lengths=p.train.validation_lengths,
-        trunk_rate=p.train.trunk_rate, trained_share=p.train.trained_share,
     )  # fmt: skip
     training.train_fold(
         network,

@@ -8,8 +8,6 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores; before TensorFlow and NumPy are imported
     os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
-# As `train.portable` has it: TensorFlow reads it once, and either kind of test may be the first of a process.
-os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before ONNX Runtime is imported: tests report nothing to anybody
 
 import stages  # noqa: F401, I001  (its limits of the processor, before NumPy is imported)

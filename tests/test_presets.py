@@ -105,8 +105,6 @@ def test_the_recipe_has_every_number_of_its_page() -> None:
               select: best
               validate_every: 1
               validation_lengths: 6
-              trunk_rate: 1.0
-              trained_share: 1.0
               plateau: {reduce_factor: 0.1, reduce_patience: 3, min_delta: 0.0001, stop_patience: 10}
               stage1: &stage
                 run: true

@@ -78,6 +78,7 @@ def write_parameters(folder: Path) -> None:
     values["ensemble"]["models"] = ["stage2", "statistics"]
     values["model"]["weights"] = "initial.weights.h5"
     values["tta"] |= {"lengths": 2, "tries": 2}
+    values["train"]["portable"] = False  # TensorFlow reads the limits once a process, and most tests set none
     (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     corrections.write(folder / values["dataset"]["corrections"], [])
 

@@ -278,8 +278,6 @@ class Train(Section):
     select: Literal["best", "last"] = Field(description="weights a phase hands on: lowest validation loss, or last")
     validate_every: Count = Field(description="epochs between validations; a phase's last epoch always has one")
     validation_lengths: Passes = Field(description="lengths of validation crops, between the crop percentiles")
-    trunk_rate: Annotated[NotNegative, Field(le=1_000)] = Field(description="learning rate of the trunk / the head's")
-    trained_share: Share = Field(description="share of trained weights in a network; the rest: before fine-tuning")
     plateau: Plateau = Field(description="phases 2 and 3: when the rate falls, and when a phase ends")
     stage1: TrainStage = Field(description="schedule of the mel model")
     stage2: TrainStage = Field(description="schedule of the mel + PCA model")
@@ -361,21 +359,6 @@ class Params(Section):
                 text += f"{AUDIOSET_WEIGHTS}. Got {value} instead"
                 raise _conflict(text)
         return model
-
-    @field_validator("train")
-    @classmethod
-    def _no_share_of_a_random_head(cls, train: Train, info: ValidationInfo) -> Train:
-        model = info.data.get("model")
-        heads = {"stage1": "the head"}
-        if model and model.head:  # else stage 2 takes over the head of stage 1
-            heads["stage2"] = "a head with hidden layers (model.head)"
-        for stage, head in heads.items():
-            schedule = getattr(train, stage)
-            if train.trained_share < 1 and schedule.run and schedule.frozen.epochs == 0:
-                text = f"train.trained_share: must be 1 where train.{stage}.frozen.epochs is 0: {head} is random there "
-                text += f"before fine-tuning, and no part of it may stay. Got {train.trained_share} instead"
-                raise _conflict(text)
-        return train
 
     @field_validator("ensemble")
     @classmethod

@@ -4,7 +4,7 @@ A network here sees hundreds of lengths T. Keras' own functions compile anew for
 a signature with free dimensions compiles once. On other backends Keras' functions are used as they are.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -30,27 +30,14 @@ def prepare(seed: int, *key: int | str, precision: str = "float32", deterministi
         tf.config.experimental.enable_op_determinism()
 
 
-def adam(rates: Mapping[int, float] | None = None) -> keras.optimizers.Adam:
+def adam() -> keras.optimizers.Adam:
     """Adam; on TensorFlow with its kernel for the whole update of a variable.
 
-    Parameters
-    ----------
-    rates : mapping of id of a variable to float, optional
-        Its learning rate as a multiple of the optimiser's; 1 for variables that are not named.
-
-    Notes
-    -----
     Keras spells an update out in some thirty operations a variable, half of all that a training step has: they are
     traced before the first step and, on a GPU, launched one by one in each.
     """
-    factors = dict(rates or {})
-
-    class RatedAdam(keras.optimizers.Adam):  # type: ignore[misc]  # Keras is untyped
-        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            super().update_step(gradient, variable, learning_rate * factors.get(id(variable), 1.0))
-
     if keras.backend.backend() != "tensorflow":
-        return RatedAdam()
+        return keras.optimizers.Adam()
 
     import tensorflow as tf
 
@@ -64,8 +51,7 @@ def adam(rates: Mapping[int, float] | None = None) -> keras.optimizers.Adam:
                 v=self._velocities[number].value.handle,
                 beta1_power=tf.pow(tf.cast(self.beta_1, variable.dtype), steps),
                 beta2_power=tf.pow(tf.cast(self.beta_2, variable.dtype), steps),
-                # Keras hands over TensorFlow's variable; the factors are by its own.
-                lr=tf.cast(learning_rate, variable.dtype) * factors.get(id(self._trainable_variables[number]), 1.0),
+                lr=tf.cast(learning_rate, variable.dtype),
                 beta1=self.beta_1,
                 beta2=self.beta_2,
                 epsilon=self.epsilon,

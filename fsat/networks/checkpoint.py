@@ -31,18 +31,18 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)  # a row an epoch
 
 
-def _arrays(model: keras.Model, best: list[np.ndarray], start: list[np.ndarray]) -> dict[str, np.ndarray]:
+def _arrays(model: keras.Model, best: list[np.ndarray]) -> dict[str, np.ndarray]:
     optimizer, states = (
         [keras.ops.convert_to_numpy(variable) for variable in variables]
         for variables in (model.optimizer.variables, rng_states(model))
     )
-    groups = {"weight": model.get_weights(), "best": best, "start": start, "optimizer": optimizer, "rng": states}
+    groups = {"weight": model.get_weights(), "best": best, "optimizer": optimizer, "rng": states}
     return {f"{name}{number:04d}": array for name, group in groups.items() for number, array in enumerate(group)}
 
 
-def keep(state: Path, model: keras.Model, best: list[np.ndarray], start: list[np.ndarray], progress: Progress) -> None:
-    """Write all a training needs to go on: weights, optimiser, best weights so far, those after phase 0, counters."""
-    files.write_npz(state, progress=np.array(json.dumps(vars(progress))), **_arrays(model, best, start))
+def keep(state: Path, model: keras.Model, best: list[np.ndarray], progress: Progress) -> None:
+    """Write all a training needs to go on: weights, optimiser, best weights so far, counters."""
+    files.write_npz(state, progress=np.array(json.dumps(vars(progress))), **_arrays(model, best))
 
 
 def rng_states(model: keras.Model) -> list[keras.Variable]:
@@ -51,18 +51,18 @@ def rng_states(model: keras.Model) -> list[keras.Variable]:
     return [variable for variable in model.non_trainable_variables if id(variable) not in weights]
 
 
-def restore(state: Path, model: keras.Model) -> tuple[Progress, list[np.ndarray], list[np.ndarray]]:
-    """Put a model and its optimiser where `keep` left them; returns counters, best weights, those after phase 0."""
+def restore(state: Path, model: keras.Model) -> tuple[Progress, list[np.ndarray]]:
+    """Put a model and its optimiser where `keep` left them; returns counters and best weights."""
     arrays = files.read_npz(state)
     progress = Progress(**json.loads(str(arrays.pop("progress"))))
-    groups: dict[str, list[np.ndarray]] = {"weight": [], "best": [], "start": [], "optimizer": [], "rng": []}
+    groups: dict[str, list[np.ndarray]] = {"weight": [], "best": [], "optimizer": [], "rng": []}
     for name in sorted(arrays):
         groups[name[:-4]].append(arrays[name])
     model.set_weights(groups["weight"])
     variables = [*model.optimizer.variables, *rng_states(model)]
     for variable, value in zip(variables, groups["optimizer"] + groups["rng"], strict=True):
         variable.assign(value)
-    return progress, groups["best"], groups["start"]
+    return progress, groups["best"]
 
 
 def fingerprint(inputs: Iterable[Path], numbers: object) -> str:

@@ -186,21 +186,6 @@ def transfer(stage1: keras.Model, stage2: keras.Model) -> None:
         stage2.get_layer("probabilities").set_weights([np.concatenate([kernel, components]), bias])
 
 
-def trunk_variables(network: keras.Model) -> list[keras.Variable]:
-    """Trainable variables of what stage 2 takes over from stage 1: all but the head."""
-    taken = [layer for name in TRANSFERRED for layer in network.layers if layer.name == name]
-    return [variable for layer in taken for variable in layer.trainable_variables]
-
-
-def input_averages(network: keras.Model) -> set[int]:
-    """Ids of the running averages of inputs, which depend on no weight.
-
-    All other averages belong to the weights before them: between two sets of weights, those between their averages fit.
-    """
-    norms = [layer for layer in network.layers if layer.name in INPUT_NORMS]
-    return {id(average) for norm in norms for average in (norm.moving_mean, norm.moving_variance)}
-
-
 def save_trunk(
     trunk: keras.Model, path: str | Path, *, pretrained_on: str = "", hidden: provenance.Hidden | None = None
 ) -> None:

@@ -20,7 +20,7 @@ from fsat.inputs import batches
 from fsat.inputs.batches import Batch
 from fsat.inputs.examples import Examples
 from fsat.networks import backend, checkpoint, head, schedule
-from fsat.networks.model import build_network, input_averages, save_network, trunk_variables
+from fsat.networks.model import build_network, save_network
 from fsat.scoring import metrics
 
 
@@ -44,17 +44,10 @@ class Recipe:
     select: str
     validate_every: int
     validation_lengths: int
-    trunk_rate: float
-    trained_share: float
 
 
 def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Recipe, *, state: Path) -> pd.DataFrame:
     """Train a network to the end of its schedule; it then holds the weights its last phase hands on.
-
-    With `train.trained_share` under 1 it holds that share of them, and the rest of those it had after phase 0: a
-    network between the two fits clips like those it learned from less closely, and others better (Wortsman et al.,
-    Robust fine-tuning of zero-shot models, 2022). Averages of what goes in stay as trained (`model.input_averages`).
-    The validations of the history are of the trained weights alone.
 
     Parameters
     ----------
@@ -76,17 +69,16 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
     FsatError
         If the loss is no longer a number.
     """
-    trunk_rates = {id(variable): recipe.trunk_rate for variable in trunk_variables(model)}
-    model.compile(optimizer=backend.adam(trunk_rates), loss=keras.losses.CategoricalCrossentropy())
+    model.compile(optimizer=backend.adam(), loss=keras.losses.CategoricalCrossentropy())
     model.optimizer.build(model.trainable_variables)
     step = backend.training_step(model, crop_step=recipe.crop_step)
     predict = backend.predictor(model)
     phases = schedule.phases(recipe.schedule, recipe.plateau)
     clip_weights = class_weights(training.targets, recipe.class_weight)
-    progress, best, start = checkpoint.Progress(), model.get_weights(), model.get_weights()
+    progress, best = checkpoint.Progress(), model.get_weights()
     if state.is_file():
         try:
-            progress, best, start = checkpoint.restore(state, model)
+            progress, best = checkpoint.restore(state, model)
             print(f"resumed after epoch {len(progress.history)}", flush=True)
         except FsatError as error:
             print(f"starting afresh: {error}", flush=True)
@@ -120,19 +112,12 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
                     f"Lower the learning rate (train.{recipe.stage}), or use train.precision: float32."
                 )
             if progress.epoch < phase.max_epochs and not phase.ended:
-                checkpoint.keep(state, model, best, start, progress)
+                checkpoint.keep(state, model, best, progress)
         if recipe.select == "best":
             model.set_weights(best)
         progress.phase, progress.epoch, progress.phase_state = progress.phase + 1, 0, {}
         progress.best_loss, best = math.inf, model.get_weights()
-        if isinstance(phase, schedule.FrozenPhase):
-            start = best
-        checkpoint.keep(state, model, best, start, progress)
-    if (share := recipe.trained_share) < 1:
-        whole = input_averages(model)
-        shares = [1.0 if id(variable) in whole else share for variable in model.weights]
-        both = zip(shares, model.get_weights(), start, strict=True)
-        model.set_weights([part * end + (1 - part) * begin for part, end, begin in both])
+        checkpoint.keep(state, model, best, progress)
     columns = ["epoch", "phase", "learning_rate", "loss", "val_loss", "val_map3", "val_accuracy"]
     return pd.DataFrame(progress.history, columns=columns)
 

@@ -83,17 +83,6 @@ def test_reading_needs_no_keras_and_tagging_no_parser() -> None:
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
-def test_a_share_of_trained_weights_needs_a_head_that_is_trained_before(mapping: dict[str, Any]) -> None:
-    fresh = put(put(mapping, "model.head", [8]), "train.stage2.frozen.epochs", 0)
-    fresh = put(fresh, "train.stage2.cyclic.epochs", 1)
-    some, before = put(fresh, "train.trained_share", 0.5), "train.stage1.frozen.epochs"
-    said = "train.trained_share: must be 1 where train.stage{}.frozen.epochs is 0: "
-    assert said.format(1) in message(some)
-    assert said.format(2) + "a head with hidden layers" in message(put(some, before, 1))
-    params.validate(put(put(some, before, 1), "train.stage2.frozen.epochs", 1))
-    params.validate(put(put(some, before, 1), "model.head", []))  # stage 2 takes over the head of stage 1
-
-
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [

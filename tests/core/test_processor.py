@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 
-from fsat.core import keras_backend, parallel, processor
+from fsat.core import files, keras_backend, parallel, processor
 from fsat.core.errors import FsatError
+from stages import stage1, stage2
 
 ROOT = Path(__file__).parents[2]
 V3 = "avx2 fma bmi1 bmi2 abm f16c movbe"
@@ -100,6 +103,27 @@ def test_portable_networks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     keras_backend.use("tensorflow", portable=True)
     assert os.environ["ONEDNN_MAX_CPU_ISA"] == "AVX2"
     assert "the environment sets TF_NUM_INTRAOP_THREADS=8: digits may differ" in capsys.readouterr().err
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+
+
+@pytest.mark.parametrize(("precision", "limited"), [("float32", True), ("mixed_float16", False)])
+def test_trainings_in_half_precision_are_not_limited(
+    precision: str, limited: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within AVX2 TensorFlow ends with an error there."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values["train"] |= {"portable": True, "precision": precision}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    files.write_csv(tmp_path / "data/folds.csv", pd.DataFrame({"fold": [0, 1]}))
+    monkeypatch.chdir(tmp_path)
+    for stage in (stage1, stage2):
+        with pytest.raises(FsatError, match=f"portable={limited}"), monkeypatch.context() as patch:
+            patch.setattr(keras_backend, "use", use)
+            stage.main("0")
+
+
+def use(name: str, *, portable: bool) -> None:
+    raise FsatError(f"portable={portable}")
 
 
 def test_an_unfinished_training_is_not_taken_up_under_other_limits(monkeypatch: pytest.MonkeyPatch) -> None:

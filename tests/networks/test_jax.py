@@ -43,7 +43,7 @@ recipe = training.Recipe(
     ),
     plateau=params.Plateau(reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10),
     batch_size=16, precision="float32", deterministic=True, class_weight="none", select="last", validate_every=1,
-    validation_lengths=1, trunk_rate=1.0, trained_share=1.0,
+    validation_lengths=1,
 )
 passes = Passes([128], 1)
 before = mean_outputs(
