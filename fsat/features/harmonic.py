@@ -11,16 +11,15 @@ from functools import lru_cache
 
 import numpy as np
 import scipy.fft
-import scipy.ndimage
 import soxr
 from numpy.lib.stride_tricks import sliding_window_view
 
 from fsat.clips import audio
-from fsat.features import filters
+from fsat.features import filters, median
 from fsat.features.filters import BINS_PER_OCTAVE, FMIN_HZ, N_CHROMA, N_OCTAVES
 from fsat.features.stft import Stft, blocks, frame_count, hann, padded
 
-MEDIAN_WIDTH = 31  # frames and bins of the two median filters (Fitzgerald 2010)
+MEDIAN_WIDTH = median.WIDTH  # frames and bins of the two median filters (Fitzgerald 2010)
 CQT_HOP = 512
 TUNING_HZ = (150.0, 4000.0)
 TUNING_STEP = 0.01
@@ -168,8 +167,8 @@ def _soft_mask(around: np.ndarray) -> np.ndarray:
 def _running_median(rows: np.ndarray) -> np.ndarray:
     """Median of each 31 neighbours in a row: (n_rows, n + 30) -> (n_rows, n)."""
     half = MEDIAN_WIDTH // 2
-    # The rows one after the other are one long row, which SciPy filters far faster: only what is cut off sees two rows.
-    return scipy.ndimage.median_filter(rows.ravel(), MEDIAN_WIDTH).reshape(rows.shape)[:, half:-half]
+    # The rows one after the other are one long row: only what is cut off sees two rows.
+    return median.running(rows.ravel()).reshape(rows.shape)[:, half:-half]
 
 
 class _OverlapAdd:
