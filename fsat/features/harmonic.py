@@ -77,7 +77,8 @@ def _partials(magnitude: np.ndarray, sample_rate: float, n_fft: int) -> tuple[np
     s = magnitude[:, max(low, 1) - 1 : high + 1]
     left, centre, right = s[:, :-2], s[:, 1:-1], s[:, 2:]
     limit = np.float32(0.1) * magnitude.max(axis=1, keepdims=True)
-    frame, bin_ = np.nonzero((centre > left) & (centre >= right) & (centre > limit))
+    # NumPy finds what is not zero of one dimension many times faster than of two.
+    frame, bin_ = np.divmod(np.flatnonzero((centre > left) & (centre >= right) & (centre > limit)), centre.shape[1])
     a, b, c = left[frame, bin_], centre[frame, bin_], right[frame, bin_]
     curvature, slope = c + a - 2 * b, (c - a) / 2
     inside = np.abs(slope) < np.abs(curvature)
@@ -137,7 +138,8 @@ class _HarmonicMask:
         frames = self.frames[first : end + MEDIAN_WIDTH - 1]
         low, high = int(frames.min()), int(frames.max()) + 1
         spectrum = self.transform.spectrum(low, high)
-        around = np.pad(np.abs(spectrum)[frames - low], ((0, 0), (MEDIAN_WIDTH // 2,) * 2), mode="symmetric")
+        magnitude = self.transform.magnitude(low, high)[frames - low]
+        around = np.pad(magnitude, ((0, 0), (MEDIAN_WIDTH // 2,) * 2), mode="symmetric")
         return spectrum[first - low : end - low], self._mask(around, first, end)
 
     def _mask(self, around: np.ndarray, first: int, end: int) -> np.ndarray:

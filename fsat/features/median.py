@@ -34,7 +34,7 @@ def _medians(x: np.ndarray) -> np.ndarray:
     runs = [np.ascontiguousarray(x.reshape(n, 2, 2, 2, 2).T).reshape(1, -1)]
     for k in (1, 2, 4, 8):
         even, odd = runs[-1].reshape(k, 2, -1).swapaxes(0, 1)
-        runs.append(_sorted(_compared(even, odd[::-1], axis=0).reshape(2 * k, -1), k))
+        runs.append(_sorted(_compared(even[None], odd[None, ::-1]).reshape(2 * k, -1), k))
     # Of the 32 - 2 * k values that 2 * k windows share, the middle 2 * k may be their median. Half of the windows share
     # the run of k in front of these too, the others the run behind.
     middle = runs.pop().reshape(2 * k, 1, n)[:, :, 1:-1]
@@ -53,14 +53,13 @@ def _sorted(runs: np.ndarray, k: int) -> np.ndarray:
     while k > 1:
         k //= 2
         low, high = runs.reshape(-1, 2, k, n).swapaxes(0, 1)
-        runs = _compared(low, high, axis=1)
+        runs = _compared(low, high)
     return runs.reshape(-1, n)
 
 
-def _compared(a: np.ndarray, b: np.ndarray, *, axis: int) -> np.ndarray:
-    """The smaller and the larger of each two values, one beside the other along a new axis."""
-    both = np.empty((*a.shape[:axis], 2, *a.shape[axis:]), dtype=a.dtype)
-    small, large = np.moveaxis(both, axis, 0)
-    np.minimum(a, b, out=small)
-    np.maximum(a, b, out=large)
+def _compared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The smaller and the larger of each two values: two of (m, k, n) -> (m, 2, k, n)."""
+    both = np.empty((len(a), 2, *a.shape[1:]), dtype=a.dtype)
+    np.minimum(a, b, out=both[:, 0])
+    np.maximum(a, b, out=both[:, 1])
     return both

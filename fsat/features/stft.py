@@ -44,12 +44,17 @@ class Stft:
 
     def spectrum(self, first: int, end: int) -> np.ndarray:
         """Frames `first` to `end` (exclusive): complex64 (end - first, 1 + n_fft // 2)."""
-        return self._whole[first:end] if len(blocks(self.n_frames)) == 1 else self._computed(first, end)
+        return self._whole[0][first:end] if len(blocks(self.n_frames)) == 1 else self._computed(first, end)
+
+    def magnitude(self, first: int, end: int) -> np.ndarray:
+        """Magnitude of frames `first` to `end` (exclusive): float32 (end - first, 1 + n_fft // 2)."""
+        return self._whole[1][first:end] if len(blocks(self.n_frames)) == 1 else np.abs(self._computed(first, end))
 
     @cached_property
-    def _whole(self) -> np.ndarray:
-        """All frames of a signal that is one block: they are asked for more than once."""
-        return self._computed(0, self.n_frames)
+    def _whole(self) -> tuple[np.ndarray, np.ndarray]:
+        """All frames of a signal that is one block and their magnitude: they are asked for more than once."""
+        spectrum = self._computed(0, self.n_frames)
+        return spectrum, np.abs(spectrum)
 
     def _computed(self, first: int, end: int) -> np.ndarray:
         spectrum = np.empty((end - first, 1 + self.n_fft // 2), dtype=np.complex64)
@@ -63,7 +68,7 @@ class Stft:
     def magnitudes(self) -> Iterator[np.ndarray]:
         """Yield the magnitude of all frames block by block: float32 (n_block, 1 + n_fft // 2)."""
         for first, end in blocks(self.n_frames):
-            yield np.abs(self.spectrum(first, end))
+            yield self.magnitude(first, end)
 
     def _samples(self, first: int, end: int) -> np.ndarray:
         """Samples of frames `first` to `end`, zeros outside the signal: float32 (end - first, n_fft)."""
@@ -92,7 +97,9 @@ def padded(x: np.ndarray, start: int, stop: int) -> np.ndarray:
     """Samples `start` to `stop`, both of which may lie outside the signal, where it is 0."""
     inside = x[max(start, 0) : max(stop, 0)]
     before = min(max(-start, 0), stop - start)
-    return np.pad(inside, (before, stop - start - before - len(inside)))
+    samples = np.zeros(stop - start, dtype=x.dtype)
+    samples[before : before + len(inside)] = inside
+    return samples
 
 
 @lru_cache(maxsize=4)
