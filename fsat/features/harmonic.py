@@ -12,12 +12,11 @@ from functools import lru_cache
 import numpy as np
 import scipy.fft
 import soxr
-from numpy.lib.stride_tricks import sliding_window_view
 
 from fsat.clips import audio
 from fsat.features import filters, median
 from fsat.features.filters import BINS_PER_OCTAVE, FMIN_HZ, N_CHROMA, N_OCTAVES
-from fsat.features.stft import Stft, blocks, frame_count, hann, padded
+from fsat.features.stft import Stft, blocks, frame_count, hann
 
 MEDIAN_WIDTH = median.WIDTH  # frames and bins of the two median filters (Fitzgerald 2010)
 CQT_HOP = 512
@@ -247,13 +246,11 @@ def _chroma_cqt(y: np.ndarray, rate: float, hop: int) -> np.ndarray:
 
 def _filter_octave(y: np.ndarray, hop: int, bank: filters.CqtBank) -> np.ndarray:
     """Magnitude of the top octave's filters at every hop: (n,) -> (1 + n // hop, 36)."""
-    response = np.empty((frame_count(len(y), bank.n_fft, hop), BINS_PER_OCTAVE), dtype=np.float32)
-    for first in range(0, len(response), _SUM_FRAMES):
-        end = min(first + _SUM_FRAMES, len(response))
-        start = first * hop - bank.n_fft // 2
-        samples = padded(y, start, start + (end - 1 - first) * hop + bank.n_fft)
-        frames = sliding_window_view(samples, bank.n_fft)[::hop]
-        response[first:end] = np.abs(scipy.fft.rfft(frames)[:, bank.bins] @ bank.filters)
+    transform = Stft(y, bank.n_fft, hop)
+    response = np.empty((transform.n_frames, BINS_PER_OCTAVE), dtype=np.float32)
+    for first, end in blocks(transform.n_frames):
+        for part, frames in transform.frames(first, end):
+            response[part] = np.abs(scipy.fft.rfft(frames)[:, bank.bins] @ bank.filters)
     return response
 
 
