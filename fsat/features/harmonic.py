@@ -136,9 +136,8 @@ class _HarmonicMask:
         """Spectrum and mask of frames `first` to `end`, both (end - first, n_bins)."""
         frames = self.frames[first : end + MEDIAN_WIDTH - 1]
         low, high = int(frames.min()), int(frames.max()) + 1
-        spectrum = self.transform.spectrum(low, high)
-        magnitude = self.transform.magnitude(low, high)[frames - low]
-        around = np.pad(magnitude, ((0, 0), (MEDIAN_WIDTH // 2,) * 2), mode="symmetric")
+        spectrum, magnitude = self.transform.with_magnitude(low, high)
+        around = np.pad(magnitude[frames - low], ((0, 0), (MEDIAN_WIDTH // 2,) * 2), mode="symmetric")
         return spectrum[first - low : end - low], self._mask(around, first, end)
 
     def _mask(self, around: np.ndarray, first: int, end: int) -> np.ndarray:
@@ -155,21 +154,14 @@ class _HarmonicMask:
 def _soft_mask(around: np.ndarray) -> np.ndarray:
     """Mask of a spectrogram that has 15 more frames and bins on each side: (n_frames + 30, n_bins + 30) -> smaller."""
     half = MEDIAN_WIDTH // 2
-    lasting = _running_median(around[:, half:-half].T).T
-    spread = _running_median(around[half:-half])
+    lasting = median.running(around[:, half:-half].T).T
+    spread = median.running(around[half:-half])
     largest = np.maximum(lasting, spread)
     silent = largest < np.finfo(np.float32).tiny
     largest[silent] = 1
     lasting, spread = (lasting / largest) ** 2, (spread / largest) ** 2
     lasting[silent] = spread[silent] = 1
     return lasting / (lasting + spread)
-
-
-def _running_median(rows: np.ndarray) -> np.ndarray:
-    """Median of each 31 neighbours in a row: (n_rows, n + 30) -> (n_rows, n)."""
-    half = MEDIAN_WIDTH // 2
-    # The rows one after the other are one long row: only what is cut off sees two rows.
-    return median.running(rows.ravel()).reshape(rows.shape)[:, half:-half]
 
 
 class _OverlapAdd:

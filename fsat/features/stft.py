@@ -44,11 +44,15 @@ class Stft:
 
     def spectrum(self, first: int, end: int) -> np.ndarray:
         """Frames `first` to `end` (exclusive): complex64 (end - first, 1 + n_fft // 2)."""
-        return self._whole[0][first:end] if len(blocks(self.n_frames)) == 1 else self._computed(first, end)
+        return self.with_magnitude(first, end)[0]
 
-    def magnitude(self, first: int, end: int) -> np.ndarray:
-        """Magnitude of frames `first` to `end` (exclusive): float32 (end - first, 1 + n_fft // 2)."""
-        return self._whole[1][first:end] if len(blocks(self.n_frames)) == 1 else np.abs(self._computed(first, end))
+    def with_magnitude(self, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """`spectrum` of frames `first` to `end` and its magnitude, float32 of the same shape."""
+        if len(blocks(self.n_frames)) > 1:
+            spectrum = self._computed(first, end)
+            return spectrum, np.abs(spectrum)
+        spectrum, magnitude = self._whole
+        return spectrum[first:end], magnitude[first:end]
 
     @cached_property
     def _whole(self) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +71,7 @@ class Stft:
     def magnitudes(self) -> Iterator[np.ndarray]:
         """Yield the magnitude of all frames block by block: float32 (n_block, 1 + n_fft // 2)."""
         for first, end in blocks(self.n_frames):
-            yield self.magnitude(first, end)
+            yield self.with_magnitude(first, end)[1]
 
     def frames(self, first: int, end: int) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield 64 frames at a time and their samples, zeros outside the signal: float32 (64, n_fft), read-only."""
