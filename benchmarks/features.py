@@ -27,7 +27,7 @@ from benchmarks.measuring import PEAK_MB, ROOT, Row, alternate, python, row
 from fsat import presets
 from fsat.clips import audio
 from fsat.core.parallel import map_clips
-from fsat.features import harmonic, mel, mel_bank, spectral, trim, waveform
+from fsat.features import harmonic, median, mel, mel_bank, spectral, trim, waveform
 from stages.filters import bank_for
 
 FOLDERS = (ROOT.parent / "shared/data/fsdkaggle2018_slice", ROOT / "data/demo")
@@ -80,7 +80,7 @@ def spectral_speed(chosen: list[Clip], *, runs: int = 3) -> list[Row]:
     return [
         row(
             "spectral, one core", "plain per-clip librosa and SciPy calls", speed_up=plain / ours,
-            target="at least 6", ours_s_per_s_of_audio=ours, plain_s_per_s_of_audio=plain,
+            target="at least 10", ours_s_per_s_of_audio=ours, plain_s_per_s_of_audio=plain,
         )
     ]  # fmt: skip
 
@@ -89,7 +89,7 @@ def spectral_parts(chosen: list[Clip]) -> list[Row]:
     """Where the time of `fsat.features.spectral` goes: processor time of each part without the parts it calls."""
     parts: list[tuple[str, Any, str]] = [
         ("spectrum, roll-off and bands by block", spectral, "_of_spectrum"),
-        ("median filters", harmonic, "_running_median"),
+        ("median filters", median, "running"),
         ("soft mask", harmonic, "_soft_mask"),
         ("tunings", harmonic, "tuning"),
         ("resampling", audio, "resample"),

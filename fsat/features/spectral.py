@@ -74,8 +74,8 @@ def _of_spectrum(transform: Stft, *, sample_rate: int, n_mfcc: int, bank: Sequen
     mel = np.empty((n, SPECTRAL_MELS), dtype=np.float32)
     peak, valley = np.empty((n, CONTRAST_BANDS + 1)), np.empty((n, CONTRAST_BANDS + 1))
     frequencies_hz = np.empty((n, 3))  # roll-off, centroid, bandwidth
-    for first, end in blocks(n):
-        block, magnitude = slice(first, end), np.abs(transform.spectrum(first, end))
+    for (first, end), magnitude in zip(blocks(n), transform.magnitudes(), strict=True):
+        block = slice(first, end)
         mel[block] = magnitude**2 @ mel_filters
         peak[block], valley[block] = _extremes(magnitude, sample_rate, n_fft)
         frequencies_hz[block] = _rolloff_centroid_bandwidth(magnitude, sample_rate, n_fft)

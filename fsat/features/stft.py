@@ -44,32 +44,43 @@ class Stft:
 
     def spectrum(self, first: int, end: int) -> np.ndarray:
         """Frames `first` to `end` (exclusive): complex64 (end - first, 1 + n_fft // 2)."""
-        return self._whole[first:end] if len(blocks(self.n_frames)) == 1 else self._computed(first, end)
+        return self.with_magnitude(first, end)[0]
+
+    def with_magnitude(self, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """`spectrum` of frames `first` to `end` and its magnitude, float32 of the same shape."""
+        if len(blocks(self.n_frames)) > 1:
+            spectrum = self._computed(first, end)
+            return spectrum, np.abs(spectrum)
+        spectrum, magnitude = self._whole
+        return spectrum[first:end], magnitude[first:end]
 
     @cached_property
-    def _whole(self) -> np.ndarray:
-        """All frames of a signal that is one block: they are asked for more than once."""
-        return self._computed(0, self.n_frames)
+    def _whole(self) -> tuple[np.ndarray, np.ndarray]:
+        """All frames of a signal that is one block and their magnitude: they are asked for more than once."""
+        spectrum = self._computed(0, self.n_frames)
+        return spectrum, np.abs(spectrum)
 
     def _computed(self, first: int, end: int) -> np.ndarray:
         spectrum = np.empty((end - first, 1 + self.n_fft // 2), dtype=np.complex64)
-        for start in range(first, end, _FFT_FRAMES):
-            frames = self._samples(start, min(start + _FFT_FRAMES, end))
+        for part, frames in self.frames(first, end):
             # In float64: rounding in a float32 transform shows in the valleys of the spectral contrast.
             windowed = frames * hann(self.n_fft)
-            spectrum[start - first : start - first + len(frames)] = scipy.fft.rfft(windowed, overwrite_x=True)
+            spectrum[part.start - first : part.stop - first] = scipy.fft.rfft(windowed, overwrite_x=True)
         return spectrum
 
     def magnitudes(self) -> Iterator[np.ndarray]:
         """Yield the magnitude of all frames block by block: float32 (n_block, 1 + n_fft // 2)."""
         for first, end in blocks(self.n_frames):
-            yield np.abs(self.spectrum(first, end))
+            yield self.with_magnitude(first, end)[1]
 
-    def _samples(self, first: int, end: int) -> np.ndarray:
-        """Samples of frames `first` to `end`, zeros outside the signal: float32 (end - first, n_fft)."""
+    def frames(self, first: int, end: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield 64 frames at a time and their samples, zeros outside the signal: float32 (64, n_fft), read-only."""
         start = first * self.hop_length - self.n_fft // 2
         stop = (end - 1) * self.hop_length - self.n_fft // 2 + self.n_fft
-        return sliding_window_view(padded(self.x, start, stop), self.n_fft)[:: self.hop_length]
+        samples = sliding_window_view(_padded(self.x, start, stop), self.n_fft)[:: self.hop_length]
+        for position in range(first, end, _FFT_FRAMES):
+            part = slice(position, min(position + _FFT_FRAMES, end))
+            yield part, samples[part.start - first : part.stop - first]
 
 
 def stft(x: np.ndarray, n_fft: int, hop_length: int) -> np.ndarray:
@@ -88,11 +99,13 @@ def blocks(n_frames: int) -> list[tuple[int, int]]:
     return [(start, n_frames if start == starts[-1] else start + BLOCK_FRAMES) for start in starts]
 
 
-def padded(x: np.ndarray, start: int, stop: int) -> np.ndarray:
+def _padded(x: np.ndarray, start: int, stop: int) -> np.ndarray:
     """Samples `start` to `stop`, both of which may lie outside the signal, where it is 0."""
     inside = x[max(start, 0) : max(stop, 0)]
     before = min(max(-start, 0), stop - start)
-    return np.pad(inside, (before, stop - start - before - len(inside)))
+    samples = np.zeros(stop - start, dtype=x.dtype)
+    samples[before : before + len(inside)] = inside
+    return samples
 
 
 @lru_cache(maxsize=4)

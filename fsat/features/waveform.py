@@ -49,14 +49,19 @@ def envelope_statistics(x: np.ndarray) -> np.ndarray:
         Run lengths above 0.05 and above 0.25 of the envelope's maximum, four each; log(1 + position) of attack and
         relaxation; log(1 + zero crossings) and zero crossings / n. Two neighbours one of which is 0 cross zero.
     """
-    peak = max(envelope.max() for envelope in _envelope(x))
+    whole = list(_envelope(x)) if len(x) <= _CHUNK else None
+
+    def envelopes() -> Iterable[np.ndarray]:
+        return _envelope(x) if whole is None else whole
+
+    peak = max(envelope.max() for envelope in envelopes())
     n = max(1, len(x) - WINDOW + 1)
     crossings = sum(int(np.count_nonzero(x[a + 1 : b + 1] * x[a:b] <= 0)) for a, b in _chunks(len(x) - 1))
     attack, relax, runs = 0, 0, [np.zeros(4)] * len(ENVELOPE_LEVELS)
     if peak > 0:
-        runs = [_length_statistics(_lengths(env > level * peak for env in _envelope(x))) for level in ENVELOPE_LEVELS]
-        attack = _first(envelope > 0.99 * peak for envelope in _envelope(x))
-        relax = _first(_after(attack, (envelope < 0.2 * peak for envelope in _envelope(x))), otherwise=n)
+        runs = [_length_statistics(_lengths(env > level * peak for env in envelopes())) for level in ENVELOPE_LEVELS]
+        attack = _first(envelope > 0.99 * peak for envelope in envelopes())
+        relax = _first(_after(attack, (envelope < 0.2 * peak for envelope in envelopes())), otherwise=n)
     return np.concatenate([*runs, np.log1p([attack, relax, crossings]), [crossings / len(x)]])
 
 
