@@ -138,7 +138,7 @@ def test_each_model_of_the_submission_has_the_cost_of_leaving_it_out(tmp_path: P
     for name in ("Stage 2 : mel + PCA", "Stage 1 : mel only", "Statistics : regression", "Last layer : regression"):
         assert rows.count(name) == 4
     assert "Submission : geometric mean of" in rows and "Submission : models chosen for each fold by the others" in rows
-    assert "of the subsets of ensemble.models the one with the lowest log loss on held-out clips" in words
+    assert "of ensemble.models, without those that clearly raise the log loss on held-out clips" in words
     costs = words.partition("What the submission would lose")[2].partition("How to read")[0]
     stored = run.models.query("part == 'all'").set_index(["split", "model"])["cost"]
     for model, name in zip(models, ("Stage 2", "Statistics", "Last layer"), strict=True):
