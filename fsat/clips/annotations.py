@@ -136,6 +136,8 @@ def read(found: Found, problems: Problems, notes: list[str], *, label_column: st
     left = [sound for sound in found.sounds if is_audio(sound) and sound not in found.described]
     if left:
         notes.append(f"{len(left)} recordings without annotations are not used: {listed(left)}")
+    if found.tables == [TABLE] and (unread := [name for name in found.sounds if _is_label_file(found.folder, name)]):
+        notes.append(f"{len(unread)} label files are not read, because {TABLE} is there: {listed(unread)}")
     for what, chosen in (
         (f"shorter than {1000 * SHORTEST_S:g} ms", [row for row in rows if row.end - row.start < SHORTEST_S]),
         (f"longer than {LONGEST_S:g} s", [row for row in rows if row.end - row.start > LONGEST_S]),
@@ -333,6 +335,11 @@ def is_formula(text: str) -> bool:
 
 def _unquoted(text: str) -> str:
     return text[1:] if text.startswith(tuple(f"'{sign}" for sign in _FORMULA)) else text
+
+
+def _is_label_file(folder: Path, name: str) -> bool:
+    """Whether a file is a selection table of Raven, by its name, or a label track of Audacity."""
+    return name.lower().endswith(_SELECTIONS) or (name.lower().endswith(_TRACK) and _is_track(folder, name))
 
 
 def _is_track(folder: Path, name: str) -> bool:
