@@ -188,6 +188,20 @@ def test_what_a_run_can_live_with_is_noted(folder: Path) -> None:
     ]
 
 
+def test_a_selection_table_may_be_any_text(folder: Path) -> None:
+    """As `fsat tag --format raven --output all.txt` writes it; beside a recording it is no label track."""
+    as_csv(folder)
+    expected = list(scanned(folder).table["fname"])
+    (folder / "annotations.csv").unlink()
+    as_one_raven_table(folder)
+    (folder / "all.selections.txt").rename(folder / "all.txt")
+    assert list(scanned(folder).table["fname"]) == expected
+    (folder / "all.txt").unlink()
+    as_raven(folder)
+    (folder / "a/one.Table.1.selections.txt").rename(folder / "a/one.txt")
+    assert list(scanned(folder).table["fname"]) == expected
+
+
 def test_label_files_beside_a_csv_are_noted(folder: Path) -> None:
     """As `fsat tag --output FOLDER` writes them, into a dataset that has a CSV."""
     as_csv(folder)
