@@ -2,8 +2,9 @@
 
 - **One CSV.** ``annotations.csv`` with the columns ``recording`` (path below the dataset), ``start``, ``end`` (seconds)
   and ``label``; further ones as in the other layouts, and ``split``.
-- **Raven.** Selection tables, ``<stem>.selections.txt`` or ``<stem>.Table.1.selections.txt`` beside ``<stem>.wav``. A
-  table with the column ``Begin File`` is about the recordings that its rows name, wherever it lies.
+- **Raven.** Selection tables beside ``<stem>.wav``: ``<stem>.selections.txt``, ``<stem>.Table.1.selections.txt``, or
+  ``<stem>.txt`` with the column ``Begin Time (s)``. A table with the column ``Begin File`` is about the recordings that
+  its rows name, wherever it lies.
 - **Audacity.** Label tracks, ``<stem>.txt`` beside ``<stem>.wav``.
 """
 
@@ -30,6 +31,7 @@ SHORTEST_S, LONGEST_S = 0.05, 60.0
 OUTSIDE_S = 0.1  # that an annotation may go beyond its recording: rounding of editors
 _SELECTIONS, _TRACK = ".selections.txt", ".txt"
 _TRACK_LINE = re.compile(r"\s*[-+.,\deE]+\t[-+.,\deE]+(\t|$)")
+_RAVEN_HEAD = re.compile(r"(^|\t)begin time \(s\)(\t|$)", re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _FORMULA = ("=", "+", "-", "@")
 
@@ -106,7 +108,7 @@ def find(folder: Path) -> Found | None:
     if (folder / TABLE).exists():
         return Found(folder, names, [TABLE])
     stems = {posixpath.splitext(sound)[0] for sound in sounds}
-    selections = [name for name in names if name.lower().endswith(_SELECTIONS)]
+    selections = [name for name in names if _is_selections(folder, name)]
     texts = [name for name in names if name.lower().endswith(_TRACK) and name[: -len(_TRACK)] in stems]
     texts = [name for name in texts if name not in selections]
     if not selections and not any(_is_track(folder, name) for name in texts):
@@ -128,7 +130,7 @@ def read(found: Found, problems: Problems, notes: list[str], *, label_column: st
     for table in found.tables:
         if table == TABLE:
             rows += _of_csv(found, problems)
-        elif table.lower().endswith(_SELECTIONS):
+        elif _is_selections(found.folder, table):
             rows += _of_raven(found, table, label_column.lower(), problems)
         else:
             rows += _of_audacity(found, table, problems)
@@ -136,6 +138,8 @@ def read(found: Found, problems: Problems, notes: list[str], *, label_column: st
     left = [sound for sound in found.sounds if is_audio(sound) and sound not in found.described]
     if left:
         notes.append(f"{len(left)} recordings without annotations are not used: {listed(left)}")
+    if found.tables == [TABLE] and (unread := [name for name in found.sounds if _is_label_file(found.folder, name)]):
+        notes.append(f"{len(unread)} label files are not read, because {TABLE} is there: {listed(unread)}")
     for what, chosen in (
         (f"shorter than {1000 * SHORTEST_S:g} ms", [row for row in rows if row.end - row.start < SHORTEST_S]),
         (f"longer than {LONGEST_S:g} s", [row for row in rows if row.end - row.start > LONGEST_S]),
@@ -335,18 +339,32 @@ def _unquoted(text: str) -> str:
     return text[1:] if text.startswith(tuple(f"'{sign}" for sign in _FORMULA)) else text
 
 
+def _is_label_file(folder: Path, name: str) -> bool:
+    return _is_selections(folder, name) or (name.lower().endswith(_TRACK) and _is_track(folder, name))
+
+
+def _is_selections(folder: Path, name: str) -> bool:
+    """Whether a file is called, or is a text that begins, like a selection table of Raven."""
+    lower = name.lower()
+    return lower.endswith(_SELECTIONS) or (lower.endswith(_TRACK) and bool(_RAVEN_HEAD.search(_head(folder, name))))
+
+
 def _is_track(folder: Path, name: str) -> bool:
     """Whether a text begins like a label track of Audacity."""
+    return _TRACK_LINE.match(_head(folder, name)) is not None
+
+
+def _head(folder: Path, name: str) -> str:
+    """The first line of a text that is not blank and no frequencies; empty if it cannot be read."""
     path = folder / name
     try:
         if not inside(folder, path) or not path.is_file():
-            return False
+            return ""
         with path.open("rb") as stream:
             text = stream.read(4096).decode("utf-8", "replace").removeprefix("\ufeff")
     except OSError:
-        return False
-    lines = (line for line in _LINE_END.split(text) if line.strip() and not line.startswith("\\"))
-    return _TRACK_LINE.match(next(lines, "")) is not None
+        return ""
+    return next((line for line in _LINE_END.split(text) if line.strip() and not line.startswith("\\")), "")
 
 
 def _folder(name: str) -> str:

@@ -188,6 +188,31 @@ def test_what_a_run_can_live_with_is_noted(folder: Path) -> None:
     ]
 
 
+def test_a_selection_table_may_be_any_text(folder: Path) -> None:
+    """As `fsat tag --format raven --output all.txt` writes it; beside a recording it is no label track."""
+    as_csv(folder)
+    expected = list(scanned(folder).table["fname"])
+    (folder / "annotations.csv").unlink()
+    as_one_raven_table(folder)
+    (folder / "all.selections.txt").rename(folder / "all.txt")
+    assert list(scanned(folder).table["fname"]) == expected
+    (folder / "all.txt").unlink()
+    as_raven(folder)
+    (folder / "a/one.Table.1.selections.txt").rename(folder / "a/one.txt")
+    assert list(scanned(folder).table["fname"]) == expected
+
+
+def test_label_files_beside_a_csv_are_noted(folder: Path) -> None:
+    """As `fsat tag --output FOLDER` writes them, into a dataset that has a CSV."""
+    as_csv(folder)
+    as_raven(folder)
+    (folder / "a/one.txt").write_text("1.0\t2.0\tDog\n", encoding="utf-8")
+    (folder / "a/read.me.txt").write_text("Recorded at the pond.\n", encoding="utf-8")
+    [note] = [note for note in scanned(folder).notes if "label files" in note]
+    assert note.startswith("4 label files are not read, because annotations.csv is there: a/deep/two.Table.1.sel")
+    assert "read.me" not in note
+
+
 def test_a_long_annotation_is_noted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert annotations.LONGEST_S == 60
     monkeypatch.setattr(annotations, "LONGEST_S", 2.5)
