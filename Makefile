@@ -41,7 +41,7 @@ pin:
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file requirements.txt
 	$(RUN) python -m scripts.pin
 
-## make folds   train and predict the folds side by side, one worker a GPU (FSAT_WORKERS=2: two on this machine)
+## make folds   train and predict the folds side by side: a worker a GPU, FSAT_WORKERS=2, or a cluster (FSAT_DASK)
 folds: setup
 	$(RUN) python -m scripts.folds $(if $(FSAT_WORKERS),--workers $(FSAT_WORKERS))
 

@@ -1,6 +1,6 @@
 """Measure, print a table, write `docs/PERFORMANCE.md` and `metrics/performance.json`.
 
-python -m benchmarks                 everything: about forty minutes on two cores
+python -m benchmarks                 all parts but gpu: about forty minutes on two cores
 python -m benchmarks networks        one part: features, scaling, networks, portable, tagging, gpu
 """
 

@@ -127,9 +127,10 @@ def computes_with(root: Path) -> Check:
         )
     with contextlib.suppress(FsatError, OSError):
         with contextlib.chdir(root):
-            is_portable = params.read().train.portable
+            train = params.read().train
+            is_portable = train.portable
             entries = [text for stage, text in dvc_files.entries("dvc.lock").items() if stage.startswith("stage1")]
-        networks = "stay within AVX2" if is_portable else "use all that it has"
+        networks = "stay within AVX2" if is_portable and train.precision == "float32" else "use all that it has"
         text += f"; networks {networks} (train.portable {str(is_portable).lower()})"
         locked = {
             dvc_files.entry(one).get("params", {}).get("params.yaml", {}).get("train.portable") for one in entries

@@ -10,6 +10,7 @@ needs no training.
 """
 
 import argparse
+import hashlib
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -130,12 +131,18 @@ def outputs_of(
     return passes_over(network, store, p, bounds=bounds, seed=seed)
 
 
+def kept(name: str, seed: int, p: params.Params) -> Path:
+    """File of the outputs of a draw, by what shapes them."""
+    mark = hashlib.blake2b(p.model_dump_json().encode(), digest_size=4).hexdigest()
+    return STATE / name / f"tuned{seed}-{mark}.npz"
+
+
 def collect(name: str, folder: Path, weights: Path) -> None:
     """Outputs of all draws of a dataset, kept in `state/unknown/<name>/`."""
     p = presets.read("audioset", PRESETS)
     store, table = prepared(name, folder, p)
     for seed in SEEDS:
-        path = STATE / name / f"tuned{seed}.npz"
+        path = kept(name, seed, p)
         if path.is_file():
             continue
         print(f"{name}: seed {seed}", flush=True)
@@ -176,7 +183,7 @@ def table(names: list[str]) -> str:
     """The table of docs/results/unknown.md from all draws that are kept: mean AUROC [lowest, highest]."""
     columns = {}
     for name in names:
-        draws = [path for seed in SEEDS if (path := STATE / name / f"tuned{seed}.npz").is_file()]
+        draws = [path for seed in SEEDS if (path := kept(name, seed, presets.read("audioset", PRESETS))).is_file()]
         if draws:
             title = name + (f" ({len(draws)} draws)" if len(draws) < len(SEEDS) else "")
             found = pd.DataFrame([_areas(**files.read_npz(path)) for path in draws]).agg(["mean", "min", "max"])

@@ -32,7 +32,9 @@ from fsat.core.errors import FsatError, escaped
 
 MATRIX = ("stage1", "stage2", "predict")
 # Variables of the environment that a result may depend on: a worker takes those of this process, not its own.
-SHAPING = ("CUBLAS_", "FSAT_", "KERAS_", "MKL_", "NPY_", "OMP_", "ONEDNN_", "OPENBLAS_", "TF_", "XLA_")
+SHAPING = (
+    "CUBLAS_", "FSAT_", "JAX_", "KERAS_", "MKL_", "NPY_", "NVIDIA_", "OMP_", "ONEDNN_", "OPENBLAS_", "TF_", "XLA_",
+)  # fmt: skip
 # What DVC and a training say while the same stage runs elsewhere, or a killed one has not quite ended.
 BUSY = ("is busy, it is being blocked by", "Unable to acquire lock", "is being trained by")
 BUSY_S = 900.0  # longer than a scheduler takes to give up a worker
@@ -79,12 +81,13 @@ def run_stage(
     if not (folder / mark).is_file():
         raise FsatError(f"{name}: the worker {worker.address} does not see {folder}")
     own = {variable: value for variable, value in os.environ.items() if not variable.startswith(SHAPING)}
-    own["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{own.get('PATH', '')}"
+    own["PATH"] = search_path()
     own |= {"CUDA_VISIBLE_DEVICES": devices[worker.name]} if worker.name in devices else {}
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name]
     log = folder / log_of(name)
     deadline = time.monotonic() + BUSY_S
     while True:
+        started = time.monotonic()
         with log.open("ab") as stream:
             start = stream.tell()
             code = run_guarded(
@@ -93,9 +96,16 @@ def run_stage(
         said = log.read_bytes()[start:].decode(errors="replace")
         if code == 0:
             return
+        if time.monotonic() - started > BUSY_S:  # it has worked, and met a lock at its end
+            deadline = time.monotonic() + BUSY_S
         if not any(words in said for words in BUSY) or time.monotonic() > deadline or not is_wanted(worker, key):
             raise FsatError(f"{name}: failed on {os.uname().nodename}, see {log_of(name)}\n{said[-2000:]}")
         time.sleep(1)
+
+
+def search_path() -> str:
+    """PATH by which DVC finds this Python and what is installed beside it."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
 def run_guarded(command: Sequence[str], wanted: Callable[[], bool], **options: Any) -> int:
@@ -265,6 +275,13 @@ def source_of(path: str) -> list[str]:
     return [f"sources/dvc.yaml:{name}" for name, stage in sources.items() if path in stage["outs"]]
 
 
+def reproduce(*targets: str) -> None:
+    """`dvc repro` of some stages, or all; ends the script with its exit code if that fails."""
+    command = [sys.executable, "-m", "dvc", "repro", *targets]
+    if code := subprocess.run(command, env=os.environ | {"PATH": search_path()}, check=False).returncode:
+        sys.exit(code)
+
+
 def main() -> None:
     """Features first, then the folds, then the rest."""
     parser = argparse.ArgumentParser(description="Train and predict the folds side by side.")
@@ -286,16 +303,16 @@ def main() -> None:
     try:
         with marked(folder) as mark, connect(address, workers) as (client, devices):
             resources = resources_of(client, folder, mark)
-            subprocess.run(["dvc", "repro", *source_of(p.model.weights), "mel", "pca", "folds"], check=True)
+            reproduce(*source_of(p.model.weights), "mel", "pca", "folds")
             task = partial(run_stage, folder=folder, mark=mark, environment=environment, devices=devices)
             failed = run_folds(client, p.folds.ids, resources, task)
+        if failed:
+            sys.exit(f"failed: {', '.join(failed)}")
+        reproduce()
     except FsatError as error:
         sys.exit(escaped(error))
     except KeyboardInterrupt:
         sys.exit("stopped: the same command goes on after the last finished epochs")
-    if failed:
-        sys.exit(f"failed: {', '.join(failed)}")
-    subprocess.run(["dvc", "repro"], check=True)
 
 
 if __name__ == "__main__":

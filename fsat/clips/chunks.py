@@ -63,6 +63,8 @@ def compared(file: BinaryIO, samples: Samples, form: Form | None, *, is_mpeg: bo
     """Compare the announced samples with what follows; chunks of a form may come behind them."""
     size = file.seek(0, 2)
     present, announced = size - samples.start, samples.announced
+    if present < 0:
+        return Container(problem=f"truncated: {size} of {samples.start} bytes of the header")
     to_end = is_open(announced)
     # Some writers count the header, or a part of it, as samples.
     surplus = announced - present

@@ -114,7 +114,8 @@ def begins(file: BinaryIO, start: int) -> bool:
     if file.read(1) != b"\xff":  # most do not: less is read
         return False
     data = b"\xff" + file.read(16_384)
-    return len(data) > 4 and _begins(data, 0, whole=len(data) + 1) and _begins(data, _frame_length(data), whole=0)
+    n = _frame_length(data)
+    return 0 < n < len(data) and _begins(data, 0, whole=len(data) + 1) and _begins(data, n, whole=0)
 
 
 def begins_file(file: BinaryIO, position: int, *, is_mpeg: bool = False) -> bool:
@@ -211,6 +212,8 @@ def _behind_tags(file: BinaryIO, position: int, stop: int) -> int:
     if head[:3] == b"TAG":
         return position + 128
     if head[:8] == b"APETAGEX":
+        if len(head) < 32:  # cut
+            return stop
         return position + 32 * (head[23] >> 7) + int.from_bytes(head[12:16], "little")
     if head[:1] == b"\0":
         file.seek(position)

@@ -269,7 +269,7 @@ class TrainStage(Section):
 
 class Train(Section):
     backend: Literal["tensorflow", "jax"] = Field(description="what Keras runs on; another one gives other bytes")
-    portable: Bool = Field(description="TensorFlow uses AVX2 at most, and two threads")
+    portable: Bool = Field(description="TensorFlow uses AVX2 at most, and two threads; not in half precision")
     batch_size: Size = Field(description="clips a batch")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(description="Keras dtype policy")
     deterministic: Bool = Field(description="deterministic TensorFlow ops: the same bytes each run")

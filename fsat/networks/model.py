@@ -36,9 +36,6 @@ CONVOLUTIONS = ("mel_conv1", "mel_conv2")
 # The part stage 2 takes over from stage 1, input to pooling, by layer name.
 TRANSFERRED = ("mel_norm", *CONVOLUTIONS, "trunk")
 
-# Batch normalisations of what goes in.
-INPUT_NORMS = ("mel_norm", "pca_norm")
-
 
 def build_trunk(backbone: str, *, width: float = 1.0, weights: str | None = None) -> keras.Model:
     """A network without its head, for inputs of any size: one of `AUDIO_TRUNKS` or of `keras.applications`.

@@ -81,7 +81,8 @@ def choose(
         means = {one: round(float(loss.mean()), 6) for one, loss in among.items()}
         lowest = among[min(means, key=lambda one: means[one])]
         near = [one for one, loss in among.items() if _is_near(loss - lowest)]
-        return list(min(near, key=lambda one: (-len(one), means[one])))
+        largest = min(near, key=lambda one: (-len(one), means[one]))
+        return list(largest)
 
     def pair(candidates: Sequence[str]) -> dict[str, Any]:
         of_folds = {str(fold): chosen(candidates, number != fold) for fold in folds}

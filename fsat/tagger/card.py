@@ -99,7 +99,7 @@ def _sums(manifest: Manifest) -> str:
     if unknown is not None:
         text += (
             " It is marked as `unknown` if its embedding's cosine distance to the nearest training clip"
-            f"{', mean over the folds,' if manifest.networks else ''} is above a threshold "
+            f"{', for a network the mean over its folds,' if manifest.networks else ''} is above a threshold "
             f"({_by_model(unknown.threshold)}) that keeps {unknown.keep:.0%} of the "
             "held-out clips: so some clips of these labels are marked, and some other sounds are not."
         )

@@ -128,8 +128,9 @@ class Tagger:
             allowed = f"must be {' or '.join(manifest.networks)} in this bundle"
             none = "cannot be chosen: this bundle has no networks, its models are logistic regressions"
             raise FsatError(f"--stage {allowed if manifest.networks else none}. Got {stage}.")
-        # A stage that alone makes the submission is that.
-        self.stage: Stage | None = None if [stage] == manifest.models else stage
+        # A stage that alone makes the submission is that, unless the submission has another embedding.
+        is_submission = stage is None or [stage] == manifest.models
+        self.stage: Stage | None = None if is_submission and stage == manifest.embedder(None) else stage
         most = len(manifest.folds)
         if n_folds is not None and not 1 <= n_folds <= most:
             allowed = f"must be between 1 and {most}, the folds of this bundle"
@@ -156,7 +157,7 @@ class Tagger:
             self._references = arrays.load_references(opened, embedder, folds)
             self._threshold = self._unknown.threshold[embedder]
         temperatures = {} if manifest.calibration is None else manifest.calibration.temperature
-        self._temperature = temperatures.get(self.stage or SUBMISSION, 1.0)
+        self._temperature = temperatures.get(stage if stage and not is_submission else SUBMISSION, 1.0)
         self._predictors: dict[int, dict[str, Predictor]] = {fold: {} for fold in folds}
         for fold, name in product(folds, networks):
             session = sessions.open_network(opened, name, fold, threads=threads)

@@ -149,6 +149,10 @@ READ: dict[str, tuple[bytes, float]] = {
     "zero.au": (AU[:8] + b"\0" * 4 + AU[12:], 1),
     "in a wav.wav": (riff_with(MP3), 1),
     "tagged in a wav.wav": (riff_with(TAGGED_MP3), 1),
+    **{f"head of a frame behind.{name}": (content + bytes.fromhex("fffb90640000"), 1)
+       for name, content in {"wav": WAV, "ogg": OGG, "m4a": encoded("m4a")}.items()},
+    **{f"cut ape behind.{name}": (content + b"APETAGEX\xd0\x07\0\0", 1)
+       for name, content in {"mp3": MP3, "m4a": encoded("m4a"), "voc": voc()}.items()},
     "wrong suffix.wav": (encoded("m4a"), 1),
     "wav.raw": (WAV, 1),
     "wav.mp3": (WAV, 1),
@@ -247,6 +251,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "gaps.webm": (
         with_gaps(encoded("webm", 8.0)),
         r"damaged after \d+ samples, at byte \d+ of \d+ \(0\.\d+ s",
+    ),
+    "cut in its header.au": (
+        AU[:4] + b"\0\0\2\0" + b"\xff" * 4 + AU[12:40],
+        r"truncated: 40 of 512 bytes of the header",
     ),
     "spoilt.webm": (
         (webm := encoded("webm", 4.0))[:9_000] + bytes(500) + webm[9_500:],

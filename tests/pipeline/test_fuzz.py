@@ -52,6 +52,7 @@ def no_hang(seconds: int, what: str) -> Iterator[None]:
 
 # Bytes and numbers that parsers stumble over.
 SPECIAL_BYTES = b"\x00|\xff|\x7f|\x80|RIFF|WAVE|fmt |data|LIST|\xff\xfe|\xef\xbb\xbf".split(b"|")
+TAILS = (b"APETAGEX\xd0\x07\0\0", b"ID3\x03\0\0", b"\xff\xfb\x90\x64\0\0", b"\xff\xf1\x50\x80", b"OggS\0\x02", b"TAG")
 SPECIAL_SIZES = [0, 1, 2, 3, 7, 8, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
 
 
@@ -61,7 +62,7 @@ def mutate(data: bytes, rng: random.Random, *, head: int) -> bytes:
     for _ in range(rng.randint(1, 4)):
         limit = head if rng.random() < 0.7 else len(spoilt)
         place = rng.randrange(max(1, min(limit, len(spoilt))))
-        match rng.randrange(8):
+        match rng.randrange(10):
             case 0:
                 spoilt[place : place + 1] = bytes([rng.randrange(256)])
             case 1:
@@ -80,6 +81,10 @@ def mutate(data: bytes, rng: random.Random, *, head: int) -> bytes:
                 del spoilt[place:]
             case 7:
                 spoilt[place:place] = spoilt[place : place + rng.choice([4, 8, 30])] * rng.choice([1, 3])
+            case 8:
+                spoilt += rng.choice(TAILS)
+            case 9:
+                del spoilt[-rng.randint(1, 700) :]
     return bytes(spoilt)
 
 
