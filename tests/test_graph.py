@@ -118,9 +118,9 @@ def test_libraries_behind_the_imported_ones_count(tmp_path: Path) -> None:
 def test_the_benchmark_names_functions_that_exist() -> None:
     """It watches parts of the features by their names."""
     from fsat.clips import audio
-    from fsat.features import harmonic, spectral, waveform
+    from fsat.features import harmonic, median, spectral, waveform
 
-    modules = {"audio": audio, "harmonic": harmonic, "spectral": spectral, "waveform": waveform}
+    modules = {"audio": audio, "harmonic": harmonic, "median": median, "spectral": spectral, "waveform": waveform}
     text = (ROOT / "benchmarks" / "features.py").read_text(encoding="utf-8")
     named = re.findall(r'^ +\("[^"]+", (\w+), "(\w+)"\),$', text, flags=re.MULTILINE)
     assert len(named) > 10

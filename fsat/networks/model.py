@@ -204,7 +204,8 @@ def save_trunk(
 
 def save_network(network: keras.Model, path: str | Path) -> None:
     """Write a network's weights as a `.weights.h5` file, without the state of the optimiser it was trained with."""
-    keras.Model(network.inputs, network.outputs).save_weights(str(path))
+    # Keras writes the name into the file, and would count the models of this process for it.
+    keras.Model(network.inputs, network.outputs, name=network.name).save_weights(str(path))
 
 
 def trained_bounds(folder: str | Path) -> tuple[int, int]:
