@@ -383,11 +383,12 @@ def test_a_training_that_begins_with_the_head_resumes_to_the_same_bytes(
     frozen = params.Frozen(epochs=20, lr=1e-2, weight_decay=0.0)
     plan = replace(plan, schedule=plan.schedule.model_copy(update={"frozen": frozen}))
 
-    def run(state: Path) -> tuple[list[np.ndarray], pd.DataFrame]:
+    def run(state: Path) -> tuple[bytes, pd.DataFrame]:
         backend.prepare(1)
         network = real_network()
         history = training.train(network, clips(n_mels=32), clips(4, n_mels=32), plan, state=state)
-        return network.get_weights(), history
+        model.save_network(network, state.with_suffix(".weights.h5"))
+        return state.with_suffix(".weights.h5").read_bytes(), history
 
     whole, history = run(tmp_path / "whole.npz")
     assert history["phase"].tolist() == ["frozen", "cyclic", "cyclic"]
@@ -403,5 +404,4 @@ def test_a_training_that_begins_with_the_head_resumes_to_the_same_bytes(
             run(tmp_path / "killed.npz")
     resumed, resumed_history = run(tmp_path / "killed.npz")
     pd.testing.assert_frame_equal(history, resumed_history)
-    for a, b in zip(whole, resumed, strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert resumed == whole
