@@ -66,7 +66,10 @@ def made_once(name: str, make: Callable[[Path], object], tmp_path_factory: pytes
 
 @pytest.fixture(scope="session")
 def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone in which every stage has run and the result is committed. Tests must not change it."""
+    """A clone in which every stage has run and the result is committed.
+
+    Tests must not change it, nor call DVC in it: every DVC command writes `.dvc/tmp`, while another process copies it.
+    """
 
     def make(folder: Path) -> None:
         project.clone(folder)

@@ -32,10 +32,10 @@ def test_every_output_is_there(finished_project: Path) -> None:
     assert not list((finished_project / "state").rglob("*.npz"))
 
 
-def test_a_second_run_does_nothing_and_the_status_is_clean(finished_project: Path) -> None:
-    assert project.repro(finished_project) == []
-    assert "up to date" in project.call(finished_project, "dvc", "status", "dvc.yaml").stdout
-    assert project.call(finished_project, "git", "status", "--porcelain").stdout == ""
+def test_a_second_run_does_nothing_and_the_status_is_clean(copy: Path) -> None:
+    assert project.repro(copy) == []
+    assert "up to date" in project.call(copy, "dvc", "status", "dvc.yaml").stdout
+    assert project.call(copy, "git", "status", "--porcelain").stdout == ""
 
 
 def test_a_correction_trains_anew_and_computes_no_feature(copy: Path) -> None:
