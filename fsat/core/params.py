@@ -89,7 +89,7 @@ def _conflict(text: str) -> PydanticCustomError:
 class Section(BaseModel):
     """A section of the file: exactly the keys below, none of which can be changed once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), defer_build=True)
 
 
 # What sources/dvc.yaml:audioset makes of `sources.audioset.network`.

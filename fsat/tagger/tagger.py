@@ -19,7 +19,6 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from fsat.clips import audio
-from fsat.core import parallel
 from fsat.core.errors import FsatError
 from fsat.core.mel_styles import MEL_STYLES
 from fsat.core.numeric import log_probabilities, one_blas_thread
@@ -301,6 +300,8 @@ class Tagger:
         is_little = len(paths) < _FEW_FILES and sum(map(audio.announced_seconds, paths)) < _LITTLE_S
         if is_little or len(paths) == 1:
             return [work(path) for path in paths]
+        from fsat.core import parallel  # joblib takes 0.05 s to import
+
         with self._workers:
             return list(parallel.map_clips(work, paths, desc=name))
 
