@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fsat.tagger.tagger import Tagged, Tagger
+    from fsat.tagger.results import Tagged
+    from fsat.tagger.tagger import Tagger
 
 __all__ = ["Tagged", "Tagger"]
 

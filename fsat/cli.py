@@ -20,7 +20,7 @@ from fsat.scoring.names import Stage
 
 if TYPE_CHECKING:
     from fsat.tagger.events import Event
-    from fsat.tagger.tagger import Tagged
+    from fsat.tagger.results import Tagged
 
 DEFAULT_BUNDLE = Path("data/bundle")
 # Below a table of a bundle with sigmoid outputs.
@@ -156,8 +156,8 @@ def tag(
         raise FsatError("--format audacity has a label file a recording: name a folder with --output, or one file.")
 
     from fsat.tagger.events import events_of
+    from fsat.tagger.results import Ended, Failed
     from fsat.tagger.tagger import Tagger
-    from fsat.tagger.windows import Ended, Failed
 
     tagger = Tagger(opened, stage=stage, n_folds=folds, lengths=lengths, tries=tries, embeddings=embeddings is not None)
     top = min(top, len(opened.manifest.labels))

@@ -25,8 +25,8 @@ from fsat.scoring.names import STAGES, SUBMISSION
 from fsat.tagger import bundler
 from fsat.tagger.bundle import STATISTICS, TRUNK
 from fsat.tagger.event_f1 import of_windows
+from fsat.tagger.results import Failed
 from fsat.tagger.tagger import Tagger
-from fsat.tagger.windows import Failed
 
 KEYS = ["split", "fold", "path", "start_s", "end_s"]
 

@@ -71,8 +71,7 @@ class Parrot:
     def tag_with_ends(
         self, paths: Iterator[str], *, segment_s: float | None, hop_s: float | None, progress: bool
     ) -> Iterator[object]:
-        from fsat.tagger.tagger import Tagged
-        from fsat.tagger.windows import Ended, Failed
+        from fsat.tagger.results import Ended, Failed, Tagged
 
         assert not progress, "no terminal shows it"
         for path in paths:

@@ -8,8 +8,7 @@ from urllib.parse import quote
 from fsat.app.sounds import Sound
 from fsat.core.errors import one_line
 from fsat.tagger.events import Event
-from fsat.tagger.tagger import Tagged
-from fsat.tagger.windows import Failed
+from fsat.tagger.results import Failed, Tagged
 
 MAX_DRAWN, MAX_LISTED = 300, 1_000  # more would make the page slow; `fsat tag --events` writes all of them
 _LANES = 5  # rows of event names on a spectrogram, one a label, before they begin again at the top

@@ -18,8 +18,8 @@ from fsat.app import cards
 from fsat.app.guard import Guard
 from fsat.app.sounds import Sound, examine
 from fsat.core.errors import FsatError
+from fsat.tagger.results import Failed
 from fsat.tagger.tagger import MIN_SEGMENT_S, Tagger
-from fsat.tagger.windows import Failed
 
 if TYPE_CHECKING:
     import gradio as gr

@@ -10,8 +10,8 @@ import soundfile
 from fsat.app import spectrogram
 from fsat.clips import audio
 from fsat.tagger.events import Event, events_of
-from fsat.tagger.tagger import Tagged, Tagger
-from fsat.tagger.windows import Failed
+from fsat.tagger.results import Failed, Tagged
+from fsat.tagger.tagger import Tagger
 
 # Formats and encodings of samples that every browser plays; a file of another one is played from a copy.
 _PLAYED = {

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from fsat.clips.annotations import BACKGROUND
 from fsat.scoring import event_scores
 from fsat.tagger.events import Threshold, file_events
-from fsat.tagger.tagger import Tagged
+from fsat.tagger.results import Tagged
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,8 +7,7 @@ from itertools import groupby
 from fsat.clips.annotations import BACKGROUND
 from fsat.core.errors import FsatError
 from fsat.scoring.thresholds import UNCHOSEN
-from fsat.tagger.tagger import Tagged
-from fsat.tagger.windows import Ended, Failed
+from fsat.tagger.results import Ended, Failed, Tagged
 
 Threshold = float | Mapping[str, float]  # least probability of a label in a window: one of all, or by label
 _ROUNDING_S = 1e-6

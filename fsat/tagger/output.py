@@ -13,7 +13,7 @@ from fsat.core.errors import FsatError, one_line, shown
 
 if TYPE_CHECKING:
     from fsat.tagger.events import Event
-    from fsat.tagger.tagger import Tagged
+    from fsat.tagger.results import Tagged
 
 # What `fsat.clips.annotations` reads, and the end of its name beside a recording.
 LABEL_FORMATS = {"audacity": ".txt", "raven": ".selections.txt"}

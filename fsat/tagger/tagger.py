@@ -10,7 +10,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice, product, repeat
 from pathlib import Path
@@ -29,12 +29,12 @@ from fsat.inputs.frames import FrameStore
 from fsat.inputs.passes import Outputs, Passes, Predictor, mean_outputs
 from fsat.scoring import calibration, ensemble, unknown
 from fsat.scoring.names import STAGES, SUBMISSION, Stage
-from fsat.scoring.ranking import top_k
 from fsat.tagger import arrays, sessions
 from fsat.tagger import bundle as bundles
 from fsat.tagger.bundle import LAST, STATISTICS, Bundle, network_name
 from fsat.tagger.regressions import Regressions, Trunk
-from fsat.tagger.windows import Ended, Failed, Features, file_features, part_features, stream_features
+from fsat.tagger.results import Ended, Failed, Tagged
+from fsat.tagger.windows import Features, file_features, part_features, stream_features
 
 # Bins of spectrogram (bands x frames) and clips in a batch. Larger ones take more memory for the activations of a
 # network's first layers, and leave the processor's cache: they are slower.
@@ -45,38 +45,6 @@ _FEW_FILES, _LITTLE_S = 16, 120.0  # with less, starting other processes would t
 MIN_SEGMENT_S = 0.05  # a shorter window holds less than a few frames of a spectrogram
 ARRAY = "array"  # name of samples that come without a file; the random spans hang on it
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class Tagged:
-    """What the models say about a sound, or about a window of it from `start_s` to `end_s`.
-
-    Attributes
-    ----------
-    labels : sequence of str, length C
-    probabilities : np.ndarray [shape=(C,), dtype=float64]
-        In the order of the labels; the sum is 1 where the bundle's activation is softmax.
-    embedding : np.ndarray [shape=(E,), dtype=float32] or None
-        The trunk's features after pooling (1280 for MobileNetV2 at width 1.0), mean over all passes and folds; without
-        networks the view `last`.
-    unknown_score : float or None
-        How unlike the training clips the sound is, 0 to 2 (`scoring.unknown.score`). None if the bundle cannot tell.
-    unknown : bool or None
-        Whether the score is above the bundle's threshold: probably none of the labels.
-    """
-
-    path: str
-    start_s: float
-    end_s: float
-    labels: Sequence[str]
-    probabilities: np.ndarray
-    embedding: np.ndarray | None
-    unknown_score: float | None = None
-    unknown: bool | None = None
-
-    def top(self, k: int = 3) -> list[tuple[str, float]]:
-        """The `k` most probable labels with their probabilities, best first."""
-        return [(self.labels[number], float(self.probabilities[number])) for number in top_k(self.probabilities, k)]
 
 
 class Tagger:

@@ -1,7 +1,7 @@
 """From sound files to the inputs of networks: whole files, or windows of a file that is read as a stream."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from fsat.core.numeric import one_blas_thread
 from fsat.features import mel, spectral, trim
 from fsat.tagger.arrays import Filters
 from fsat.tagger.bundle import Preprocessing
+from fsat.tagger.results import Ended, Failed
 
 # A sound of at least one and a half times this length is tagged in parts of it, so that memory does not grow with it.
 PART_S = 600.0
@@ -24,22 +25,6 @@ class Features:
     end_s: float
     frames: np.ndarray
     statistics: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A file that could not be tagged, and why."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A file whose windows have all come; `seconds` is its length, 0 where nobody needs it."""
-
-    path: str
-    seconds: float = field(default=0.0, compare=False)
 
 
 def file_features(path: str, *, preprocessing: Preprocessing, filters: Filters) -> list[Features] | Failed:

@@ -19,8 +19,8 @@ from fsat.app import cards, page, sounds, spectrogram
 from fsat.app.sounds import Sound, examine
 from fsat.core.errors import FsatError
 from fsat.tagger.events import Event
-from fsat.tagger.tagger import Tagged, Tagger
-from fsat.tagger.windows import Failed
+from fsat.tagger.results import Failed, Tagged
+from fsat.tagger.tagger import Tagger
 
 __all__ = ["project"]
 

@@ -17,8 +17,8 @@ pytest.importorskip("av", reason="the extra `formats` is not installed")
 from fsat.app.sounds import Sound, examine
 from fsat.clips import audio, index
 from fsat.features import mel, spectral, trim
-from fsat.tagger.tagger import Tagged, Tagger
-from fsat.tagger.windows import Failed
+from fsat.tagger.results import Failed, Tagged
+from fsat.tagger.tagger import Tagger
 
 __all__ = ["project"]
 

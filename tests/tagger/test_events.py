@@ -12,8 +12,7 @@ from fsat.core.errors import FsatError
 from fsat.tagger.event_f1 import of_windows
 from fsat.tagger.events import Event, events_of, file_events
 from fsat.tagger.output import RAVEN_HEADS, Printer
-from fsat.tagger.tagger import Tagged
-from fsat.tagger.windows import Ended, Failed
+from fsat.tagger.results import Ended, Failed, Tagged
 
 LABELS = ["Bark", "Gong\t\\\nHi-hat"]
 

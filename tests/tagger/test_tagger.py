@@ -31,8 +31,8 @@ from fsat.scoring.names import Stage
 from fsat.tagger import bundle, windows
 from fsat.tagger import tagger as tagging
 from fsat.tagger.card import model_card
-from fsat.tagger.tagger import Tagged, Tagger
-from fsat.tagger.windows import Failed
+from fsat.tagger.results import Failed, Tagged
+from fsat.tagger.tagger import Tagger
 from hostile import hostile_pickle
 
 __all__ = ["project", "without_networks"]
