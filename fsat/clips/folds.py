@@ -36,16 +36,12 @@ def assign(
     Parameters
     ----------
     labels : sequence of str, length n
-        The result depends on their order, and on `seed`.
+        The result, int64 (n,), depends on their order, and on `seed`.
     fold : sequence of int, length n, optional
         Folds that the dataset brings along, used as they are; they must be 0 .. n_splits - 1, each with a clip, and
         every label must have clips in two of them: a label with one clip is refused as it is without `fold`.
     group : sequence of str, length n, optional
         Clips of a group (a speaker, a recording) always share a fold.
-
-    Returns
-    -------
-    np.ndarray [shape=(n,), dtype=int64]
 
     Raises
     ------

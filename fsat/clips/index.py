@@ -29,20 +29,13 @@ LONG_CLIP_S, LONG_CLIP_BYTES = 1_200, 600_000_000
 class Index:
     """What `scan` found.
 
-    Attributes
-    ----------
-    table : pd.DataFrame
-        A row a clip, training clips first, each split by fname; columns `INDEX_COLUMNS`, then `fold` and `group` where
-        the dataset has them, and `start` and `end` (seconds) where clips are stretches of recordings.
-    notes : list of str
-        What a person should know and a run can live with.
-    facts : dict
-        Counts for `metrics/data.json`.
+    `table` has a row a clip, training clips first, each split by fname; columns `INDEX_COLUMNS`, then `fold` and
+    `group` where the dataset has them, and `start` and `end` (seconds) where clips are stretches of recordings.
     """
 
     table: pd.DataFrame
-    notes: list[str]
-    facts: dict[str, Any]
+    notes: list[str]  # what a person should know and a run can live with
+    facts: dict[str, Any]  # for metrics/data.json
 
 
 def scan(
@@ -56,10 +49,10 @@ def scan(
 ) -> Index:
     """Find and probe all clips of a dataset folder (`fsat.clips.layouts` says how it may look).
 
+    Nothing outside the folder is opened. `FsatError` lists all problems of the dataset at once.
+
     Parameters
     ----------
-    folder
-        The dataset. Nothing outside it is opened.
     bad_clips : {"fail", "skip"}
         What to do about training clips whose file or label cannot be used. Test clips always stay, with a `problem`.
     exclude_licenses
@@ -69,11 +62,6 @@ def scan(
     background : int >= 0
         Windows a recording, as long as the median annotation, that are drawn with `seed` from what no annotation
         covers; their label is `annotations.BACKGROUND`.
-
-    Raises
-    ------
-    FsatError
-        Lists all problems of the dataset at once.
     """
     listing = layouts.read(folder, label_column=label_column)
     table, problems, notes = listing.table, listing.problems, listing.notes
