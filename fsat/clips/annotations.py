@@ -11,15 +11,16 @@
 import math
 import posixpath
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
+from operator import eq
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from fsat.clips import tables
-from fsat.clips.clip_files import files_below, inside, is_audio
+from fsat.clips.clip_files import composed, files_below, inside, is_audio
 from fsat.clips.problems import Problems
 from fsat.core.errors import listed, shown
 
@@ -66,18 +67,18 @@ class Found:
         """Look up each recording's names once."""
         self._by: dict[str, dict[str, list[str]]] = {"path": {}, "name": {}, "stem": {}, "beside": {}}
         for sound in self.sounds:
-            path = PurePosixPath(_composed(sound))
+            path = PurePosixPath(composed(sound))
             keys = {"path": str(path), "name": path.name, "stem": path.stem, "beside": str(path.with_suffix(""))}
             for kind, key in keys.items():
                 self._by[kind].setdefault(key, []).append(sound)
 
     def at(self, path: str) -> str | None:
         """The recording with this path below the folder."""
-        return next(iter(self._by["path"].get(_composed(posixpath.normpath(path)), [])), None)
+        return next(iter(self._by["path"].get(composed(posixpath.normpath(path)), [])), None)
 
     def beside(self, table: str) -> list[str]:
         """Recordings whose path, without suffix, begins that of a table, up to a dot: those with the longest path."""
-        stem = _composed(table)
+        stem = composed(table)
         while (dot := stem.rfind(".")) > stem.rfind("/"):
             stem = stem[:dot]
             if stem in self._by["beside"]:
@@ -86,14 +87,17 @@ class Found:
 
     def named(self, given: str, table: str) -> list[str]:
         """Recordings that a program may call by this path or name: several if it does not say which."""
-        path = PurePosixPath(_composed(given.replace("\\", "/")))
+        path, folder = PurePosixPath(composed(given.replace("\\", "/"))), PurePosixPath(composed(table)).parent
         # By stem: written of another copy of the recording, such as one before it was compressed.
         found = self._by["name"].get(path.name) or self._by["stem"].get(path.stem, [])
-        ranks = [
-            (_common_end(PurePosixPath(_composed(sound)).parts, path.parts), _folder(sound) == _folder(table))
-            for sound in found
-        ]
-        return [sound for sound, rank in zip(found, ranks, strict=True) if rank == max(ranks)]
+
+        def rank(sound: str) -> tuple[int, bool]:
+            """How many of the last parts of the paths are equal, and whether the table lies beside the recording."""
+            own = PurePosixPath(composed(sound))
+            return sum(takewhile(bool, map(eq, own.parts[::-1], path.parts[::-1]))), own.parent == folder
+
+        best = max(map(rank, found), default=None)
+        return [sound for sound in found if rank(sound) == best]
 
 
 def clip_name(recording: str, start: float, end: float) -> str:
@@ -367,16 +371,6 @@ def _head(folder: Path, name: str) -> str:
     return next((line for line in _LINE_END.split(text) if line.strip() and not line.startswith("\\")), "")
 
 
-def _folder(name: str) -> str:
-    return posixpath.dirname(_composed(name))
-
-
-def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many of the last parts of two paths are equal."""
-    pairs = zip(reversed(one), reversed(other), strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-
-
 def _number(text: str) -> float | None:
     try:
         value = float(text)
@@ -389,8 +383,3 @@ def _moved(end: str, begin: str, offset: str) -> str:
     """`end` where the same stretch begins at `offset`, not at `begin`; empty if one of them is no number."""
     values = [_number(text) for text in (end, begin, offset)]
     return "" if None in values else repr(values[0] - values[1] + values[2])  # type: ignore[operator]
-
-
-def _composed(text: str) -> str:
-    """macOS decomposes accents in file names, tables do not."""
-    return unicodedata.normalize("NFC", text)

@@ -9,7 +9,6 @@ import difflib
 import io
 import os
 import shutil
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from fsat.clips import tables
+from fsat.clips.clip_files import composed
 from fsat.clips.layouts import RESERVED_LABELS, is_plain
 from fsat.clips.problems import Problems
 from fsat.core import files
@@ -97,11 +97,11 @@ def check(corrections: Sequence[Correction], index: pd.DataFrame, *, path: str |
     labels = {_spelled(label): label for label in train["label"].unique()}
     given = dict(zip(train["fname"], train["label"], strict=True))
     verified = dict(zip(train["fname"], pd.to_numeric(train["verified"], errors="coerce") == 1, strict=True))
-    own = {_nfc(row.fname) for row in corrections if not row.is_machine_made}
+    own = {composed(row.fname) for row in corrections if not row.is_machine_made}
     problems = Problems()
     first: dict[str, Correction] = {}
     for row in corrections:
-        key, where = _nfc(row.fname), f"{row.line}: {row.fname}"
+        key, where = composed(row.fname), f"{row.line}: {row.fname}"
         if row.is_machine_made and key in own:
             continue
         if key not in names:
@@ -244,21 +244,17 @@ def merge(
     clip is one of `decided`, those that were decided about anew.
     """
     existing = list(existing)
-    gone = {_nfc(fname) for fname in decided} | {_nfc(row.fname) for row in existing if not row.is_machine_made}
-    kept = [row for row in existing if not (row.is_machine_made and _nfc(row.fname) in gone)]
-    taken = {_nfc(row.fname) for row in kept}
-    return kept + [row for row in proposed if _nfc(row.fname) not in taken]
+    gone = {composed(fname) for fname in decided} | {composed(row.fname) for row in existing if not row.is_machine_made}
+    kept = [row for row in existing if not (row.is_machine_made and composed(row.fname) in gone)]
+    taken = {composed(row.fname) for row in kept}
+    return kept + [row for row in proposed if composed(row.fname) not in taken]
 
 
 def _spelled(label: str) -> str:
     """A label as `data/index.csv` spells it: composed, spaces as underscores."""
-    return "_".join(_nfc(label).split())
-
-
-def _nfc(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+    return "_".join(composed(label).split())
 
 
 def _spellings(names: "pd.Series[str]") -> dict[str, str]:
     """Each name by its composed form: macOS decomposes accents, spreadsheets do not."""
-    return {_nfc(name): name for name in names.dropna().unique()}
+    return {composed(name): name for name in names.dropna().unique()}

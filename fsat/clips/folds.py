@@ -104,15 +104,13 @@ def groups(train: pd.DataFrame, *, n_splits: int) -> list[str] | None:
 def _check_given(labels: Sequence[str], folds: np.ndarray, group: Sequence[str] | None, n_splits: int) -> None:
     numbers = set(folds.tolist())
     outside, empty = sorted(numbers - set(range(n_splits))), sorted(set(range(n_splits)) - numbers)
-    if outside:
-        raise FsatError(
-            f"column fold has {_listed(outside)}, folds.n_splits is {n_splits}: it may have 0 to {n_splits - 1}. "
-            f"Set folds.n_splits to the number of folds of the dataset ({max(numbers) + 1}?) or mend the column."
+    if outside or empty:
+        what, guess = (
+            (_listed(outside), max(numbers) + 1) if outside else (f"no clip in {_listed(empty)}", len(numbers))
         )
-    if empty:
         raise FsatError(
-            f"column fold has no clip in {_listed(empty)}, folds.n_splits is {n_splits}. "
-            f"Set folds.n_splits to the number of folds of the dataset ({len(numbers)}?) or mend the column."
+            f"column fold has {what}, folds.n_splits is {n_splits}: it may have 0 to {n_splits - 1}. "
+            f"Set folds.n_splits to the number of folds of the dataset ({guess}?) or mend the column."
         )
     table = pd.DataFrame({"fold": folds, "label": labels, "group": group})
     homes = table.groupby("group")["fold"].nunique()

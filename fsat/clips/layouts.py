@@ -30,7 +30,7 @@ from pathlib import Path
 import pandas as pd
 
 from fsat.clips import annotations, tables
-from fsat.clips.clip_files import file_problem, files_below, inside, is_audio, is_foreign, leaves_folder
+from fsat.clips.clip_files import composed, file_problem, files_below, inside, is_audio, is_foreign, leaves_folder
 from fsat.clips.problems import Problems
 from fsat.core.errors import FsatError, listed, shown
 from fsat.core.files import SYNTHETIC_MARK
@@ -179,8 +179,7 @@ def _locate(
         remedy = "Put it there" + (", or remove the table to go on without a test set." if split == "test" else ".")
         problems.add("folder of clips missing", remedy, f"{audio}/ ({len(rows)} clips in {table})")
         return []
-    # macOS decomposes accents in file names, tables do not: both spellings name the same file.
-    on_disk = {unicodedata.normalize("NFC", name): name for name in files_below(home)}
+    on_disk = {composed(name): name for name in files_below(home)}
     located: list[_Row] = []
     for key, where, row in _each_file_once(rows, table, problems):
         fname = row["fname"]
@@ -201,7 +200,7 @@ def _each_file_once(rows: list[_Row], table: str, problems: Problems) -> Iterato
     """Rows of a table with the composed name of their file, and where they are, for messages."""
     lines: dict[str, str] = {}
     for row in rows:
-        line, key = row.get("line", table), unicodedata.normalize("NFC", posixpath.normpath(row["fname"]))
+        line, key = row.get("line", table), composed(posixpath.normpath(row["fname"]))
         where = f"{line}: {row['fname']}"
         if not row["fname"]:
             problems.add("row without fname", "Name the clip's file.", line)
@@ -279,7 +278,7 @@ def _read_class_folders(folder: Path, names: list[str], problems: Problems, note
 
 def _add_details(folder: Path, rows: list[_Row], problems: Problems) -> None:
     """Fill in the optional columns of clips in class folders from `DETAILS_TABLE`, which names all for training."""
-    clips = {unicodedata.normalize("NFC", row["fname"]): row for row in rows if row}
+    clips = {composed(row["fname"]): row for row in rows if row}
     named = set[str]()
     for key, where, row in _each_file_once(tables.read(folder, DETAILS_TABLE, ["fname"], problems), "", problems):
         named.add(key)
@@ -371,7 +370,7 @@ def _check_labels(rows: list[_Row], problems: Problems, notes: list[str]) -> Non
     spelled: dict[str, str] = {}
     renamed: dict[str, str] = {}
     for row in rows:
-        given = unicodedata.normalize("NFC", row.get("label", ""))
+        given = composed(row.get("label", ""))
         if row["split"] == "train" and given in ("", "None", "nan", "NaN"):
             row["label"] = ""
             row["problem"] = row["problem"] or (f"label is {given}" if given else "label is blank")
