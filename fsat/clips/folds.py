@@ -105,9 +105,8 @@ def _check_given(labels: Sequence[str], folds: np.ndarray, group: Sequence[str] 
     numbers = set(folds.tolist())
     outside, empty = sorted(numbers - set(range(n_splits))), sorted(set(range(n_splits)) - numbers)
     if outside or empty:
-        what, guess = (
-            (_listed(outside), max(numbers) + 1) if outside else (f"no clip in {_listed(empty)}", len(numbers))
-        )
+        what = _listed(outside) if outside else f"no clip in {_listed(empty)}"
+        guess = max(numbers) + 1 if outside else len(numbers)
         raise FsatError(
             f"column fold has {what}, folds.n_splits is {n_splits}: it may have 0 to {n_splits - 1}. "
             f"Set folds.n_splits to the number of folds of the dataset ({guess}?) or mend the column."
