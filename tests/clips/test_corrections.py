@@ -56,16 +56,12 @@ def applied(index: pd.DataFrame, rows: list[Correction], *, weight: float = 1.0)
     "encode",
     [
         lambda text: text.encode(),
-        lambda text: text.encode("utf-8-sig"),
         lambda text: text.replace("\n", "\r\n").encode("utf-8-sig"),
         lambda text: text.replace("\n", "\r").encode(),
-        lambda text: text.replace(",", ";").encode(),
-        lambda text: text.replace(",", "\t").encode(),
         lambda text: text.replace("\n", "\n,,,,\n").encode(),
-        lambda text: text.replace("fname,action,label", " Fname , ACTION,Label").encode(),
         lambda text: text.replace("é", "e\N{COMBINING ACUTE ACCENT}").encode(),
     ],
-    ids=["utf-8", "bom", "crlf", "cr", "semicolons", "tabs", "empty rows", "spelling of the header", "decomposed"],
+    ids=["utf-8", "bom, crlf", "cr", "empty rows", "decomposed"],
 )
 def test_what_spreadsheets_save_is_read(encode: Callable[[str], bytes], tmp_path: Path, index: pd.DataFrame) -> None:
     index.loc[0, "fname"] = "é.wav"
@@ -82,10 +78,7 @@ def test_what_spreadsheets_save_is_read(encode: Callable[[str], bytes], tmp_path
     [
         (b"", "table is empty"),
         (b"fname,label\n", "column action missing"),
-        (HEADER.encode() + "Dröhnen.wav,drop,,,\n".encode("latin-1"), "not UTF-8 text .*Save it in UTF-8"),
         (HEADER.encode("utf-16"), "not UTF-8 text"),
-        (b"fname,action,label,label\n", "column twice: label"),
-        (HEADER.encode() + b"a.wav,drop\n", "another number of fields"),
         (HEADER.encode() + b"a.wav,delete,,,\n", "unknown action.*one of relabel, drop, verify"),
         (HEADER.encode() + b",drop,,,\n", "row without fname"),
         (b"fname,action,label,new label\na.wav,relabel,Gong,Bark\n", "unknown one"),

@@ -3,7 +3,6 @@
 import os
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +12,9 @@ import pytest
 import soundfile
 
 from fsat.clips import layouts
-from fsat.clips.index import INDEX_COLUMNS, LONG_CLIP_S, _notes_on_length, duplicates, scan
-from fsat.core import files
+from fsat.clips.index import INDEX_COLUMNS, LONG_CLIP_S, _notes_on_length, scan
 from fsat.core.errors import FsatError
 from shared_data import SHARED, needs
-
-META = "fsdkaggle2018_meta/train_post_competition.csv"
 
 
 @pytest.fixture(autouse=True)
@@ -168,18 +164,6 @@ def test_published_layout_on_real_clips() -> None:
     assert index.notes == []
 
 
-@pytest.mark.parametrize("columns", ["fold", "group"])
-def test_index_survives_writing_and_reading(kaggle: Callable[..., Path], tmp_path: Path, columns: str) -> None:
-    rows = [f"{row},{number % 2}" for number, row in enumerate(TRAIN[1:])]
-    table = scanned(kaggle([f"fname,label,{columns}", *rows], ["fname", "x.wav"]))
-    assert list(table.columns) == [*INDEX_COLUMNS, columns]
-    files.write_csv(tmp_path / "index.csv", table)
-    again = files.read_csv(tmp_path / "index.csv")
-    assert again["fname"].tolist() == table["fname"].tolist()
-    assert [int(value) for value in again[columns].tolist()[:4]] == [0, 1, 0, 1]
-    assert again["seconds"].tolist() == [0.05] * 5
-
-
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
@@ -234,10 +218,8 @@ def test_unicode_names(kaggle: Callable[..., Path], form: str) -> None:
         ([*TRAIN[:4], "d.wav,"], ["audio_train/d.wav: label is blank"]),
         ([*TRAIN[:4], "d.wav,None"], ["audio_train/d.wav: label is None"]),
         ([*TRAIN[:4], "d.wav,model"], ["label is a word that the pipeline's tables use"]),
-        (["fname,label", "a.wav,Cello", "b.wav,Cello"], ["one label only", "Cello"]),
         ([*TRAIN, "../../x.wav,Oboe"], ["leads outside the dataset folder", "line 6: ../../x.wav"]),
         ([*TRAIN, "/etc/passwd,Oboe"], ["leads outside"]),
-        ([*TRAIN, "sub/../../../x.wav,Oboe"], ["leads outside"]),
         ([*TRAIN, "..\\x.wav,Oboe"], ["leads outside"]),
         ([*TRAIN, "C:\\x.wav,Oboe"], ["leads outside"]),
         ([*TRAIN, '"x\0.wav",Oboe'], ["leads outside"]),
@@ -291,12 +273,8 @@ def test_extra_files_are_a_note(kaggle: Callable[..., Path]) -> None:
     index = scan(kaggle(clips="abcdef"))
     assert index.notes == ["audio_train/: 2 files are not in train.csv and are not used: e.wav, f.wav"]
     assert len(index.table) == 4
-
-
-def test_a_label_that_training_lacks_is_a_note(kaggle: Callable[..., Path]) -> None:
-    index = scan(kaggle(test=["fname,label", "x.wav,Tuba"]))
-    assert "no training clip has" in index.notes[0]
-    assert "Tuba" in index.notes[0]
+    [_, note] = scan(kaggle(test=["fname,label", "x.wav,Tuba"])).notes
+    assert "no training clip has" in note and "Tuba" in note
 
 
 # --- what may be opened ----------------------------------------------------------------------------------------------
@@ -456,24 +434,6 @@ def test_test_clips_that_are_in_train_are_named(kaggle: Callable[..., Path]) -> 
         "test clip x.wav is also in train: c.wav (same freesound_id 2)",
     ]
     assert index.facts["test_also_in_train"] == {"clips": 3, "fname": 1, "freesound_id": 1, "bytes": 1}
-
-
-@needs(META)
-@needs("esc10/train.csv")
-def test_esc10_is_no_independent_test_for_fsdkaggle2018() -> None:
-    """30 of its 40 dog barks (24 in the training, 6 in the test clips) and 3 sneezes are from the same recordings."""
-    names = ["train_post_competition.csv", "test_post_competition_scoring_clips.csv"]
-    folder = SHARED / "fsdkaggle2018_meta"
-    tables = [pd.read_csv(folder / name, dtype=str, keep_default_na=False) for name in names]
-    assert duplicates(*tables) == []  # FSDKaggle2018 keeps its own train and test apart
-    esc10 = pd.read_csv(SHARED / "esc10/train.csv", dtype=str, keep_default_na=False).set_index("fname", drop=False)
-
-    def shared_labels(clips: pd.DataFrame) -> dict[str, int]:
-        pairs = duplicates(clips, esc10)
-        return Counter(esc10["label"][[pair.test for pair in pairs]])
-
-    assert shared_labels(tables[0]) == {"Dog_bark": 24, "Person_sneeze": 3}
-    assert shared_labels(pd.concat(tables)) == {"Dog_bark": 30, "Person_sneeze": 3}
 
 
 # --- duplicates in the training set, marks, lengths, workers elsewhere -----------------------------------------------

