@@ -46,7 +46,7 @@ class Annotation:
     end: float
     label: str
     where: str  # table and line
-    more: Mapping[str, str] = field(default_factory=dict)  # further columns of a CSV
+    more: Mapping[str, str]  # further columns of a CSV
 
     @property
     def fname(self) -> str:
@@ -165,8 +165,7 @@ def _of_csv(found: Found, problems: Problems) -> Iterator[Annotation]:
             problems.add("no such recording", "Name it by its path below the dataset's folder.", f"{where}: {given}")
             continue
         found.described.add(sound)
-        if made := _annotation(sound, row["start"], row["end"], row["label"], where, problems, row):
-            yield made
+        yield from _checked(sound, row["start"], row["end"], row["label"], where, problems, row)
 
 
 def _of_raven(found: Found, table: str, label_column: str, problems: Problems) -> Iterator[Annotation]:
@@ -202,8 +201,8 @@ def _of_raven(found: Found, table: str, label_column: str, problems: Problems) -
             begin, end = row["file offset (s)"], _moved(end, begin, row["file offset (s)"])
         # Views and channels repeat the row of a selection.
         key = (*sounds, row.get("selection", where), begin, end, label)
-        if key not in given and (made := _annotation(sounds[0], begin, end, label, where, problems)):
-            yield made
+        if key not in given:
+            yield from _checked(sounds[0], begin, end, label, where, problems, {})
         given.add(key)
 
 
@@ -215,10 +214,8 @@ def _of_audacity(found: Found, table: str, problems: Problems) -> Iterator[Annot
     found.described.update(beside)
     for where, line in lines:
         start, end, label = [*line.split("\t"), "", ""][:3]
-        if line.startswith("\\"):  # frequencies of the label before
-            continue
-        if made := _annotation(beside[0], start, end, label.strip(), where, problems):
-            yield made
+        if not line.startswith("\\"):  # frequencies of the label before
+            yield from _checked(beside[0], start, end, label.strip(), where, problems, {})
 
 
 def _lines(found: Found, table: str, problems: Problems) -> list[tuple[str, str]] | None:
@@ -238,16 +235,10 @@ def _one_recording(sounds: Sequence[str], where: str, problems: Problems) -> boo
     return len(sounds) == 1
 
 
-def _annotation(
-    sound: str,
-    start: str,
-    end: str,
-    label: str,
-    where: str,
-    problems: Problems,
-    more: Mapping[str, str] | None = None,
-) -> Annotation | None:
-    """One row, checked; None if it cannot be used."""
+def _checked(
+    sound: str, start: str, end: str, label: str, where: str, problems: Problems, more: Mapping[str, str]
+) -> Iterator[Annotation]:
+    """One row, if it can be used."""
     first, last = _number(start), _number(end)
     item = f"{where}: {shown(start)[:40]} to {shown(end)[:40]}"
     if first is None or last is None:
@@ -259,8 +250,7 @@ def _annotation(
     elif not label:
         problems.add("annotation without a label", "Give it one, or remove it.", item)
     else:
-        return Annotation(sound, round(max(first, 0.0), 3), round(last, 3), label, where, more or {})
-    return None
+        yield Annotation(sound, round(max(first, 0.0), 3), round(last, 3), label, where, more)
 
 
 def _distinct(rows: Sequence[Annotation], problems: Problems, notes: list[str]) -> list[Annotation]:

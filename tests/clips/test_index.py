@@ -31,6 +31,11 @@ def write_clip(path: Path, number: int = 0) -> None:
     soundfile.write(path, noise, 8000)
 
 
+def write_clips(folder: Path, *names: str) -> None:
+    for number, name in enumerate(names):
+        write_clip(folder / name, number)
+
+
 TRAIN = ["fname,label", "a.wav,Cello", "b.wav,Cello", "c.wav,Oboe", "d.wav,Oboe"]
 
 
@@ -97,8 +102,7 @@ def test_kaggle_test_clips_without_labels(kaggle: Callable[..., Path]) -> None:
 
 
 def test_class_folders(tmp_path: Path) -> None:
-    for number, name in enumerate(["Dog bark/1.wav", "Dog bark/2.flac", "Cat/1.wav", "test/Cat/9.wav", "test/new.wav"]):
-        write_clip(tmp_path / name, number)
+    write_clips(tmp_path, "Dog bark/1.wav", "Dog bark/2.flac", "Cat/1.wav", "test/Cat/9.wav", "test/new.wav")
     (tmp_path / "Cat" / "README.txt").write_text("about cats")
     (tmp_path / "Cat" / ".DS_Store").write_text("")
     (tmp_path / "notes.txt").write_text("about all")
@@ -118,8 +122,7 @@ def test_class_folders(tmp_path: Path) -> None:
 
 
 def test_class_folders_with_a_table_of_details(tmp_path: Path) -> None:
-    for number, name in enumerate(["Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav", "test/new.wav"]):
-        write_clip(tmp_path / name, number)
+    write_clips(tmp_path, "Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav", "test/new.wav")
     rows = ["Dog/1.wav,0,a,x", "Dog/2.wav,1,b,", "Cat/1.wav,0,a,", "Cat/2.wav,1,c,"]
     (tmp_path / "clips.csv").write_text("\n".join(["fname,fold,group,license", *rows]))
     index = scan(tmp_path)
@@ -134,8 +137,7 @@ def test_class_folders_with_a_table_of_details(tmp_path: Path) -> None:
 
 
 def test_problems_of_a_table_of_details(tmp_path: Path) -> None:
-    for number, name in enumerate(["Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav"]):
-        write_clip(tmp_path / name, number)
+    write_clips(tmp_path, "Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav")
     rows = ["Dog/1.wav,0", "Dog/1.wav,1", "Cat/1.wav,first", "../Cat/2.wav,1", "Dog/9.wav,1"]
     (tmp_path / "clips.csv").write_text("\n".join(["fname,fold", *rows]))
     text = problems(tmp_path)
@@ -145,8 +147,7 @@ def test_problems_of_a_table_of_details(tmp_path: Path) -> None:
 
 
 def test_class_folder_problems(tmp_path: Path) -> None:
-    for number, name in enumerate(["Dog bark/1.wav", "Dog_bark/1.wav", "fold/1.wav", "Cat/deeper/1.wav"]):
-        write_clip(tmp_path / name, number)
+    write_clips(tmp_path, "Dog bark/1.wav", "Dog_bark/1.wav", "fold/1.wav", "Cat/deeper/1.wav")
     (tmp_path / "Dog_bark" / "x.wav").mkdir()
     text = problems(tmp_path)
     for part in ("differ in spaces only", "label is a word that", "folder without clips", "x.wav: is a folder, not a"):
@@ -306,8 +307,7 @@ def test_linked_table_and_linked_class_folder_are_refused(kaggle: Callable[..., 
     (folder / "train.csv").rename(tmp_path / "elsewhere.csv")
     (folder / "train.csv").symlink_to(tmp_path / "elsewhere.csv")
     assert "leads outside the dataset folder" in problems(folder)
-    for number, name in enumerate(["A/1.wav", "B/1.wav"]):
-        write_clip(tmp_path / "classes" / name, number)
+    write_clips(tmp_path / "classes", "A/1.wav", "B/1.wav")
     write_clip(tmp_path / "C" / "1.wav")
     (tmp_path / "classes" / "C").symlink_to(tmp_path / "C")
     assert re.search(r"leads outside.*\n *C/$", problems(tmp_path / "classes"))
