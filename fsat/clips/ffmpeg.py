@@ -96,7 +96,8 @@ class Track:
 
     def blocks(self, n_frames: int) -> Iterator[np.ndarray]:
         """Yield all samples, float32 (m, channels), about `n_frames` at a time; `DecodeError` where it is damaged."""
-        held, n_held, damage = list[np.ndarray](), 0, None
+        held, n_held = list[np.ndarray](), 0
+        damage = None
         try:
             for x in self._arrays:
                 held.append(x)
