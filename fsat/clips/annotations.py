@@ -11,15 +11,16 @@
 import math
 import posixpath
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
+from operator import eq
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from fsat.clips import tables
-from fsat.clips.clip_files import files_below, inside, is_audio
+from fsat.clips.clip_files import composed, files_below, inside, is_audio
 from fsat.clips.problems import Problems
 from fsat.core.errors import listed, shown
 
@@ -45,7 +46,7 @@ class Annotation:
     end: float
     label: str
     where: str  # table and line
-    more: Mapping[str, str] = field(default_factory=dict)  # further columns of a CSV
+    more: Mapping[str, str]  # further columns of a CSV
 
     @property
     def fname(self) -> str:
@@ -66,18 +67,18 @@ class Found:
         """Look up each recording's names once."""
         self._by: dict[str, dict[str, list[str]]] = {"path": {}, "name": {}, "stem": {}, "beside": {}}
         for sound in self.sounds:
-            path = PurePosixPath(_composed(sound))
+            path = PurePosixPath(composed(sound))
             keys = {"path": str(path), "name": path.name, "stem": path.stem, "beside": str(path.with_suffix(""))}
             for kind, key in keys.items():
                 self._by[kind].setdefault(key, []).append(sound)
 
     def at(self, path: str) -> str | None:
         """The recording with this path below the folder."""
-        return next(iter(self._by["path"].get(_composed(posixpath.normpath(path)), [])), None)
+        return next(iter(self._by["path"].get(composed(posixpath.normpath(path)), [])), None)
 
     def beside(self, table: str) -> list[str]:
         """Recordings whose path, without suffix, begins that of a table, up to a dot: those with the longest path."""
-        stem = _composed(table)
+        stem = composed(table)
         while (dot := stem.rfind(".")) > stem.rfind("/"):
             stem = stem[:dot]
             if stem in self._by["beside"]:
@@ -86,14 +87,17 @@ class Found:
 
     def named(self, given: str, table: str) -> list[str]:
         """Recordings that a program may call by this path or name: several if it does not say which."""
-        path = PurePosixPath(_composed(given.replace("\\", "/")))
+        path, folder = PurePosixPath(composed(given.replace("\\", "/"))), PurePosixPath(composed(table)).parent
         # By stem: written of another copy of the recording, such as one before it was compressed.
         found = self._by["name"].get(path.name) or self._by["stem"].get(path.stem, [])
-        ranks = [
-            (_common_end(PurePosixPath(_composed(sound)).parts, path.parts), _folder(sound) == _folder(table))
-            for sound in found
-        ]
-        return [sound for sound, rank in zip(found, ranks, strict=True) if rank == max(ranks)]
+
+        def rank(sound: str) -> tuple[int, bool]:
+            """How many of the last parts of the paths are equal, and whether the table lies beside the recording."""
+            own = PurePosixPath(composed(sound))
+            return sum(takewhile(bool, map(eq, own.parts[::-1], path.parts[::-1]))), own.parent == folder
+
+        best = max(map(rank, found), default=None)
+        return [sound for sound in found if rank(sound) == best]
 
 
 def clip_name(recording: str, start: float, end: float) -> str:
@@ -161,8 +165,7 @@ def _of_csv(found: Found, problems: Problems) -> Iterator[Annotation]:
             problems.add("no such recording", "Name it by its path below the dataset's folder.", f"{where}: {given}")
             continue
         found.described.add(sound)
-        if made := _annotation(sound, row["start"], row["end"], row["label"], where, problems, row):
-            yield made
+        yield from _checked(sound, row["start"], row["end"], row["label"], where, problems, row)
 
 
 def _of_raven(found: Found, table: str, label_column: str, problems: Problems) -> Iterator[Annotation]:
@@ -198,8 +201,8 @@ def _of_raven(found: Found, table: str, label_column: str, problems: Problems) -
             begin, end = row["file offset (s)"], _moved(end, begin, row["file offset (s)"])
         # Views and channels repeat the row of a selection.
         key = (*sounds, row.get("selection", where), begin, end, label)
-        if key not in given and (made := _annotation(sounds[0], begin, end, label, where, problems)):
-            yield made
+        if key not in given:
+            yield from _checked(sounds[0], begin, end, label, where, problems, {})
         given.add(key)
 
 
@@ -211,10 +214,8 @@ def _of_audacity(found: Found, table: str, problems: Problems) -> Iterator[Annot
     found.described.update(beside)
     for where, line in lines:
         start, end, label = [*line.split("\t"), "", ""][:3]
-        if line.startswith("\\"):  # frequencies of the label before
-            continue
-        if made := _annotation(beside[0], start, end, label.strip(), where, problems):
-            yield made
+        if not line.startswith("\\"):  # frequencies of the label before
+            yield from _checked(beside[0], start, end, label.strip(), where, problems, {})
 
 
 def _lines(found: Found, table: str, problems: Problems) -> list[tuple[str, str]] | None:
@@ -234,16 +235,10 @@ def _one_recording(sounds: Sequence[str], where: str, problems: Problems) -> boo
     return len(sounds) == 1
 
 
-def _annotation(
-    sound: str,
-    start: str,
-    end: str,
-    label: str,
-    where: str,
-    problems: Problems,
-    more: Mapping[str, str] | None = None,
-) -> Annotation | None:
-    """One row, checked; None if it cannot be used."""
+def _checked(
+    sound: str, start: str, end: str, label: str, where: str, problems: Problems, more: Mapping[str, str]
+) -> Iterator[Annotation]:
+    """One row, if it can be used."""
     first, last = _number(start), _number(end)
     item = f"{where}: {shown(start)[:40]} to {shown(end)[:40]}"
     if first is None or last is None:
@@ -255,8 +250,7 @@ def _annotation(
     elif not label:
         problems.add("annotation without a label", "Give it one, or remove it.", item)
     else:
-        return Annotation(sound, round(max(first, 0.0), 3), round(last, 3), label, where, more or {})
-    return None
+        yield Annotation(sound, round(max(first, 0.0), 3), round(last, 3), label, where, more)
 
 
 def _distinct(rows: Sequence[Annotation], problems: Problems, notes: list[str]) -> list[Annotation]:
@@ -367,16 +361,6 @@ def _head(folder: Path, name: str) -> str:
     return next((line for line in _LINE_END.split(text) if line.strip() and not line.startswith("\\")), "")
 
 
-def _folder(name: str) -> str:
-    return posixpath.dirname(_composed(name))
-
-
-def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many of the last parts of two paths are equal."""
-    pairs = zip(reversed(one), reversed(other), strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-
-
 def _number(text: str) -> float | None:
     try:
         value = float(text)
@@ -389,8 +373,3 @@ def _moved(end: str, begin: str, offset: str) -> str:
     """`end` where the same stretch begins at `offset`, not at `begin`; empty if one of them is no number."""
     values = [_number(text) for text in (end, begin, offset)]
     return "" if None in values else repr(values[0] - values[1] + values[2])  # type: ignore[operator]
-
-
-def _composed(text: str) -> str:
-    """macOS decomposes accents in file names, tables do not."""
-    return unicodedata.normalize("NFC", text)

@@ -66,24 +66,10 @@ class ClipInfo:
 
 
 def load(path: str | Path, sample_rate: int) -> np.ndarray:
-    """Read a clip as mono at a wanted rate.
+    """Read a clip: the mean of its channels, float32 (n,), by soxr's high quality at `sample_rate` Hz.
 
-    Parameters
-    ----------
-    path : str or Path
-        Anything libsndfile decodes: WAV, FLAC, OGG, MP3, AIFF; with PyAV also MP4, WebM, AAC, WMA, videos.
-    sample_rate : int
-        Wanted rate in Hz. A clip of another rate is resampled with soxr's high quality, librosa's default.
-
-    Returns
-    -------
-    np.ndarray [shape=(n,), dtype=float32]
-        The mean of the channels.
-
-    Raises
-    ------
-    AudioError
-        If the file is missing, is no audio, is damaged or truncated, or holds NaN or infinite samples.
+    It may be anything libsndfile decodes: WAV, FLAC, OGG, MP3, AIFF; with PyAV also MP4, WebM, AAC, WMA, videos.
+    `AudioError` if it is missing, is no audio, is damaged or truncated, or holds NaN or infinite samples.
     """
     with _opened(path) as sound:
         x = np.empty(sound.n_frames, dtype=np.float32)  # one array: blocks put together would need twice the memory
@@ -97,24 +83,10 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
 
 
 def stream(path: str | Path, sample_rate: int, *, max_seconds: float = np.inf) -> Iterator[np.ndarray]:
-    """Yield the samples of `load` block by block, so that memory does not grow with their number.
+    """Yield the samples of `load` in blocks of any size, also 0, so that memory does not grow with their number.
 
-    Parameters
-    ----------
-    path, sample_rate
-        See `load`.
-    max_seconds : float
-        A longer file is refused.
-
-    Yields
-    ------
-    np.ndarray [shape=(m,), dtype=float32]
-        Consecutive samples; m varies and can be 0.
-
-    Raises
-    ------
-    AudioError
-        As `load` does, at the end of what can be read: the blocks before are good.
+    `AudioError` as by `load`, at the end of what can be read: the blocks before are good. A file of more than
+    `max_seconds` is refused.
     """
     with _opened(path, max_seconds=max_seconds, partly=True) as sound:
         rate = sound.sample_rate
@@ -132,7 +104,7 @@ def stream(path: str | Path, sample_rate: int, *, max_seconds: float = np.inf) -
             yield np.pad(y, (0, max(0, n_left - len(y))))[: max(0, n_left)]
 
 
-def load_interval(path: str | Path, start: int, end: int, sample_rate: int) -> np.ndarray:
+def load_interval(path: str | Path, start: int, end: int | None, sample_rate: int) -> np.ndarray:
     """Read samples `start` to `end` (excluded), counted at `sample_rate`; see `load`.
 
     With ``start == end`` the file is not opened: a test clip that cannot be read counts as an empty signal.
@@ -147,22 +119,9 @@ def load_stretches(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Read stretches of a recording of any length, each as if it were a file of its own.
 
-    Parameters
-    ----------
-    path, sample_rate
-        See `load`.
-    stretches : sequence of (float, float)
-        Start and end in seconds, in any order; they may overlap.
-
-    Yields
-    ------
-    (int, np.ndarray [shape=(n,), dtype=float32])
-        Number of a stretch and its samples, as they come in the recording. What lies behind its end is not there.
-
-    Raises
-    ------
-    AudioError
-        As `load` does, of what is read: where libsndfile seeks to the sample that is nothing but the stretches.
+    They may overlap and come in any order. Yields the number of each and its samples, float32 (n,), in the order of the
+    recording; what lies behind its end is not there. `AudioError` as by `load`, of what is read: where libsndfile seeks
+    to the sample that is nothing but the stretches.
     """
     with _opened(path, max_seconds=np.inf) as sound:
         frames = [(round(start * sound.sample_rate), round(end * sound.sample_rate)) for start, end in stretches]

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
@@ -21,6 +22,11 @@ _FOREIGN = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume inf
 def is_foreign(name: str) -> bool:
     """Whether a file or folder is hidden or one that a system made: no clip, no class folder."""
     return name.startswith(".") or name.lower() in _FOREIGN
+
+
+def composed(text: str) -> str:
+    """A name with composed accents: macOS decomposes them in file names, tables do not."""
+    return unicodedata.normalize("NFC", text)
 
 
 def inside(folder: str | Path, path: str | Path) -> bool:

@@ -18,21 +18,11 @@ BEGINNING = re.compile(
 
 @dataclass(frozen=True)
 class Container:
-    """How to read a file.
+    """How to read a file."""
 
-    Attributes
-    ----------
-    kind : str
-        Name of a format that libsndfile does not read, or does not read rightly; empty for all others.
-    problem : str
-        What the header announces and the file lacks; empty for a whole file. What is there may still be decoded.
-    content : binary stream or None
-        What to decode in place of the file: a part of it, or the file with a right size in its header.
-    """
-
-    kind: str = ""
-    problem: str = ""
-    content: io.RawIOBase | None = None
+    kind: str = ""  # name of a format that libsndfile does not read, or does not read rightly
+    problem: str = ""  # what the header announces and the file lacks; what is there may still be decoded
+    content: io.RawIOBase | None = None  # to decode in place of the file: a part of it, or it with a right header
 
 
 class Excerpt(io.RawIOBase):
@@ -50,10 +40,6 @@ class Excerpt(io.RawIOBase):
     def seekable(self) -> bool:
         """Yes."""
         return True
-
-    def tell(self) -> int:
-        """Position from the first byte of the excerpt."""
-        return self._position
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """As files do."""

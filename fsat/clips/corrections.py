@@ -9,7 +9,6 @@ import difflib
 import io
 import os
 import shutil
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from fsat.clips import tables
+from fsat.clips.clip_files import composed
 from fsat.clips.layouts import RESERVED_LABELS, is_plain
 from fsat.clips.problems import Problems
 from fsat.core import files
@@ -85,25 +85,11 @@ def read(path: str | Path) -> list[Correction]:
 
 
 def check(corrections: Sequence[Correction], index: pd.DataFrame, *, path: str | Path) -> list[Correction]:
-    """Hold corrections against a dataset; the names in the result are spelled as the dataset spells them.
+    """Hold corrections against a dataset, `data/index.csv`: one a clip, in their order, spelled as the dataset does.
 
-    Where a clip has a row of somebody's own, rows of `fsat verify` about it do not count.
-
-    Parameters
-    ----------
-    index : pd.DataFrame
-        `data/index.csv`: split, fname, label, verified.
-
-    Returns
-    -------
-    list of Correction
-        One a clip, in the order of the file.
-
-    Raises
-    ------
-    FsatError
-        Names the file, `path`, and lists all rows about clips that are unknown or test clips, with unknown labels, that
-        contradict each other or the dataset, or that change nothing.
+    Where a clip has a row of somebody's own, rows of `fsat verify` about it do not count. `FsatError` names the file,
+    `path`, and lists all rows about clips that are unknown or test clips, with unknown labels, that contradict each
+    other or the dataset, or that change nothing.
     """
     train = index[index["split"] == "train"]
     names = _spellings(train["fname"])
@@ -111,11 +97,11 @@ def check(corrections: Sequence[Correction], index: pd.DataFrame, *, path: str |
     labels = {_spelled(label): label for label in train["label"].unique()}
     given = dict(zip(train["fname"], train["label"], strict=True))
     verified = dict(zip(train["fname"], pd.to_numeric(train["verified"], errors="coerce") == 1, strict=True))
-    own = {_nfc(row.fname) for row in corrections if not row.is_machine_made}
+    own = {composed(row.fname) for row in corrections if not row.is_machine_made}
     problems = Problems()
     first: dict[str, Correction] = {}
     for row in corrections:
-        key, where = _nfc(row.fname), f"{row.line}: {row.fname}"
+        key, where = composed(row.fname), f"{row.line}: {row.fname}"
         if row.is_machine_made and key in own:
             continue
         if key not in names:
@@ -171,50 +157,28 @@ def _check_row(
 def apply(
     train: pd.DataFrame, fold: np.ndarray, corrections: Iterable[Correction], *, unverified_weight: float
 ) -> pd.DataFrame:
-    """The table of training labels, `data/folds.csv`.
+    """The table of training labels, `data/folds.csv`: of the training clips of `data/index.csv`, checked corrections.
 
-    Parameters
-    ----------
-    train : pd.DataFrame
-        The training clips of `data/index.csv`: fname, label, verified.
-    fold : np.ndarray [shape=(n,), dtype=int64]
-        Of each clip, drawn from the dataset's own labels: a correction moves no clip to another fold.
-    corrections
-        As `check` returns them.
-    unverified_weight
-        Weight in the loss of clips that neither the dataset nor a correction calls verified.
-
-    Returns
-    -------
-    pd.DataFrame
-        A row a clip, all of them: fname, label (the dataset's), corrected (the label to learn), verified (1, 0 or
-        missing where nothing is known; 1 also after verify or relabel), weight (0 for a dropped clip), dropped (1 or
-        0), fold.
-
-    Raises
-    ------
-    FsatError
-        If a label is left without clips to learn from, or has all of them in one fold.
+    A row a clip, all of them: fname, label (the dataset's), corrected (the label to learn), verified (1, 0 or missing
+    where nothing is known; 1 also after verify or relabel), weight (0 for a dropped clip), dropped (1 or 0), fold.
+    `fold`, int64 (n,), is drawn from the dataset's own labels: a correction moves no clip to another fold.
+    `unverified_weight` is the weight in the loss of clips that neither the dataset nor a correction calls verified.
+    `FsatError` if a label is left without clips to learn from, or has all of them in one fold.
     """
-    table = pd.DataFrame(
-        {
-            "fname": train["fname"].to_numpy(object),
-            "label": train["label"].to_numpy(object),
-            "corrected": None,
-            "verified": pd.to_numeric(train["verified"], errors="coerce").astype("Int64").to_numpy(),
-        }
-    )
     rows = {row.fname: row for row in corrections}
     relabelled = {fname: row.label for fname, row in rows.items() if row.action == "relabel"}
-    pairs = zip(table["fname"], table["label"], strict=True)
-    table["corrected"] = [relabelled.get(fname, label) for fname, label in pairs]
-    actions = table["fname"].map({fname: row.action for fname, row in rows.items()})
+    actions = train["fname"].map({fname: row.action for fname, row in rows.items()})
     dropped = actions.eq("drop")
-    table.loc[actions.notna() & ~dropped, "verified"] = 1
-    weight = np.where(table["verified"].eq(1).fillna(False).astype(bool), 1.0, float(unverified_weight))
-    table["weight"] = np.where(dropped, 0.0, weight)
-    table["dropped"] = dropped.astype(int)
-    table["fold"] = fold
+    verified = pd.to_numeric(train["verified"], errors="coerce").astype("Int64").mask(actions.notna() & ~dropped, 1)
+    weight = np.where(verified.eq(1).fillna(False).astype(bool), 1.0, float(unverified_weight))
+    table = train[["fname", "label"]].assign(
+        corrected=[relabelled.get(fname, label) for fname, label in zip(train["fname"], train["label"], strict=True)],
+        verified=verified,
+        weight=np.where(dropped, 0.0, weight),
+        dropped=dropped.astype(int),
+        fold=fold,
+    )
+    table = table.reset_index(drop=True)
     _check_labels_left(table)
     return table
 
@@ -280,21 +244,17 @@ def merge(
     clip is one of `decided`, those that were decided about anew.
     """
     existing = list(existing)
-    gone = {_nfc(fname) for fname in decided} | {_nfc(row.fname) for row in existing if not row.is_machine_made}
-    kept = [row for row in existing if not (row.is_machine_made and _nfc(row.fname) in gone)]
-    taken = {_nfc(row.fname) for row in kept}
-    return kept + [row for row in proposed if _nfc(row.fname) not in taken]
+    gone = {composed(fname) for fname in decided} | {composed(row.fname) for row in existing if not row.is_machine_made}
+    kept = [row for row in existing if not (row.is_machine_made and composed(row.fname) in gone)]
+    taken = {composed(row.fname) for row in kept}
+    return kept + [row for row in proposed if composed(row.fname) not in taken]
 
 
 def _spelled(label: str) -> str:
     """A label as `data/index.csv` spells it: composed, spaces as underscores."""
-    return "_".join(_nfc(label).split())
-
-
-def _nfc(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+    return "_".join(composed(label).split())
 
 
 def _spellings(names: "pd.Series[str]") -> dict[str, str]:
     """Each name by its composed form: macOS decomposes accents, spreadsheets do not."""
-    return {_nfc(name): name for name in names.dropna().unique()}
+    return {composed(name): name for name in names.dropna().unique()}

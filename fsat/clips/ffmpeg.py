@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,15 +89,14 @@ class Track:
         self.seconds = (container.duration or 0) / 1e6  # in formats that announce none a guess
         self._n_frames = self._place = 0
         self.sample_rate = self.channels = 0
-        self._arrays = self._decoded()
-        first = next(self._arrays, None)
-        if first is None:
+        arrays = self._decoded()
+        if (first := next(arrays, None)) is None:
             raise DecodeError("a header without samples")
-        self._first = first
+        self._arrays = chain([first], arrays)
 
     def blocks(self, n_frames: int) -> Iterator[np.ndarray]:
         """Yield all samples, float32 (m, channels), about `n_frames` at a time; `DecodeError` where it is damaged."""
-        held, n_held = [self._first], len(self._first)
+        held, n_held = list[np.ndarray](), 0
         damage = None
         try:
             for x in self._arrays:

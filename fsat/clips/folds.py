@@ -26,32 +26,19 @@ def assign(
     fold: Sequence[float] | None = None,
     group: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Assign each clip to the fold that holds it out.
+    """Assign each clip to the fold that holds it out: int64 (n,).
 
     Without `fold`, a label with fewer clips than folds makes as many folds as it has clips, at least 2, which is noted
     on stderr. Without `group` too, every label is spread evenly: ``StratifiedKFold(n_splits, shuffle=True)``. With it,
     ``StratifiedGroupKFold`` of `seed`; where that leaves a fold empty or all clips of a label in one fold, the first
     good draw of the next seeds, then of ``GroupKFold`` and the same seeds, which is noted on stderr.
 
-    Parameters
-    ----------
-    labels : sequence of str, length n
-        The result depends on their order, and on `seed`.
-    fold : sequence of int, length n, optional
-        Folds that the dataset brings along, used as they are; they must be 0 .. n_splits - 1, each with a clip, and
-        every label must have clips in two of them: a label with one clip is refused as it is without `fold`.
-    group : sequence of str, length n, optional
-        Clips of a group (a speaker, a recording) always share a fold.
+    The result depends on `seed`, and on the order of `labels`. `fold` are folds that the dataset brings along, used as
+    they are; they must be 0 .. n_splits - 1, each with a clip, and every label must have clips in two of them: a label
+    with one clip is refused as it is without `fold`. Clips of a `group` (a speaker, a recording) always share a fold.
 
-    Returns
-    -------
-    np.ndarray [shape=(n,), dtype=int64]
-
-    Raises
-    ------
-    FsatError
-        Names the labels with too few clips or all clips in one fold (with `group`: after every draw), the folds out of
-        range or empty, or the groups that are split.
+    `FsatError` names the labels with too few clips or all clips in one fold (with `group`: after every draw), the folds
+    out of range or empty, or the groups that are split.
     """
     if fold is not None:
         folds = np.asarray(fold, dtype=np.int64)
@@ -108,15 +95,12 @@ def groups(train: pd.DataFrame, *, n_splits: int) -> list[str] | None:
 def _check_given(labels: Sequence[str], folds: np.ndarray, group: Sequence[str] | None, n_splits: int) -> None:
     numbers = set(folds.tolist())
     outside, empty = sorted(numbers - set(range(n_splits))), sorted(set(range(n_splits)) - numbers)
-    if outside:
+    if outside or empty:
+        what = _listed(outside) if outside else f"no clip in {_listed(empty)}"
+        guess = max(numbers) + 1 if outside else len(numbers)
         raise FsatError(
-            f"column fold has {_listed(outside)}, folds.n_splits is {n_splits}: it may have 0 to {n_splits - 1}. "
-            f"Set folds.n_splits to the number of folds of the dataset ({max(numbers) + 1}?) or mend the column."
-        )
-    if empty:
-        raise FsatError(
-            f"column fold has no clip in {_listed(empty)}, folds.n_splits is {n_splits}. "
-            f"Set folds.n_splits to the number of folds of the dataset ({len(numbers)}?) or mend the column."
+            f"column fold has {what}, folds.n_splits is {n_splits}: it may have 0 to {n_splits - 1}. "
+            f"Set folds.n_splits to the number of folds of the dataset ({guess}?) or mend the column."
         )
     table = pd.DataFrame({"fold": folds, "label": labels, "group": group})
     homes = table.groupby("group")["fold"].nunique()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,20 +29,13 @@ LONG_CLIP_S, LONG_CLIP_BYTES = 1_200, 600_000_000
 class Index:
     """What `scan` found.
 
-    Attributes
-    ----------
-    table : pd.DataFrame
-        A row a clip, training clips first, each split by fname; columns `INDEX_COLUMNS`, then `fold` and `group` where
-        the dataset has them, and `start` and `end` (seconds) where clips are stretches of recordings.
-    notes : list of str
-        What a person should know and a run can live with.
-    facts : dict
-        Counts for `metrics/data.json`.
+    `table` has a row a clip, training clips first, each split by fname; columns `INDEX_COLUMNS`, then `fold` and
+    `group` where the dataset has them, and `start` and `end` (seconds) where clips are stretches of recordings.
     """
 
     table: pd.DataFrame
-    notes: list[str]
-    facts: dict[str, Any]
+    notes: list[str]  # what a person should know and a run can live with
+    facts: dict[str, Any]  # for metrics/data.json
 
 
 def scan(
@@ -54,26 +47,14 @@ def scan(
     background: int = 0,
     seed: int = 0,
 ) -> Index:
-    """Find and probe all clips of a dataset folder (`fsat.clips.layouts` says how it may look).
+    """Find and probe all clips of a dataset folder (`fsat.clips.layouts` says how it may look), and nothing outside it.
 
-    Parameters
-    ----------
-    folder
-        The dataset. Nothing outside it is opened.
-    bad_clips : {"fail", "skip"}
-        What to do about training clips whose file or label cannot be used. Test clips always stay, with a `problem`.
-    exclude_licenses
-        Training clips with one of these licences (upper and lower case alike) are left out.
-    label_column
-        Column of labels in selection tables of Raven; empty: Label, Annotation or Species.
-    background : int >= 0
-        Windows a recording, as long as the median annotation, that are drawn with `seed` from what no annotation
-        covers; their label is `annotations.BACKGROUND`.
+    `bad_clips`, "fail" or "skip", is for training clips whose file or label cannot be used; test clips always stay,
+    with a `problem`. Training clips with one of `exclude_licenses` (upper and lower case alike) are left out.
+    `label_column`: see `layouts.read`. `background` windows a recording, as long as the median annotation, are drawn
+    with `seed` from what no annotation covers; their label is `annotations.BACKGROUND`.
 
-    Raises
-    ------
-    FsatError
-        Lists all problems of the dataset at once.
+    `FsatError` lists all problems of the dataset at once.
     """
     listing = layouts.read(folder, label_column=label_column)
     table, problems, notes = listing.table, listing.problems, listing.notes
@@ -123,7 +104,7 @@ def scan(
         notes.append(f"{len(items)} test clips cannot be read; they keep their row: {listed(items, limit=_SHOWN)}")
     notes += notes_on_sound + _notes_on_length(table)
     notes += _notes_on_repeats(train)
-    pairs = duplicates(train, test)
+    pairs = _duplicates(train, test)
     notes += [f"test clip {pair.test} is also in train: {pair.train} ({pair.why})" for pair in pairs[:_SHOWN]]
     if len(pairs) > _SHOWN:
         notes.append(f"... and {len(pairs) - _SHOWN} more such pairs of test and training clips")
@@ -145,9 +126,8 @@ def scan(
     return Index(table[INDEX_COLUMNS + optional], [shown(note) for note in notes], facts)
 
 
-@dataclass(frozen=True)
-class Duplicate:
-    """A test clip and a training clip that are, or may be, the same recording; kind: fname, freesound_id or bytes."""
+class _Duplicate(NamedTuple):
+    """A test clip and a training clip that are, or may be, the same recording; kind: one of `_MARKS`."""
 
     test: str
     train: str
@@ -159,18 +139,16 @@ class Duplicate:
 _MARKS = {"fname": "same name", "freesound_id": "same freesound_id {}", "bytes": "same bytes"}
 
 
-def duplicates(train: pd.DataFrame, test: pd.DataFrame) -> list[Duplicate]:
+def _duplicates(train: pd.DataFrame, test: pd.DataFrame) -> list[_Duplicate]:
     """Test clips that are in the training set too: a score on such clips says less than it seems to.
 
-    Both tables have the columns fname and freesound_id, and may have `bytes`. Pairs are in the order of the test clips;
-    for each kind the first training clip that matches.
+    In the order of the test clips; for each kind the first training clip that matches.
     """
     found = []
     for kind, why in _MARKS.items():
-        if kind in train:
-            first = {key: fname for key, fname in zip(train[kind][::-1], train["fname"][::-1], strict=True) if key}
-            pairs = zip(test[kind], test["fname"], strict=True)
-            found += [Duplicate(fname, first[key], kind, why.format(key)) for key, fname in pairs if key in first]
+        first = {key: fname for key, fname in zip(train[kind][::-1], train["fname"][::-1], strict=True) if key}
+        pairs = zip(test[kind], test["fname"], strict=True)
+        found += [_Duplicate(fname, first[key], kind, why.format(key)) for key, fname in pairs if key in first]
     return sorted(found, key=lambda pair: pair.test)
 
 

@@ -23,32 +23,21 @@ import os
 import posixpath
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from fsat.clips import annotations, tables
-from fsat.clips.clip_files import file_problem, files_below, inside, is_audio, is_foreign, leaves_folder
+from fsat.clips.clip_files import composed, file_problem, files_below, inside, is_audio, is_foreign, leaves_folder
 from fsat.clips.problems import Problems
 from fsat.core.errors import FsatError, listed, shown
 from fsat.core.files import SYNTHETIC_MARK
 
 COLUMNS = [
-    "split",
-    "fname",
-    "path",
-    "label",
-    "usage",
-    "verified",
-    "freesound_id",
-    "license",
-    "fold",
-    "group",
-    "start",
-    "end",
-    "problem",
+    *("split", "fname", "path", "label", "usage", "verified", "freesound_id", "license"),
+    *("fold", "group", "start", "end", "problem"),
 ]
 # Columns of data/predictions.parquet, which has one more column a label.
 RESERVED_LABELS = {"model", "split", "fold", "fname"}
@@ -190,36 +179,36 @@ def _locate(
         remedy = "Put it there" + (", or remove the table to go on without a test set." if split == "test" else ".")
         problems.add("folder of clips missing", remedy, f"{audio}/ ({len(rows)} clips in {table})")
         return []
-    # macOS decomposes accents in file names, tables do not: both spellings name the same file.
-    on_disk = {unicodedata.normalize("NFC", name): name for name in files_below(home)}
+    on_disk = {composed(name): name for name in files_below(home)}
     located: list[_Row] = []
-    lines: dict[str, str] = {}
-    for row in rows:
+    for key, where, row in _each_file_once(rows, table, problems):
         fname = row["fname"]
-        where = f"{row.get('line', table)}: {fname}"
-        if not fname:
-            problems.add("row without fname", "Name the clip's file.", row.get("line", table))
-            continue
-        if leaves_folder(fname):
-            problems.add(*tables.OUTSIDE, where)
-            continue
-        key = unicodedata.normalize("NFC", posixpath.normpath(fname))
-        if key in lines:
-            problems.add("fname twice", "Keep one row for each clip.", f"{where} (also {lines[key]})")
-            continue
-        lines[key] = row.get("line", table)
         name = on_disk.pop(key, fname)
         path = home / name
-        if not (inside(folder, path) or inside(home, path)):
+        if leaves_folder(fname) or not (inside(folder, path) or inside(home, path)):
             problems.add(*tables.OUTSIDE, where)
             continue
-        problem = file_problem(path)
-        clip = {"split": split, "fname": fname, "path": f"{audio}/{name}", "problem": problem}
+        clip = {"split": split, "fname": fname, "path": f"{audio}/{name}", "problem": file_problem(path)}
         located.append({**clip, **_details(split, row, where, problems)})
     extra = sorted(name for name in on_disk.values() if is_audio(name))
     if extra:
         notes.append(f"{audio}/: {len(extra)} files are not in {table} and are not used: {listed(extra)}")
     return located
+
+
+def _each_file_once(rows: list[_Row], table: str, problems: Problems) -> Iterator[tuple[str, str, _Row]]:
+    """Rows of a table with the composed name of their file, and where they are, for messages."""
+    lines: dict[str, str] = {}
+    for row in rows:
+        line, key = row.get("line", table), composed(posixpath.normpath(row["fname"]))
+        where = f"{line}: {row['fname']}"
+        if not row["fname"]:
+            problems.add("row without fname", "Name the clip's file.", line)
+        elif key in lines:
+            problems.add("fname twice", "Keep one row for each clip.", f"{where} (also {lines[key]})")
+        else:
+            lines[key] = line
+            yield key, where, row
 
 
 def _made_by_owner(link: Path) -> bool:
@@ -289,21 +278,16 @@ def _read_class_folders(folder: Path, names: list[str], problems: Problems, note
 
 def _add_details(folder: Path, rows: list[_Row], problems: Problems) -> None:
     """Fill in the optional columns of clips in class folders from `DETAILS_TABLE`, which names all for training."""
-    clips = {unicodedata.normalize("NFC", row["fname"]): row for row in rows if row}
-    lines: dict[str, str] = {}
-    for row in tables.read(folder, DETAILS_TABLE, ["fname"], problems):
-        where = f"{row['line']}: {row['fname']}"
-        key = unicodedata.normalize("NFC", posixpath.normpath(row["fname"]))
-        if key in lines:
-            problems.add("fname twice", "Keep one row for each clip.", f"{where} (also {lines[key]})")
-        elif key not in clips:
+    clips = {composed(row["fname"]): row for row in rows if row}
+    named = set[str]()
+    for key, where, row in _each_file_once(tables.read(folder, DETAILS_TABLE, ["fname"], problems), "", problems):
+        named.add(key)
+        if key not in clips:
             problems.add("no such clip", "Name clips by folder and file, as in dog/1.wav, or remove the row.", where)
         else:
-            details = _details(clips[key]["split"], row, where, problems)
-            clips[key].update({column: value for column, value in details.items() if column != "label"})
-        lines[key] = row["line"]
-    for key, row in clips.items() if lines else ():
-        if row["split"] == "train" and key not in lines:
+            clips[key] |= _details(clips[key]["split"], row, where, problems) | {"label": clips[key]["label"]}
+    for key, row in clips.items() if named else ():
+        if row["split"] == "train" and key not in named:
             what = f"training clip without a row in {DETAILS_TABLE}"
             problems.add(what, "Add one, or remove the table.", row["fname"])
 
@@ -386,7 +370,7 @@ def _check_labels(rows: list[_Row], problems: Problems, notes: list[str]) -> Non
     spelled: dict[str, str] = {}
     renamed: dict[str, str] = {}
     for row in rows:
-        given = unicodedata.normalize("NFC", row.get("label", ""))
+        given = composed(row.get("label", ""))
         if row["split"] == "train" and given in ("", "None", "nan", "NaN"):
             row["label"] = ""
             row["problem"] = row["problem"] or (f"label is {given}" if given else "label is blank")

@@ -74,36 +74,31 @@ def read(
         return []
     form = form_of(text)
     text = text.removeprefix(form.start)
-    if not text.strip():
-        return wrong("table is empty", f"It needs a header with the columns {' and '.join(needed)}, and a row a clip.")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=form.delimiter)
     skipped = int("=" in form.start)
-    columns: list[str] = []
-    rows: list[dict[str, str]] = []
     try:
-        for cells in reader:
-            cells = [cell.strip() for cell in cells]
-            if not any(cells):
-                continue
-            if not columns:
-                columns = [cell.lower() for cell in cells]
-                missing = [column for column in needed if column not in columns]
-                if missing:
-                    found = f"found: {', '.join(columns)[:200]}"
-                    return wrong(f"column {' and '.join(missing)} missing ({found})", "Add or rename it in the header.")
-                twice = sorted({column for column in columns if column and columns.count(column) > 1})
-                if twice:
-                    return wrong(f"column twice: {', '.join(twice)[:200]}", "Keep one of them.")
-            elif len(cells) != len(columns):
-                where = f"{name} line {skipped + reader.line_num}: {len(cells)} fields, header {len(columns)}"
-                what = "row with another number of fields than the header"
-                problems.add(what, "Quote fields that hold the delimiter.", where)
-            else:
-                line = f"{name} line {skipped + reader.line_num}"
-                rows.append({**dict(zip(columns, cells, strict=True)), "line": line})
+        lines = [(skipped + reader.line_num, list(map(str.strip, cells))) for cells in reader]
     except csv.Error as error:
         line = f"line {skipped + reader.line_num}"
         return wrong(f"table cannot be read as CSV at {line}: {error}", "Save it anew as CSV.")
+    lines = [(number, cells) for number, cells in lines if any(cells)]
+    if not lines:
+        return wrong("table is empty", f"It needs a header with the columns {' and '.join(needed)}, and a row a clip.")
+    columns = [cell.lower() for cell in lines[0][1]]
+    if missing := [column for column in needed if column not in columns]:
+        found = f"found: {', '.join(columns)[:200]}"
+        return wrong(f"column {' and '.join(missing)} missing ({found})", "Add or rename it in the header.")
+    if twice := sorted({column for column in columns if column and columns.count(column) > 1}):
+        return wrong(f"column twice: {', '.join(twice)[:200]}", "Keep one of them.")
+    rows = []
+    for number, cells in lines[1:]:
+        line = f"{name} line {number}"
+        if len(cells) != len(columns):
+            what = "row with another number of fields than the header"
+            item = f"{line}: {len(cells)} fields, header {len(columns)}"
+            problems.add(what, "Quote fields that hold the delimiter.", item)
+        else:
+            rows.append({**dict(zip(columns, cells, strict=True)), "line": line})
     if not rows and not problems and not may_be_empty:
         return wrong("table has no rows", "It needs a row for each clip.")
     return rows

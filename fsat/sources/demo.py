@@ -46,35 +46,21 @@ class Recipe:
 
     A pair is a range that each clip draws from, on a logarithmic scale. No two labels differ by the direction of time
     alone, because training reverses clips.
-
-    Attributes
-    ----------
-    pitch_hz : range, or None for noise alone
-    partials : frequencies of the tone's parts as multiples of the pitch
-    tilt_db : how much weaker a partial is per octave above the pitch
-    noise_hz : lower and upper edge of the noise band, or None for a tone alone
-    noise_db : level of the noise relative to the tone
-    rate_hz : events per second, or None for a single event
-    regular : events at equal steps, or at random times
-    decay_s : time in which an event falls by 60 dB, or None for one that lasts as long as the clip
-    bend_octaves : how far the pitch rises to the middle of an event and falls again
-    vibrato_octaves, tremolo : depth of 5 to 7 Hz modulation of pitch, and of `tremolo_hz` modulation of amplitude
-    spread_octaves : how far the pitches of the events of one clip differ
     """
 
-    pitch_hz: Range | None = None
-    partials: Sequence[float] = HARMONIC
-    tilt_db: float = 6.0
-    noise_hz: Range | None = None
-    noise_db: float = 0.0
-    rate_hz: Range | None = None
-    regular: bool = True
-    decay_s: Range | None = None
-    bend_octaves: float = 0.0
-    vibrato_octaves: float = 0.0
-    tremolo: float = 0.0
+    pitch_hz: Range | None = None  # None: noise alone
+    partials: Sequence[float] = HARMONIC  # frequencies of the tone's parts as multiples of the pitch
+    tilt_db: float = 6.0  # how much weaker a partial is per octave above the pitch
+    noise_hz: Range | None = None  # lower and upper edge of the noise band; None: a tone alone
+    noise_db: float = 0.0  # level of the noise relative to the tone
+    rate_hz: Range | None = None  # events per second; None: a single event
+    regular: bool = True  # events at equal steps, or at random times
+    decay_s: Range | None = None  # time in which an event falls by 60 dB; None: it lasts as long as the clip
+    bend_octaves: float = 0.0  # how far the pitch rises to the middle of an event and falls again
+    vibrato_octaves: float = 0.0  # depth of 5 to 7 Hz modulation of pitch
+    tremolo: float = 0.0  # depth of `tremolo_hz` modulation of amplitude
     tremolo_hz: Range = (5.0, 7.0)
-    spread_octaves: float = 0.0
+    spread_octaves: float = 0.0  # how far the pitches of the events of one clip differ
 
 
 RECIPES: dict[str, Recipe] = {

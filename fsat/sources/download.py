@@ -17,7 +17,7 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,9 +30,6 @@ from fsat.core.errors import FsatError, escaped
 
 _CHUNK_BYTES = 1 << 20
 _LOG_INTERVAL_S = 15.0
-# Sounds and tables compress less than this; an archive that compresses more was made to fill a disk.
-_LARGEST_RATIO = 100
-_LONGEST_NAME, _DEEPEST = 255, 8  # bytes of a name, as file systems take them; folders in folders
 # Of a file whose size nobody gives; the largest of FSDKaggle2018 has 3.6 GB.
 _LARGEST_BYTES = 8 * 1024**3
 # A download may take an hour, and longer at this many bytes a second.
@@ -57,21 +54,10 @@ class RemoteFile:
 
 
 def fetch_dataset(zips: Mapping[str, RemoteFile], out: str | Path, *, kept: str | Path, wait_s: float = 5.0) -> None:
-    """Download, check and unpack zips; `out` appears when it is complete.
+    """Download, check and unpack zips, each by the name of the one folder that it holds.
 
-    Parameters
-    ----------
-    zips : mapping of str to RemoteFile
-        By the name of the one folder that each holds.
-    out : path
-        Folder to write, with these folders below it. An existing one is replaced.
-    kept : path
-        Folder for partial and finished downloads. They stay there and are not downloaded again.
-
-    Raises
-    ------
-    FsatError
-        As `fetch` and `unpack` do; or if another process is downloading into `kept`.
+    The folder `out`, with these below it, appears when it is complete; an earlier one is replaced. Partial and finished
+    downloads stay in `kept`. `FsatError` as by `fetch` and `unpack`; or if another process is downloading into `kept`.
     """
     kept = Path(kept)
     kept.mkdir(parents=True, exist_ok=True)
@@ -94,17 +80,9 @@ def fetch(remote: RemoteFile, kept: Path, *, attempts: int = 5, wait_s: float = 
     A file that is there with the right checksum is kept; with another checksum it is downloaded again. A partial
     download is ``<name>.part``. It is continued if the server supports HTTP Range, and started again otherwise.
 
-    Parameters
-    ----------
-    attempts : int
-        Give up after this many attempts in a row without new bytes.
-
-    Raises
-    ------
-    FsatError
-        If the address is not allowed, the server answers with an error, sends more than expected or for too long, the
-        connection keeps breaking, or the checksum differs. In the last case the file stays: with a corrected checksum
-        it need not be downloaded again.
+    `FsatError` if the address is not allowed, the server answers with an error, sends more than expected or for too
+    long, the connection breaks for `attempts` times in a row without new bytes, or the checksum differs. In the last
+    case the file stays: with a corrected checksum it need not be downloaded again.
     """
     _check_address(remote.url)
     kept.mkdir(parents=True, exist_ok=True)
@@ -112,7 +90,7 @@ def fetch(remote: RemoteFile, kept: Path, *, attempts: int = 5, wait_s: float = 
     kind, expected = ("sha256", remote.sha256) if remote.sha256 else ("md5", remote.md5)
     if path.is_file():
         if checksum(path, kind) == expected:
-            _say(f"{path.name}: already here")
+            print(f"{path.name}: already here", file=sys.stderr)
             return path
         path.unlink()
     part = path.with_name(f"{path.name}.part")
@@ -174,7 +152,7 @@ def _download(remote: RemoteFile, part: Path, *, attempts: int, wait_s: float) -
                     f"{furthest:,} bytes are kept in {part}; run again to go on from there."
                 ) from error
             pause_s = wait_s * 2 ** (failures - 1)
-            _say(f"{part.name}: {error}; trying again in {pause_s:.0f} s")
+            print(escaped(f"{part.name}: {error}; trying again in {pause_s:.0f} s"), file=sys.stderr)
             time.sleep(pause_s)
 
 
@@ -215,9 +193,9 @@ def _continue(remote: RemoteFile, part: Path, begun: float) -> None:
             raise _BrokenError("the server sent another range than asked for")
         length = response.headers.get("Content-Length")
         total = start + int(length) if length and length.isdecimal() else None
-        _check_space(part, total)
+        _check_room(part, (total or 0) - _size(part))
         with part.open("ab" if start else "wb") as stream, _bar(part.stem, start=start, total=total) as bar:
-            for chunk in _limited(_chunks(response), remote, part, start=start, total=total, begun=begun):
+            for chunk in _chunks(response, remote, part, start=start, total=total, begun=begun):
                 stream.write(chunk)
                 bar.update(len(chunk))
     if total is not None and _size(part) < total:
@@ -232,22 +210,30 @@ def _end_of_range(error: urllib.error.HTTPError, part: Path, start: int) -> None
         raise _BrokenError("the partial file is longer than the server's; beginning anew")
 
 
-def _check_space(part: Path, total: int | None) -> None:
-    free = shutil.disk_usage(part.parent).free
-    missing = (total or 0) - _size(part)
-    if missing > free:
+def _check_room(path: Path, n_bytes: int) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if n_bytes > free:
         raise FsatError(
-            f"{part}: {missing:,} bytes are to come, but {free:,} are free on that disk. Make room and run again."
+            f"{path}: {n_bytes:,} bytes are to come, but {free:,} are free on that disk. Make room and run again."
         )
 
 
-def _limited(
-    chunks: Iterable[bytes], remote: RemoteFile, part: Path, *, start: int, total: int | None, begun: float
+def _chunks(
+    response: http.client.HTTPResponse, remote: RemoteFile, part: Path, *, start: int, total: int | None, begun: float
 ) -> Iterator[bytes]:
-    """The same chunks, which follow `start` bytes; `FsatError` if they are more than expected, or come too slowly."""
+    """The body in chunks, which follow `start` bytes; an error of the connection becomes `_BrokenError`.
+
+    `FsatError` if they are more than expected, or come too slowly.
+    """
     size, largest = start, remote.n_bytes or total or _LARGEST_BYTES
     longest_s = _LONGEST_S + largest / _SLOWEST
-    for chunk in chunks:
+    while True:
+        try:
+            chunk = response.read1(_CHUNK_BYTES)  # what is there: a slow server is seen to be slow
+        except (OSError, http.client.HTTPException) as error:
+            raise _BrokenError(f"connection broken: {error}") from error
+        if not chunk:
+            return
         size += len(chunk)
         if size > largest:
             part.unlink()
@@ -257,18 +243,6 @@ def _limited(
         if time.monotonic() - begun > longest_s:
             what = f"{remote.url}: not complete after {longest_s / 3600:.1f} hours"
             raise FsatError(f"{what}. {size:,} bytes are kept in {part}; run again to go on from there.")
-
-
-def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """The body in chunks; an error of the connection becomes `_BrokenError`."""
-    while True:
-        try:
-            chunk = response.read1(_CHUNK_BYTES)  # what is there: a slow server is seen to be slow
-        except (OSError, http.client.HTTPException) as error:
-            raise _BrokenError(f"connection broken: {error}") from error
-        if not chunk:
-            return
-        yield chunk
 
 
 def _bar(desc: str, *, start: int, total: int | None) -> "tqdm[Any]":
@@ -281,10 +255,6 @@ def _bar(desc: str, *, start: int, total: int | None) -> "tqdm[Any]":
     )  # fmt: skip
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(escaped(text) + "\n")
-
-
 # --- unpacking -------------------------------------------------------------------------------------------------------
 
 
@@ -292,14 +262,14 @@ def unpack(path: Path, folder: Path, *, top: str) -> None:
     """Unpack a zip whose members all lie in one folder named `top` into `folder`.
 
     `FsatError` before anything is written, if the file is no zip; if a member has a name outside `top` (absolute or
-    with ``..``), is a link, is encrypted or occurs twice; or if the disk has no room for the sizes in the zip's
-    directory, which no member can exceed. During unpacking, if a member is damaged.
+    with ``..``) or is a link; or if the disk has no room for the sizes in the zip's directory, which no member can
+    exceed. During unpacking, if a member is damaged or encrypted, or occurs twice.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = _checked_members(archive, path, top)
-            _check_room(members, path, folder)
             total = sum(member.file_size for member in members)
+            _check_room(folder, total)
             with _bar(f"unpack {path.name}", start=0, total=total) as bar:
                 for member in members:
                     target = folder.joinpath(*PurePosixPath(member.filename).parts)
@@ -308,49 +278,29 @@ def unpack(path: Path, folder: Path, *, top: str) -> None:
                         shutil.copyfileobj(source, stream, _CHUNK_BYTES)
                     bar.update(member.file_size)
     except (FileExistsError, NotADirectoryError) as error:
-        raise FsatError(f"{path}: a file and a folder have the same name ({error}). Do not trust this file.") from error
+        raise FsatError(f"{path}: two members have the same name ({error}). Do not trust this file.") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error) as error:
         raise FsatError(f"{path}: is no zip that can be unpacked ({error}). Delete it and run again.") from error
 
 
 def _checked_members(archive: zipfile.ZipFile, path: Path, top: str) -> list[zipfile.ZipInfo]:
     """The files of an archive, after checking that all are safe to write."""
-    members, seen = [], set()
+    members = []
     for member in archive.infolist():
         name, parts = member.filename, PurePosixPath(member.filename).parts
         if parts and parts[0] == "__MACOSX":  # what a Mac adds to a zip
             continue
         problem = ""
-        if ".." in parts or name.startswith("/") or "\\" in name or "\0" in name or ":" in name:
-            problem = "a name that leads out of the folder"
-        elif not parts or parts[0] != top:
-            problem = f"a name outside the folder {top}"
-        elif any(len(part.encode("utf-8", "replace")) > _LONGEST_NAME for part in parts) or len(parts) > _DEEPEST:
-            problem = "a name that is too long"
-        elif member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            problem = "compressed in a way that is not known here"
+        if not parts or parts[0] != top or ".." in parts or "\\" in name or ":" in name:
+            problem = f"a name that leads out of the folder {top}"
         elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             problem = "a link or device"
-        elif member.flag_bits & 0x1:
-            problem = "encrypted"
-        elif name.lower() in seen:
-            problem = "a name that occurs twice"
         if problem:
             raise FsatError(
                 f"{path}: member {name[:100]!r} is {problem}. Nothing was unpacked; do not trust this file."
             )
-        seen.add(name.lower())
         if not member.is_dir():
             members.append(member)
     if not members:
         raise FsatError(f"{path}: is an empty zip. Expected was a folder {top}.")
     return members
-
-
-def _check_room(members: list[zipfile.ZipInfo], path: Path, folder: Path) -> None:
-    total = sum(member.file_size for member in members)
-    if total > _LARGEST_RATIO * _size(path):
-        raise FsatError(f"{path}: {_size(path):,} bytes promise to unpack to {total:,}. Do not trust this file.")
-    free = shutil.disk_usage(folder).free
-    if total > free:
-        raise FsatError(f"{path}: unpacks to {total:,} bytes, but {free:,} are free on that disk. Make room first.")

@@ -4,9 +4,11 @@ A checkpoint is a zip: a pickle that describes tensors, and a raw array a storag
 that `torch.save` writes for named tensors are followed here: they fill dictionaries, and call nothing but `_tensor`.
 """
 
+import math
 import pickletools
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,12 +31,8 @@ class _RefusedError(Exception):
     """The file holds something that no checkpoint of plain tensors has."""
 
 
-class _Global(str):
-    """A name that the pickle asks for."""
-
-
 def _follow(pickle: bytes, load_storage: Callable[[Any], np.ndarray]) -> Any:
-    """What a pickle describes."""
+    """What a pickle describes; functions and classes that it asks for are names here."""
     if len(pickle) > _LARGEST_PICKLE:
         raise _RefusedError("its pickle is too large")
     stack: list[Any] = []
@@ -42,8 +40,6 @@ def _follow(pickle: bytes, load_storage: Callable[[Any], np.ndarray]) -> Any:
     memo: dict[int, Any] = {}
 
     def since(start: int) -> list[Any]:
-        if not 0 <= start <= len(stack):
-            raise IndexError(start)
         found = stack[start:]
         del stack[start:]
         return found
@@ -57,7 +53,7 @@ def _follow(pickle: bytes, load_storage: Callable[[Any], np.ndarray]) -> Any:
         elif name == "GLOBAL":
             if argument not in {_DICTIONARY, _TENSOR, *_DTYPES}:
                 raise _RefusedError(f"its pickle asks for {argument.replace(' ', '.')}")
-            stack.append(_Global(argument))
+            stack.append(argument)
         elif name == "MARK":
             marks.append(len(stack))
         elif name == "TUPLE":
@@ -94,48 +90,42 @@ def _follow(pickle: bytes, load_storage: Callable[[Any], np.ndarray]) -> Any:
 
 def _called(function: Any, arguments: Any) -> Any:
     """Result of a call: an empty dictionary, or a tensor."""
-    if isinstance(function, _Global) and function == _DICTIONARY and arguments == ():
-        return {}
-    if isinstance(function, _Global) and function == _TENSOR and isinstance(arguments, tuple):
-        return _tensor(*arguments)
+    if isinstance(function, str) and isinstance(arguments, tuple):
+        if function == _DICTIONARY and not arguments:
+            return {}
+        if function == _TENSOR:
+            return _tensor(*arguments)
     raise _RefusedError("its pickle calls something with other arguments than a tensor's")
 
 
 def _storage_reader(archive: zipfile.ZipFile, folder: str) -> Callable[[Any], np.ndarray]:
     """Function that reads a storage by its description in the pickle, each once."""
-    known: dict[str, np.ndarray] = {}
+    content = cache(archive.read)
 
     def load(pid: Any) -> np.ndarray:
-        what, kind, key, _, count = pid if isinstance(pid, tuple) and len(pid) == 5 else [None] * 5
-        if not (isinstance(kind, _Global) and kind in _DTYPES and isinstance(key, str) and what == "storage"):
+        _, kind, key, _, count = pid if isinstance(pid, tuple) and len(pid) == 5 else [None] * 5
+        if not (isinstance(kind, str) and kind in _DTYPES and isinstance(key, str)):
             raise _RefusedError("its pickle refers to something other than a storage")
         name, dtype = f"{folder}/data/{key}", _DTYPES[kind]
         if not isinstance(count, int) or archive.getinfo(name).file_size != count * dtype.itemsize:
             raise _RefusedError(f"its storage {key} is not as long as it says")
-        if name not in known:
-            known[name] = np.frombuffer(archive.read(name), dtype)
-        if known[name].dtype != dtype:
-            raise _RefusedError(f"its storage {key} is of two types")
-        return known[name]
+        return np.frombuffer(content(name), dtype)
 
     return load
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
     """A tensor of a storage; PyTorch's `_rebuild_tensor_v2` for tensors that lie in one piece."""
-    axes = [size, stride] if isinstance(size, tuple) and isinstance(stride, tuple) else []
-    numbers = [n for lengths in axes for n in lengths]
-    integers = all(isinstance(n, int) and 0 <= n <= 1 << 40 for n in numbers) and isinstance(offset, int)
-    if not (isinstance(storage, np.ndarray) and integers and axes and len(numbers) <= 2 * _MOST_AXES):
+    are_tuples = isinstance(size, tuple) and isinstance(stride, tuple) and len(size) <= _MOST_AXES
+    numbers = [offset, *size, *stride] if are_tuples else [None]
+    if not isinstance(storage, np.ndarray) or not all(isinstance(n, int) and 0 <= n <= 1 << 40 for n in numbers):
         raise _RefusedError("a tensor of it is described by something other than numbers")
-    expected, steps = 1, []
-    for length in reversed(size):
-        steps.append(expected)
-        expected *= length
-    in_one_piece = all(length < 2 or n == step for length, n, step in zip(size, stride, reversed(steps), strict=True))
-    if not in_one_piece or not 0 <= offset <= len(storage) - expected:
+    steps = [math.prod(size[axis + 1 :]) for axis in range(len(size))]
+    in_one_piece = all(length < 2 or n == step for length, n, step in zip(size, stride, steps, strict=True))
+    n_values = math.prod(size)
+    if not in_one_piece or offset > len(storage) - n_values:
         raise _RefusedError("a tensor of it does not lie in one piece in its storage")
-    return storage[offset : offset + expected].reshape(size)
+    return storage[offset : offset + n_values].reshape(size)
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:

@@ -213,13 +213,6 @@ def test_label_files_beside_a_csv_are_noted(folder: Path) -> None:
     assert "read.me" not in note
 
 
-def test_a_long_annotation_is_noted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert annotations.LONGEST_S == 60
-    monkeypatch.setattr(annotations, "LONGEST_S", 2.5)
-    as_csv(folder, "a/one.wav,1,4,Dog", "a/deep/two.flac,1,2,Rain")
-    assert "1 annotations are longer than 2.5 s: a/one.wav@1.000-4.000" in scanned(folder).notes
-
-
 def test_a_recording_may_be_longer_than_a_clip(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio, "MAX_SECONDS", 2)
     as_csv(folder)

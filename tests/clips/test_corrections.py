@@ -8,13 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import tiny_bundle
 
 from fsat.clips import corrections
 from fsat.clips.corrections import Correction
-from fsat.core import files
 from fsat.core.errors import FsatError
-from stages import folds as stage
 
 HEADER = "fname,action,label,by,why\n"
 
@@ -56,16 +53,12 @@ def applied(index: pd.DataFrame, rows: list[Correction], *, weight: float = 1.0)
     "encode",
     [
         lambda text: text.encode(),
-        lambda text: text.encode("utf-8-sig"),
         lambda text: text.replace("\n", "\r\n").encode("utf-8-sig"),
         lambda text: text.replace("\n", "\r").encode(),
-        lambda text: text.replace(",", ";").encode(),
-        lambda text: text.replace(",", "\t").encode(),
         lambda text: text.replace("\n", "\n,,,,\n").encode(),
-        lambda text: text.replace("fname,action,label", " Fname , ACTION,Label").encode(),
         lambda text: text.replace("é", "e\N{COMBINING ACUTE ACCENT}").encode(),
     ],
-    ids=["utf-8", "bom", "crlf", "cr", "semicolons", "tabs", "empty rows", "spelling of the header", "decomposed"],
+    ids=["utf-8", "bom, crlf", "cr", "empty rows", "decomposed"],
 )
 def test_what_spreadsheets_save_is_read(encode: Callable[[str], bytes], tmp_path: Path, index: pd.DataFrame) -> None:
     index.loc[0, "fname"] = "é.wav"
@@ -82,10 +75,7 @@ def test_what_spreadsheets_save_is_read(encode: Callable[[str], bytes], tmp_path
     [
         (b"", "table is empty"),
         (b"fname,label\n", "column action missing"),
-        (HEADER.encode() + "Dröhnen.wav,drop,,,\n".encode("latin-1"), "not UTF-8 text .*Save it in UTF-8"),
         (HEADER.encode("utf-16"), "not UTF-8 text"),
-        (b"fname,action,label,label\n", "column twice: label"),
-        (HEADER.encode() + b"a.wav,drop\n", "another number of fields"),
         (HEADER.encode() + b"a.wav,delete,,,\n", "unknown action.*one of relabel, drop, verify"),
         (HEADER.encode() + b",drop,,,\n", "row without fname"),
         (b"fname,action,label,new label\na.wav,relabel,Gong,Bark\n", "unknown one"),
@@ -208,27 +198,6 @@ def test_own_rows_win_over_those_of_fsat_verify(index: pd.DataFrame) -> None:
     assert corrections.merge(machine + own, later, decided=decided) == [*own, later[1]]
     # A clip that was not held out this time keeps its earlier row.
     assert corrections.merge(machine + own, later, decided=["01.wav", "03.wav"]) == [machine[1], *own, later[1]]
-
-
-# --- the stage -------------------------------------------------------------------------------------------------------
-
-
-def test_the_stage_applies_the_file_and_refuses_one_that_is_edited_meanwhile(
-    index: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files.write_csv(tmp_path / "data" / "index.csv", index)
-    (tmp_path / "params.yaml").write_bytes((Path(__file__).parents[2] / "params.yaml").read_bytes())
-    path = tmp_path / "corrections" / "demo.csv"
-    with tiny_bundle.inside(tmp_path):
-        corrections.write(path, [])
-        stage.main()
-        plain = files.read_csv("data/folds.csv").set_index("fname")
-        corrections.write(path, [Correction("00.wav", "relabel", "Gong"), Correction("01.wav", "drop")])
-        stage.main()
-        table = files.read_csv("data/folds.csv").set_index("fname")
-        assert list(table.loc["00.wav", ["label", "corrected"]]) == ["Bark", "Gong"]
-        assert list(table.loc["01.wav", ["weight", "dropped"]]) == [0, 1]
-        assert table["fold"].equals(plain["fold"]) and table["label"].equals(plain["label"])
 
 
 def test_labels_are_spelled_as_the_index_spells_them(tmp_path: Path, index: pd.DataFrame) -> None:

@@ -1,7 +1,6 @@
 """Untidy headers, crashed recorders, joined and cut files, and formats that libsndfile does not read."""
 
 import io
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,6 @@ import av
 from encoded import FORMATS, encoded
 from fsat.clips import audio, ffmpeg
 from fsat.clips.chunks import Order
-from fsat.clips.container import Excerpt
 
 RATE = 44_100
 
@@ -365,12 +363,3 @@ def test_silent_and_cancelling_clips_are_noted(
 ) -> None:
     soundfile.write(tmp_path / "clip.wav", make(tone()), RATE, subtype="FLOAT")
     assert audio.probe(tmp_path / "clip.wav").note == note
-
-
-def test_an_excerpt_is_a_patched_part_of_a_file(tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(bytes(range(20)))
-    with (tmp_path / "x").open("rb", buffering=0) as file:
-        part = Excerpt(file, (5, 8), b"ab", (10, 15))
-        assert part.read() == b"\5\6\7ab" + bytes(range(10, 15))
-        assert (part.seek(-2, 2), part.read(9)) == (8, b"\x0d\x0e")
-        assert (part.seek(sys.maxsize), part.read()) == (sys.maxsize, b"")

@@ -1,9 +1,9 @@
 """Dataset folders: three layouts, everything that can be wrong with one, licences and leakage."""
 
+import contextlib
 import os
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +13,10 @@ import pytest
 import soundfile
 
 from fsat.clips import layouts
-from fsat.clips.index import INDEX_COLUMNS, LONG_CLIP_S, _notes_on_length, duplicates, scan
-from fsat.core import files
+from fsat.clips.index import INDEX_COLUMNS, LONG_CLIP_S, _notes_on_length, scan
+from fsat.core import parallel
 from fsat.core.errors import FsatError
 from shared_data import SHARED, needs
-
-META = "fsdkaggle2018_meta/train_post_competition.csv"
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +29,11 @@ def write_clip(path: Path, number: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(number).uniform(-0.5, 0.5, 400)
     soundfile.write(path, noise, 8000)
+
+
+def write_clips(folder: Path, *names: str) -> None:
+    for number, name in enumerate(names):
+        write_clip(folder / name, number)
 
 
 TRAIN = ["fname,label", "a.wav,Cello", "b.wav,Cello", "c.wav,Oboe", "d.wav,Oboe"]
@@ -99,8 +102,7 @@ def test_kaggle_test_clips_without_labels(kaggle: Callable[..., Path]) -> None:
 
 
 def test_class_folders(tmp_path: Path) -> None:
-    for number, name in enumerate(["Dog bark/1.wav", "Dog bark/2.flac", "Cat/1.wav", "test/Cat/9.wav", "test/new.wav"]):
-        write_clip(tmp_path / name, number)
+    write_clips(tmp_path, "Dog bark/1.wav", "Dog bark/2.flac", "Cat/1.wav", "test/Cat/9.wav", "test/new.wav")
     (tmp_path / "Cat" / "README.txt").write_text("about cats")
     (tmp_path / "Cat" / ".DS_Store").write_text("")
     (tmp_path / "notes.txt").write_text("about all")
@@ -120,8 +122,7 @@ def test_class_folders(tmp_path: Path) -> None:
 
 
 def test_class_folders_with_a_table_of_details(tmp_path: Path) -> None:
-    for number, name in enumerate(["Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav", "test/new.wav"]):
-        write_clip(tmp_path / name, number)
+    write_clips(tmp_path, "Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav", "test/new.wav")
     rows = ["Dog/1.wav,0,a,x", "Dog/2.wav,1,b,", "Cat/1.wav,0,a,", "Cat/2.wav,1,c,"]
     (tmp_path / "clips.csv").write_text("\n".join(["fname,fold,group,license", *rows]))
     index = scan(tmp_path)
@@ -136,8 +137,7 @@ def test_class_folders_with_a_table_of_details(tmp_path: Path) -> None:
 
 
 def test_problems_of_a_table_of_details(tmp_path: Path) -> None:
-    for number, name in enumerate(["Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav"]):
-        write_clip(tmp_path / name, number)
+    write_clips(tmp_path, "Dog/1.wav", "Dog/2.wav", "Cat/1.wav", "Cat/2.wav")
     rows = ["Dog/1.wav,0", "Dog/1.wav,1", "Cat/1.wav,first", "../Cat/2.wav,1", "Dog/9.wav,1"]
     (tmp_path / "clips.csv").write_text("\n".join(["fname,fold", *rows]))
     text = problems(tmp_path)
@@ -147,8 +147,7 @@ def test_problems_of_a_table_of_details(tmp_path: Path) -> None:
 
 
 def test_class_folder_problems(tmp_path: Path) -> None:
-    for number, name in enumerate(["Dog bark/1.wav", "Dog_bark/1.wav", "fold/1.wav", "Cat/deeper/1.wav"]):
-        write_clip(tmp_path / name, number)
+    write_clips(tmp_path, "Dog bark/1.wav", "Dog_bark/1.wav", "fold/1.wav", "Cat/deeper/1.wav")
     (tmp_path / "Dog_bark" / "x.wav").mkdir()
     text = problems(tmp_path)
     for part in ("differ in spaces only", "label is a word that", "folder without clips", "x.wav: is a folder, not a"):
@@ -166,18 +165,6 @@ def test_published_layout_on_real_clips() -> None:
     assert set(table["sample_rate"]) == {44100}
     assert 1.0 <= table["seconds"].min() < table["seconds"].max() <= 26.4
     assert index.notes == []
-
-
-@pytest.mark.parametrize("columns", ["fold", "group"])
-def test_index_survives_writing_and_reading(kaggle: Callable[..., Path], tmp_path: Path, columns: str) -> None:
-    rows = [f"{row},{number % 2}" for number, row in enumerate(TRAIN[1:])]
-    table = scanned(kaggle([f"fname,label,{columns}", *rows], ["fname", "x.wav"]))
-    assert list(table.columns) == [*INDEX_COLUMNS, columns]
-    files.write_csv(tmp_path / "index.csv", table)
-    again = files.read_csv(tmp_path / "index.csv")
-    assert again["fname"].tolist() == table["fname"].tolist()
-    assert [int(value) for value in again[columns].tolist()[:4]] == [0, 1, 0, 1]
-    assert again["seconds"].tolist() == [0.05] * 5
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -234,10 +221,8 @@ def test_unicode_names(kaggle: Callable[..., Path], form: str) -> None:
         ([*TRAIN[:4], "d.wav,"], ["audio_train/d.wav: label is blank"]),
         ([*TRAIN[:4], "d.wav,None"], ["audio_train/d.wav: label is None"]),
         ([*TRAIN[:4], "d.wav,model"], ["label is a word that the pipeline's tables use"]),
-        (["fname,label", "a.wav,Cello", "b.wav,Cello"], ["one label only", "Cello"]),
         ([*TRAIN, "../../x.wav,Oboe"], ["leads outside the dataset folder", "line 6: ../../x.wav"]),
         ([*TRAIN, "/etc/passwd,Oboe"], ["leads outside"]),
-        ([*TRAIN, "sub/../../../x.wav,Oboe"], ["leads outside"]),
         ([*TRAIN, "..\\x.wav,Oboe"], ["leads outside"]),
         ([*TRAIN, "C:\\x.wav,Oboe"], ["leads outside"]),
         ([*TRAIN, '"x\0.wav",Oboe'], ["leads outside"]),
@@ -291,12 +276,8 @@ def test_extra_files_are_a_note(kaggle: Callable[..., Path]) -> None:
     index = scan(kaggle(clips="abcdef"))
     assert index.notes == ["audio_train/: 2 files are not in train.csv and are not used: e.wav, f.wav"]
     assert len(index.table) == 4
-
-
-def test_a_label_that_training_lacks_is_a_note(kaggle: Callable[..., Path]) -> None:
-    index = scan(kaggle(test=["fname,label", "x.wav,Tuba"]))
-    assert "no training clip has" in index.notes[0]
-    assert "Tuba" in index.notes[0]
+    [_, note] = scan(kaggle(test=["fname,label", "x.wav,Tuba"])).notes
+    assert "no training clip has" in note and "Tuba" in note
 
 
 # --- what may be opened ----------------------------------------------------------------------------------------------
@@ -326,8 +307,7 @@ def test_linked_table_and_linked_class_folder_are_refused(kaggle: Callable[..., 
     (folder / "train.csv").rename(tmp_path / "elsewhere.csv")
     (folder / "train.csv").symlink_to(tmp_path / "elsewhere.csv")
     assert "leads outside the dataset folder" in problems(folder)
-    for number, name in enumerate(["A/1.wav", "B/1.wav"]):
-        write_clip(tmp_path / "classes" / name, number)
+    write_clips(tmp_path / "classes", "A/1.wav", "B/1.wav")
     write_clip(tmp_path / "C" / "1.wav")
     (tmp_path / "classes" / "C").symlink_to(tmp_path / "C")
     assert re.search(r"leads outside.*\n *C/$", problems(tmp_path / "classes"))
@@ -458,24 +438,6 @@ def test_test_clips_that_are_in_train_are_named(kaggle: Callable[..., Path]) -> 
     assert index.facts["test_also_in_train"] == {"clips": 3, "fname": 1, "freesound_id": 1, "bytes": 1}
 
 
-@needs(META)
-@needs("esc10/train.csv")
-def test_esc10_is_no_independent_test_for_fsdkaggle2018() -> None:
-    """30 of its 40 dog barks (24 in the training, 6 in the test clips) and 3 sneezes are from the same recordings."""
-    names = ["train_post_competition.csv", "test_post_competition_scoring_clips.csv"]
-    folder = SHARED / "fsdkaggle2018_meta"
-    tables = [pd.read_csv(folder / name, dtype=str, keep_default_na=False) for name in names]
-    assert duplicates(*tables) == []  # FSDKaggle2018 keeps its own train and test apart
-    esc10 = pd.read_csv(SHARED / "esc10/train.csv", dtype=str, keep_default_na=False).set_index("fname", drop=False)
-
-    def shared_labels(clips: pd.DataFrame) -> dict[str, int]:
-        pairs = duplicates(clips, esc10)
-        return Counter(esc10["label"][[pair.test for pair in pairs]])
-
-    assert shared_labels(tables[0]) == {"Dog_bark": 24, "Person_sneeze": 3}
-    assert shared_labels(pd.concat(tables)) == {"Dog_bark": 30, "Person_sneeze": 3}
-
-
 # --- duplicates in the training set, marks, lengths, workers elsewhere -----------------------------------------------
 
 
@@ -519,16 +481,14 @@ def test_long_clips_are_noted_with_the_memory_they_need() -> None:
     assert "1 clips are longer than 20 minutes" in note and "about 1800 MB" in note and note.endswith(": c")
 
 
-def test_a_dask_worker_in_another_folder_finds_the_clips(
+def test_a_worker_in_another_folder_finds_the_clips(
     kaggle: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import distributed
+    def elsewhere(probe: Callable[[Path], object], paths: list[Path], **_: object) -> list[object]:
+        with contextlib.chdir("/"):
+            return list(map(probe, paths))
 
     kaggle()
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "elsewhere").mkdir()
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
-        with distributed.Client(cluster) as client:
-            client.run(os.chdir, tmp_path / "elsewhere")
-        monkeypatch.setenv("FSAT_DASK", cluster.scheduler_address)
-        assert set(scan("sounds").table["problem"]) == {""}
+    monkeypatch.setattr(parallel, "map_clips", elsewhere)
+    assert set(scan("sounds").table["problem"]) == {""}

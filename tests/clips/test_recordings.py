@@ -60,7 +60,7 @@ def test_a_stretch_is_what_a_whole_reading_has_there(
             stream.write(block)
     whole = audio.load(path, RATE)
     monkeypatch.setattr(audio, "_BLOCK_FRAMES", 1 << 14)
-    found = each(Sound(path, None, SPANS), work=identity, sample_rate=RATE)
+    found = each(Sound(path, [(0, None)] * len(SPANS), SPANS), work=identity, sample_rate=RATE)
     for x, (start, end) in zip(found, SPANS, strict=True):
         np.testing.assert_allclose(x, whole[round(start * RATE) : round(end * RATE)], rtol=0, atol=1e-6)
     [(_, half)] = audio.load_stretches(path, SPANS[:1], RATE // 2)
@@ -76,9 +76,9 @@ def test_seeking_reads_what_it_needs(signal: np.ndarray, tmp_path: Path) -> None
     bad[10 * RATE] = np.nan
     soundfile.write(path, bad, RATE, subtype="FLOAT")
     first = np.mean(signal[: 2 * RATE], axis=1)
-    np.testing.assert_array_equal(each(Sound(path, None, [(0, 2)]), work=identity, sample_rate=RATE)[0], first)
+    np.testing.assert_array_equal(each(Sound(path, stretches=[(0, 2)]), work=identity, sample_rate=RATE)[0], first)
     with pytest.raises(audio.AudioError, match="NaN or infinite samples"):
-        each(Sound(path, None, [(0, 2), (9.5, 11)]), work=identity, sample_rate=RATE)
+        each(Sound(path, stretches=[(9.5, 11)]), work=identity, sample_rate=RATE)
 
 
 def test_clips_are_read_by_recording_in_their_order(signal: np.ndarray, tmp_path: Path) -> None:

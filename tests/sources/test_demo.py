@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import soundfile
 
-from fsat.clips.index import scan
 from fsat.core import files
 from fsat.features import trim
 from fsat.sources import demo
@@ -54,14 +53,6 @@ def test_columns_and_labels_are_the_real_ones(small: Path, split: str) -> None:
     assert list(real.columns) == list(ours.columns)
     assert set(real["label"]) == set(ours["label"]) - {"None"} == set(demo.LABELS)
     assert set(ours["license"]) <= set(real["license"])
-
-
-def test_index_accepts_it_and_meets_the_empty_file(small: Path) -> None:
-    index = scan(small)
-    assert index.facts["synthetic"] is True
-    problems = index.table[index.table["problem"] != ""]
-    assert list(problems["split"]) == ["test"]
-    assert (small / problems["path"].iloc[0]).stat().st_size == 0
 
 
 def test_the_awkward_clips_are_as_awkward_as_promised(small: Path) -> None:
@@ -121,41 +112,6 @@ def test_every_label_is_in_one_family_and_has_a_recipe_of_its_own() -> None:
     assert sorted(label for family in demo.FAMILIES for label in family) == list(demo.LABELS)
     assert len(demo.LABELS) == 41 == len(set(map(repr, demo.RECIPES.values())))
     assert min(map(len, demo.FAMILIES)) >= 2
-
-
-def test_every_recipe_makes_a_sound_of_the_length_asked_for() -> None:
-    for label in demo.LABELS:
-        for seed, seconds in enumerate((0.02, 0.35, 0.9)):
-            x = demo.sound(demo.RECIPES[label], np.random.default_rng(seed), seconds=seconds)
-            assert len(x) == round(seconds * demo.SAMPLE_RATE), label
-            assert np.sqrt(np.mean(x**2)) == pytest.approx(1), label
-
-
-def test_a_tone_has_its_pitch_and_a_noise_its_band() -> None:
-    rng = np.random.default_rng(0)
-    x = demo.sound(demo.Recipe(pitch_hz=(440, 441), partials=demo.PURE), rng, seconds=1.0)
-    assert 439 <= np.argmax(np.abs(np.fft.rfft(x))) <= 442  # bins of 1 Hz
-    x = demo.sound(demo.Recipe(noise_hz=(2000, 4000)), rng, seconds=1.0)
-    power = np.abs(np.fft.rfft(x)) ** 2
-    assert power[1500:5500].sum() > 0.9 * power.sum()
-
-
-def test_lookalikes_come_as_often_as_stated(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[demo.Recipe] = []
-
-    def sound(recipe: demo.Recipe, rng: np.random.Generator, *, seconds: float) -> np.ndarray:
-        heard.append(recipe)
-        return np.ones(1)
-
-    monkeypatch.setattr(demo, "sound", sound)
-    monkeypatch.setattr(demo, "record", lambda signal, rng: signal)
-    n = 1000
-    for number in range(n):
-        demo.clip("Bark", np.random.default_rng(number))
-    labels = [label for recipe in heard for label in demo.LABELS if demo.RECIPES[label] is recipe]
-    assert set(labels) == {"Bark", "Cough", "Laughter", "Meow"}
-    p = demo.LOOKALIKE_SHARE
-    assert abs(labels.count("Bark") - n * (1 - p)) < 5 * np.sqrt(n * p * (1 - p))
 
 
 def test_the_demo_is_neither_trivial_nor_hopeless() -> None:

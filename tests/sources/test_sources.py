@@ -1,12 +1,9 @@
 """The scripts behind sources/dvc.yaml: initial weights; the demo and the download have test files of their own."""
 
 import hashlib
-import http.server
+import io
 import re
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -17,14 +14,17 @@ import pytest
 from keras.src.applications import mobilenet_v2
 from keras.src.legacy.saving import legacy_h5_format
 from keras.src.utils import file_utils
+from loopback import Server, server
 
 from fsat import Tagger
 from fsat.core import params
 from fsat.core.errors import FsatError
 from fsat.networks import model, provenance
-from fsat.sources import published_networks, torch_checkpoint
+from fsat.sources import audioset_labels, published_networks, torch_checkpoint
 from shared_data import SHARED, needs
 from stages import audioset_tagger, audioset_weights, imagenet_weights, random_weights
+
+__all__ = ["server"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,42 +69,23 @@ def test_random_weights_are_the_same_bytes_each_time_and_load_into_the_backbone(
         np.testing.assert_array_equal(a, b)
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
-    """Address of a server on this machine, and the folder that it serves."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    monkeypatch.setenv("no_proxy", "*")
-    yield f"http://127.0.0.1:{httpd.server_port}", folder
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
-
-
-@pytest.fixture
-def weights_server(served: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make Keras download from the server, without its cache; returns the folder that is served."""
-    monkeypatch.setattr(mobilenet_v2, "BASE_WEIGHT_PATH", f"{served[0]}/")
+def weights_server(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Make Keras download from the server, without its cache."""
+    monkeypatch.setattr(mobilenet_v2, "BASE_WEIGHT_PATH", f"{server.url}/")
     # It has to exist, or Keras takes a folder below /tmp.
     (tmp_path / "keras").mkdir()
     monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path / "keras"))
-    return served[1]
+    return server
 
 
-def test_imagenet_weights_are_what_keras_downloads(project: Path, weights_server: Path) -> None:
+def test_imagenet_weights_are_what_keras_downloads(project: Path, weights_server: Server) -> None:
     # The published files are of Keras' older format.
     published = keras.applications.MobileNetV2(include_top=False, weights=None, alpha=0.35)
-    name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
-    with h5py.File(weights_server / name, "w") as file:
+    with h5py.File(content := io.BytesIO(), "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, published)
+    name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
+    weights_server.files[f"/{name}"] = content.getvalue()
 
     imagenet_weights.main()
 
@@ -138,17 +119,15 @@ TABLE = SHARED / "pretrained" / "audioset_class_labels_indices.csv"
 
 
 @pytest.fixture
-def published(project: Path, served: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Checkpoint and labels come from a server on this machine; returns the folder that is served."""
-    address, folder = served
+def published(project: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Checkpoint and labels come from a server on this machine."""
     networks = published_networks.NETWORKS
-    for path in (CHECKPOINT, TABLE):
-        (folder / path.name).write_bytes(path.read_bytes())
-    here = replace(networks["mn04"], file=replace(networks["mn04"].file, url=f"{address}/{CHECKPOINT.name}"))
+    server.files = {"/network": CHECKPOINT.read_bytes(), "/labels": TABLE.read_bytes()}
+    here = replace(networks["mn04"], file=replace(networks["mn04"].file, url=f"{server.url}/network"))
     monkeypatch.setattr(published_networks, "NETWORKS", networks | {"mn04": here})
-    labels = replace(published_networks.AUDIOSET_LABELS, url=f"{address}/{TABLE.name}")
+    labels = replace(published_networks.AUDIOSET_LABELS, url=f"{server.url}/labels")
     monkeypatch.setattr(published_networks, "AUDIOSET_LABELS", labels)
-    return folder
+    return server
 
 
 def test_the_schema_knows_the_networks_of_the_table_and_their_widths() -> None:
@@ -158,14 +137,14 @@ def test_the_schema_knows_the_networks_of_the_table_and_their_widths() -> None:
 
 
 @needs("pretrained/mn04_as_mAP_432.pt")
-def test_audioset_weights_come_from_the_published_checkpoint(project: Path, published: Path) -> None:
+def test_audioset_weights_come_from_the_published_checkpoint(project: Path, published: Server) -> None:
     out = project / "data/pretrained/audioset.weights.h5"
-    (published / CHECKPOINT.name).write_bytes(b"another file")
+    published.files["/network"] = b"another file"
     with pytest.raises(FsatError, match=r"899a8c.* \(12 bytes of 4,066,513\).*published_networks\.py, mn04"):
         audioset_weights.main()
     assert not out.exists()
 
-    (published / CHECKPOINT.name).write_bytes(CHECKPOINT.read_bytes())
+    published.files["/network"] = CHECKPOINT.read_bytes()
     audioset_weights.main()
     assert provenance.pretrained_on(out) == "AudioSet"
     trunk = model.build_trunk("EfficientAT", width=0.4)
@@ -204,13 +183,19 @@ def test_the_tagger_of_the_published_checkpoint_says_what_the_reference_says(pro
 
 
 @needs("pretrained/audioset_class_labels_indices.csv")
+def test_labels_keep_their_commas_and_quotes() -> None:
+    names = audioset_labels.read(TABLE)
+    assert (names[0], names[72], names[526]) == ("Speech", "Animal", "Field recording")
+    assert "Child speech, kid speaking" in names and "Dental drill, dentist's drill" in names
+
+
+@needs("pretrained/audioset_class_labels_indices.csv")
 def test_a_damaged_table_of_labels_makes_no_tagger(
-    project: Path, published: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, published: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = TABLE.read_text(encoding="utf-8").splitlines(keepends=True)
-    text = "".join([*lines[:9], *lines[10:]])
-    (published / TABLE.name).write_text(text, encoding="utf-8")
-    found = hashlib.sha256(text.encode()).hexdigest()
+    lines = TABLE.read_bytes().splitlines(keepends=True)
+    published.files["/labels"] = content = b"".join([*lines[:9], *lines[10:]])
+    found = hashlib.sha256(content).hexdigest()
     with pytest.raises(FsatError, match=f"its sha256 is {found}, expected was cdd1049833c4"):
         audioset_tagger.main()
     labels = replace(published_networks.AUDIOSET_LABELS, sha256=found)
