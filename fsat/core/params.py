@@ -453,7 +453,7 @@ def _message(error: Any) -> str:
     meaning = f" ({description})" if description else ""
     if kind == "missing":
         return f"{key}: missing{meaning}"
-    if kind in ("model_type", "model_attributes_type"):
+    if kind == "model_type":
         names = [name.rpartition(".")[2] for name in known_keys() if name.rpartition(".")[0] == key]
         return f"{key or 'the file'}: must be a section with the keys {', '.join(names)}. Got {value} instead"
     allowed = _ALLOWED.get(kind, "{msg}").format_map(error | error.get("ctx", {}))
@@ -475,7 +475,6 @@ _ALLOWED = {
     "less_than_equal": "must be at most {le}",
     "less_than": "must be less than {lt}",
     "literal_error": "must be one of {expected}",
-    "string_pattern_mismatch": "must look like {pattern}",
     "too_short": "must have at least {min_length} entries",
     "too_long": "must have at most {max_length} entries",
 }

@@ -6,7 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fsat.core.network import STRIDE
-from fsat.inputs.batches import mirror, named_inputs
+from fsat.inputs.batches import mirrored_spans, named_inputs
 from fsat.inputs.frames import FrameStore
 from fsat.inputs.passes import Predictor
 
@@ -24,8 +24,8 @@ def parts(n_frames: int) -> list[np.ndarray]:
     (33, 32, [2334, 2333, 2333])
     """
     if n_frames < STRIDE:
-        span = np.arange(STRIDE) - (STRIDE - n_frames) // 2
-        return [mirror(span[None], np.array([n_frames]))[0]]
+        start = np.array([-((STRIDE - n_frames) // 2)])
+        return [mirrored_spans(start, STRIDE, np.array([n_frames]))[0]]
     return np.array_split(np.arange(n_frames), math.ceil(n_frames / LONGEST_PART))
 
 

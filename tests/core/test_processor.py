@@ -29,11 +29,12 @@ def in_force(_: int) -> dict[str, str]:
 
 def test_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    (tmp_path / "cpuinfo").write_text(f"vendor_id\t: X\nflags\t\t: {V3} sse\nflags\t\t: other\n")
-    assert processor.flags(tmp_path / "cpuinfo") == {*V3.split(), "sse"}
-    assert processor.flags(tmp_path / "absent") == set()
+    monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "cpuinfo")
+    assert processor.flags() == set()
+    (tmp_path / "cpuinfo").write_text(f"model name\t: X 1\nflags\t\t: {V3} sse\nflags\t\t: other\n")
+    assert processor.flags() == {*V3.split(), "sse"} and processor.name() == "X 1"
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    assert processor.flags(tmp_path / "cpuinfo") == set()
+    assert processor.flags() == set()
 
 
 def test_what_is_set_where_and_whose_setting_wins(monkeypatch: pytest.MonkeyPatch) -> None:
