@@ -16,15 +16,20 @@ from fsat.core import files, params
 PACKAGES = ("fsat", "stages")
 
 
-def imported_modules(file: Path) -> set[str]:
-    """Dotted names of the project's modules that a file imports, at the top or inside a function."""
+def imported(file: Path) -> set[str]:
+    """Dotted names that a file imports, at the top or inside a function: modules, and what it takes from them."""
     names: set[str] = set()
     for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {name for name in names if name.split(".")[0] in PACKAGES and _file(name, file) is not None}
+    return names
+
+
+def imported_modules(file: Path) -> set[str]:
+    """Those of them that are modules of the project."""
+    return {name for name in imported(file) if name.split(".")[0] in PACKAGES and _file(name, file) is not None}
 
 
 def import_closure(script: Path) -> set[str]:
@@ -119,13 +124,7 @@ _PARQUET = re.compile(r"\bfiles\.(?:read|write)_parquet\b")
 
 def imported_libraries(paths: Iterable[Path]) -> set[str]:
     """Names, as in requirements.txt, of the packages from elsewhere that the files import."""
-    names: set[str] = set()
-    for path in paths:
-        for node in ast.walk(_tree(path)):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names.add(node.module.split(".")[0])
+    names = {name.split(".")[0] for path in paths for name in imported(path)}
     return {_DISTRIBUTIONS.get(name, name) for name in names if name not in PACKAGES}
 
 

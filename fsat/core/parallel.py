@@ -57,26 +57,11 @@ def map_clips(
     FsatError
         If ``FSAT_JOBS`` is no positive integer, or the Dask cluster cannot be used. What `function` raises passes.
     """
-    try:
-        with (
-            _executor(min(jobs or _jobs(), len(items)), cluster=jobs is None) as (executor, n_workers),
-            closing(_results(executor, function, items, n_ahead=_AHEAD_PER_WORKER * n_workers)) as results,
-        ):
-            yield from _progress(results, total=len(items), desc=desc, unit=unit)
-    except _WorkerLostError as error:
-        message = f"{desc}: a worker process was killed, most likely for want of memory. Set FSAT_JOBS to fewer."
-        if culprit := next((shown(str(item)) for item in error.items if _kills(function, item)), ""):
-            why = "a fault of a decoder, or want of memory"
-            message = f"{desc}: {culprit} ends the process that works on it: {why}. Remove it."
-        raise FsatError(message) from error
-
-
-class _WorkerLostError(Exception):
-    """A worker ended while these items were waiting for their results."""
-
-    def __init__(self, items: Sequence[Any]) -> None:
-        super().__init__(items)
-        self.items = items
+    with (
+        _executor(min(jobs or _jobs(), len(items)), cluster=jobs is None) as (executor, n_workers),
+        closing(_results(executor, function, items, n_ahead=_AHEAD_PER_WORKER * n_workers, desc=desc)) as results,
+    ):
+        yield from _progress(results, total=len(items), desc=desc, unit=unit)
 
 
 def _kills(function: Callable[[Item], Result], item: Item) -> bool:
@@ -87,7 +72,7 @@ def _kills(function: Callable[[Item], Result], item: Item) -> bool:
 
 
 def _results(
-    executor: Executor | None, function: Callable[[Item], Result], items: Iterable[Item], *, n_ahead: int
+    executor: Executor | None, function: Callable[[Item], Result], items: Iterable[Item], *, n_ahead: int, desc: str
 ) -> Generator[Result]:
     """Yield results in order; no more than `n_ahead` of them wait, so that memory does not grow with the clips."""
     if executor is None:
@@ -104,7 +89,11 @@ def _results(
             yield pending[0][1].result()
             pending.popleft()
     except TerminatedWorkerError as error:
-        raise _WorkerLostError([item for item, _ in pending]) from error
+        message = f"{desc}: a worker process was killed, most likely for want of memory. Set FSAT_JOBS to fewer."
+        if culprit := next((shown(str(item)) for item, _ in pending if _kills(function, item)), ""):
+            why = "a fault of a decoder, or want of memory"
+            message = f"{desc}: {culprit} ends the process that works on it: {why}. Remove it."
+        raise FsatError(message) from error
     finally:
         for _, future in pending:
             future.cancel()

@@ -143,13 +143,12 @@ class Mel(Section):
         numbers, rate, n_fft = MEL_STYLES[style], info.data.get("sample_rate"), info.data.get("n_fft")
         if rate is None or n_fft is None:  # wrong themselves
             return style
-        allowed = ""
         if numbers.f_max_hz is not None and rate < (lowest := 2 * numbers.f_max_hz):
-            allowed = f"must be librosa at a mel.sample_rate of {rate} Hz: {style} needs at least {lowest}"
-        elif n_fft < (window := numbers.window_samples(rate, n_fft)):
-            allowed = f"must be librosa with a mel.n_fft of {n_fft} samples: {style} has a window of {window}"
-        if allowed:
-            raise PydanticCustomError("style", "{allowed}", {"allowed": allowed})
+            must = f"must be librosa at a mel.sample_rate of {rate} Hz: {style} needs at least {lowest}"
+            raise PydanticCustomError("style", must)
+        if n_fft < (window := numbers.window_samples(rate, n_fft)):
+            must = f"must be librosa with a mel.n_fft of {n_fft} samples: {style} has a window of {window}"
+            raise PydanticCustomError("style", must)
         return style
 
 
@@ -173,8 +172,7 @@ class Folds(Section):
     def _ids_are_folds(cls, ids: list[int], info: ValidationInfo) -> list[int]:
         n_splits = info.data.get("n_splits")  # absent if it was itself wrong
         if n_splits is not None and not all(0 <= fold < n_splits for fold in ids):
-            allowed = f"must be folds from 0 to {n_splits - 1} (folds.n_splits - 1)"
-            raise PydanticCustomError("fold_range", "{allowed}", {"allowed": allowed})
+            raise PydanticCustomError("fold_range", f"must be folds from 0 to {n_splits - 1} (folds.n_splits - 1)")
         if len(set(ids)) != len(ids):
             raise PydanticCustomError("fold_twice", "must name each fold once")
         return ids

@@ -23,9 +23,6 @@ AUDIO_TRUNKS = {"EfficientAT": efficientat}
 # Spectrogram (1 channel) -> image (3 channels).
 CONVOLUTIONS = ("mel_conv1", "mel_conv2")
 
-# The part stage 2 takes over from stage 1, input to pooling, by layer name.
-TRANSFERRED = ("mel_norm", *CONVOLUTIONS, "trunk")
-
 
 def build_trunk(backbone: str, *, width: float = 1.0, weights: str | None = None) -> keras.Model:
     """A network without its head, for inputs of any size: one of `AUDIO_TRUNKS` or of `keras.applications`.
@@ -156,7 +153,7 @@ def transfer(stage1: keras.Model, stage2: keras.Model) -> None:
     layers starts fresh.
     """
     names = {layer.name for layer in stage1.layers}
-    for name in names.intersection(TRANSFERRED):
+    for name in names & {"mel_norm", *CONVOLUTIONS, "trunk"}:
         stage2.get_layer(name).set_weights(stage1.get_layer(name).get_weights())
     if not any(name.startswith("head_dense") for name in names):
         kernel, bias = stage1.get_layer("probabilities").get_weights()
