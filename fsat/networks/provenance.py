@@ -11,6 +11,8 @@ import numpy as np
 
 from fsat.core.errors import FsatError
 
+_ATTRIBUTE = "pretrained_on"
+_HIDDEN = "published_head"
 # Kernel (C, H) and bias (H,) of the dense layer that reads a trunk's pooled features.
 Hidden = tuple[np.ndarray, np.ndarray]
 
@@ -21,23 +23,23 @@ def record(path: str | Path, pretrained_on: str, hidden: Hidden | None = None) -
     `hidden` is the first layer of the head that was trained with them.
     """
     with h5py.File(path, "r+") as file:
-        file.attrs["pretrained_on"] = pretrained_on
+        file.attrs[_ATTRIBUTE] = pretrained_on
         if hidden is not None:
-            group = file.create_group("published_head")
+            group = file.create_group(_HIDDEN)
             group["kernel"], group["bias"] = hidden
 
 
 def pretrained_on(path: str | Path) -> str:
     """Dataset that a `.weights.h5` file notes that its weights were trained on, or ""; `FsatError` without file."""
     with _opened(path) as file:
-        found = file.attrs.get("pretrained_on", "")
+        found = file.attrs.get(_ATTRIBUTE, "")
     return found if isinstance(found, str) else ""
 
 
 def hidden(path: str | Path) -> Hidden | None:
     """The layer that `record` kept in a `.weights.h5` file, None where there is none; `FsatError` without file."""
     with _opened(path) as file:
-        group = file.get("published_head")
+        group = file.get(_HIDDEN)
         return None if group is None else (group["kernel"][()], group["bias"][()])
 
 
