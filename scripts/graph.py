@@ -65,10 +65,7 @@ _READ = "p = params.read()"
 def used_parameters(script: Path) -> list[str]:
     """Keys of the parameters that a stage uses, in the order of the schema; none within another one.
 
-    Raises
-    ------
-    TypeError
-        If parameters are read or used in a way that this function does not follow: names file and line.
+    `TypeError` names file and line if parameters are read or used in a way that this function does not follow.
     """
     tree, known = _tree(script), list(params.known_keys())
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
@@ -147,10 +144,7 @@ _STAGE = re.compile(r"^  [\w-]+:\n(?:(?:    .*)?\n)+", flags=re.MULTILINE)
 def written(graph: str, root: Path) -> str:
     """Text of a dvc.yaml whose stages name the modules, parameters and libraries that their scripts use.
 
-    Raises
-    ------
-    TypeError
-        If a script, or a module that it imports, uses parameters in a way that cannot be followed.
+    `TypeError` if a script, or a module that it imports, uses parameters in a way that cannot be followed.
     """
     pinned = files.read_yaml(root / "versions.yaml")
 

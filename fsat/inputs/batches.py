@@ -27,15 +27,12 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Batch:
-    """One step of training: mel (B, M, T, 1) scaled to about [0, 1], components (B, P) or None, targets (B, C).
+    """One step of training."""
 
-    `weights` (B,) are those of the clips in the loss; None where all are 1.
-    """
-
-    mel: np.ndarray
-    components: np.ndarray | None
-    targets: np.ndarray
-    weights: np.ndarray | None = None
+    mel: np.ndarray  # (B, M, T, 1), scaled to about [0, 1]
+    components: np.ndarray | None  # (B, P)
+    targets: np.ndarray  # (B, C)
+    weights: np.ndarray | None = None  # (B,): of the clips in the loss; None where all are 1
 
     @property
     def inputs(self) -> dict[str, np.ndarray]:
@@ -96,16 +93,8 @@ def clip_spans(fnames: Sequence[str], lengths: np.ndarray, n_frames: int, key: t
     """Spans as `draw_spans` draws them, each keyed by its clip's file name: independent of all other clips.
 
     So a test clip that is added changes no other clip's prediction, and tagging one clip alone, wherever it lies,
-    sees the spans that the pipeline saw.
-
-    Parameters
-    ----------
-    fnames : sequence of str, length B
-        Folders in front of the name do not count, nor does the Unicode form (NFC, NFD).
-    lengths : np.ndarray [shape=(B,), dtype=int64]
-        Frames of each clip.
-    key : tuple
-        Seed and purpose, see `seeds.fraction`.
+    sees the spans that the pipeline saw: folders in front of a name do not count, nor does its Unicode form (NFC, NFD).
+    `lengths`, int64 (B,), are the frames of each clip; `key` is seed and purpose (`seeds.fraction`).
     """
     # One name in NFC and NFD, as other file systems and archives write it, is one key.
     names = [unicodedata.normalize("NFC", fname.rpartition("/")[2]) for fname in fnames]
@@ -134,25 +123,13 @@ _CANDIDATES = 64
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to each clip of a batch; every array has length B.
+    """What happens to each clip of a batch; every array has length B."""
 
-    Attributes
-    ----------
-    time_shift, frequency_shift : int64
-        Frames and mel bins by which the content moves right and up; edges are repeated.
-    flip : bool
-        Reversed in time.
-    erase : int64 [shape=(B, 4)]
-        Rectangle first bin, bins, first frame, frames; all zero where nothing is erased.
-    fill : float32
-        Value of the rectangle.
-    """
-
-    time_shift: np.ndarray
-    frequency_shift: np.ndarray
-    flip: np.ndarray
-    erase: np.ndarray
-    fill: np.ndarray
+    time_shift: np.ndarray  # int64: frames by which the content moves right; edges are repeated
+    frequency_shift: np.ndarray  # int64: mel bins by which it moves up
+    flip: np.ndarray  # bool: reversed in time
+    erase: np.ndarray  # int64 (B, 4): rectangle first bin, bins, first frame, frames; all zero where nothing is erased
+    fill: np.ndarray  # float32: value of the rectangle
 
 
 def draw_augmentation(

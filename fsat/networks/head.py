@@ -32,13 +32,8 @@ def split_at_embedding(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 def weigh_components(norm: keras.layers.BatchNormalization, embeddings: np.ndarray, components: np.ndarray) -> None:
     """Let the layer "pca_norm" keep the ratios of the components' variances, which it would make equal.
 
-    The first components say most, so that a head that is held back (`phase.weight_decay`) should hear them most.
-
-    Parameters
-    ----------
-    embeddings : np.ndarray [shape=(L, n, E), dtype=float32]
-        Of n clips at L lengths.
-    components : np.ndarray [shape=(n, P), dtype=float32]
+    The first components, float32 (n, P), say most, so that a head that is held back (`phase.weight_decay`) should hear
+    them most. Embeddings are those of `fit`.
     """
     variances = components.var(axis=0)
     wanted = _VARIANCE_OF_COMPONENTS * embeddings.var(axis=1).sum(axis=1).mean()
@@ -58,19 +53,8 @@ def fit(
     """Train the head on the embeddings of all clips and lengths; returns the mean loss of the last epoch.
 
     AdamW with a rate that falls from ``phase.lr`` to 0 along a cosine. Each epoch depends on `key` (seed, stage, fold)
-    and its number alone.
-
-    Parameters
-    ----------
-    embeddings : np.ndarray [shape=(L, n, E), dtype=float32]
-        Of n clips at L lengths.
-    clip_weights : np.ndarray [shape=(n,), dtype=float32]
-        Weight of each clip in the loss.
-
-    Raises
-    ------
-    FsatError
-        If the loss is no longer a number.
+    and its number alone. Embeddings are float32 (L, n, E), of n clips at L lengths; `clip_weights`, float32 (n,), are
+    those in the loss. `FsatError` if the loss is no longer a number.
     """
     n_lengths, n_clips = embeddings.shape[:2]
     rows = embeddings.reshape(n_lengths * n_clips, -1)
