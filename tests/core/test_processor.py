@@ -128,16 +128,6 @@ def use(name: str, *, portable: bool) -> None:
     raise FsatError(f"portable={portable}")
 
 
-def test_an_unfinished_training_is_not_taken_up_under_other_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsat.networks import checkpoint
-
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    wide = checkpoint.fingerprint([], 1)
-    assert checkpoint.fingerprint([], 1) == wide
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert checkpoint.fingerprint([], 1) != wide
-
-
 class OneWorker:
     """A Dask cluster whose worker computes with AVX-512."""
 
