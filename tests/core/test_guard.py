@@ -108,7 +108,6 @@ def replaced(path: str, text: str) -> None:
 
 CHANGES: dict[str, tuple[Callable[[], object], str]] = {
     "parameter": (lambda: parameters(rate=9), "params.yaml: rate was 0.1, is 9"),
-    "section": (lambda: parameters(mel={"n_mels": 8}), "mel.n_mels was 64, is 8"),
     "key added": (lambda: parameters(mel={"n_mels": 64, "x": 1}), "mel.x was None, is 1"),
     "parameter gone": (lambda: write("params.yaml", "{}"), "rate was 0.1, is None"),
     "library": (lambda: write("versions.yaml", "numpy: '3.0'\n"), "versions.yaml: numpy was '2.0', is '3.0'"),
@@ -298,7 +297,7 @@ def test_a_stage_of_the_sources_is_named_as_dvc_does() -> None:
         guard.refuse_false_entries()
 
 
-@pytest.mark.parametrize("name", ["sounds/", "./sounds", "my sounds #1", "2018"])
+@pytest.mark.parametrize("name", ["./sounds", "my sounds #1", "2018"])
 def test_a_dataset_of_any_name_is_watched(name: str) -> None:
     if not Path(name).exists():
         Path("sounds").rename(name)
@@ -311,14 +310,6 @@ def test_a_dataset_of_any_name_is_watched(name: str) -> None:
     write(f"{name}/a.wav", "other")
     with pytest.raises(FsatError, match=r"a\.wav"):
         guard.finish(watch)
-
-
-def test_a_link_that_leads_in_a_circle_is_not_followed() -> None:
-    Path("sounds/b/again").symlink_to("..")
-    write_lock()
-    watch = started()
-    os.utime("sounds/a.wav", (1, 1))
-    guard.finish(watch)
 
 
 def test_notes_that_cannot_be_used_fail_nothing(capsys: pytest.CaptureFixture[str]) -> None:
