@@ -24,30 +24,19 @@ LABELS = ["a", "b"] * 5
 def recipe(
     augment: params.Augment, *, epochs: tuple[int, int, int] = (2, 1, 2), max_lr: float = 1e-3, **changes: Any
 ) -> training.Recipe:
-    plain = training.Recipe(
-        seed=1,
-        stage="stage1",
-        fold=0,
-        bounds=(6, 12),
-        crop_step=1,
-        alpha=1.0,
-        augment=augment,
-        schedule=params.TrainStage(
-            run=True,
-            frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
-            cyclic=params.Cyclic(epochs=epochs[0], half_cycle=1, base_lr=1e-4, max_lr=max_lr),
-            finetune_low=params.Finetune(epochs=epochs[1], lr=1e-5),
-            finetune_high=params.Finetune(epochs=epochs[2], lr=1e-4),
-        ),
-        plateau=params.Plateau(reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10),
-        batch_size=4,
-        precision="float32",
-        deterministic=True,
-        class_weight="none",
-        select="best",
-        validate_every=1,
-        validation_lengths=2,
+    schedule = params.TrainStage(
+        run=True,
+        frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
+        cyclic=params.Cyclic(epochs=epochs[0], half_cycle=1, base_lr=1e-4, max_lr=max_lr),
+        finetune_low=params.Finetune(epochs=epochs[1], lr=1e-5),
+        finetune_high=params.Finetune(epochs=epochs[2], lr=1e-4),
     )
+    plateau = params.Plateau(reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10)
+    plain = training.Recipe(
+        seed=1, stage="stage1", fold=0, bounds=(6, 12), crop_step=1, alpha=1.0, augment=augment, schedule=schedule,
+        plateau=plateau, batch_size=4, precision="float32", deterministic=True, class_weight="none", select="best",
+        validate_every=1, validation_lengths=2,
+    )  # fmt: skip
     return replace(plain, **changes)
 
 
@@ -301,25 +290,16 @@ def test_train_fold_writes_its_folder_and_takes_up_what_was_finished(
             monkeypatch.delenv("FSAT_FRESH")
             monkeypatch.setattr(guard, "is_recorded", lambda stage, kept: (stage, kept.is_dir()) == ("stage1@0", True))
         training.train_fold(
-            network,
-            lambda network: None,
-            clips(n_mels=32),
-            clips(4, n_mels=32),
-            plan,
-            labels=["a", "b"],
-            inputs=[],
-            state_folder=tmp_path / "state",
-            out=tmp_path / name,
-        )
+            network, lambda network: None, clips(n_mels=32), clips(4, n_mels=32), plan, labels=["a", "b"], inputs=[],
+            state_folder=tmp_path / "state", out=tmp_path / name,
+        )  # fmt: skip
         written = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / name).iterdir()}
         assert sorted(written) == ["history.csv", "model.weights.h5", "summary.json"]
         digests.append(written)
         assert not list((tmp_path / "state").glob("*.npz"))
         printed = capsys.readouterr().out
-        assert ("epoch    1" in printed, "finished but not recorded" in printed) == (
-            name != "taken up",
-            name == "taken up",
-        )
+        assert ("epoch    1" in printed) == (name != "taken up")
+        assert ("finished but not recorded" in printed) == (name == "taken up")
     assert digests[1:] == digests[:1] * 3
     summary = json.loads((tmp_path / "first" / "summary.json").read_text())
     assert summary["clips"] == {"training": 10, "heldout": 4}
