@@ -134,16 +134,11 @@ def test_what_changes_while_a_stage_runs_is_named(kind: str) -> None:
 
 def test_a_module_that_is_edited_while_a_stage_runs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = started()
-    assert watch.note.code == {CODE: loaded_code.LOADED[CODE]}
+    assert watch.note.code == {CODE: dvc_files.md5(Path(__file__).parents[2] / CODE)}  # as DVC writes it
     monkeypatch.setattr(loaded_code, "digests", lambda: loaded_code.LOADED | {CODE: "0", "fsat/cli.py": "1"})
     with pytest.raises(FsatError, match=r"files\.py") as error:
         guard.finish(watch)
     assert "cli.py" not in str(error.value)  # not of this stage
-
-
-def test_the_digests_of_the_code_are_those_dvc_writes() -> None:
-    assert loaded_code.LOADED[CODE] == dvc_files.md5(Path(__file__).parents[2] / CODE)
-    assert "stages/mel.py" in loaded_code.LOADED
 
 
 def test_contents_decide_and_not_times() -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,31 +114,6 @@ def test_ten_clips_fill_three_batches_of_four_and_epochs_differ(no_augmentation:
     assert orders[0] == orders[1] != orders[2]
 
 
-class Scripted:
-    """Stands in for `training.validate`: gives the losses it was made with; notes the weights of epochs and scores."""
-
-    def __init__(self, losses: list[float]) -> None:
-        self.losses: Iterator[float] = iter(losses)
-        self.network = tiny_network()
-        self.started: list[np.ndarray] = []
-        self.scored: list[np.ndarray] = []
-
-    def validate(self, *_: object) -> dict[str, float]:
-        self.scored.append(self.network.get_weights()[0].copy())
-        return {"val_loss": next(self.losses), "val_map3": 0.5, "val_accuracy": 0.5}
-
-    def train(self, plan: training.Recipe, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        run_epoch = training._run_epoch
-
-        def noting(*arguments: Any) -> tuple[float, float]:
-            self.started.append(self.network.get_weights()[0].copy())
-            return run_epoch(*arguments)
-
-        monkeypatch.setattr(training, "_run_epoch", noting)
-        monkeypatch.setattr(training, "validate", self.validate)
-        training.train(self.network, clips(), clips(4), plan, state=state)
-
-
 @pytest.mark.parametrize(("select", "handed_on"), [("best", [0, 3, 4]), ("last", [1, 3, 5])])
 def test_each_phase_hands_on_its_best_or_last_weights(
     select: str,
@@ -149,12 +123,26 @@ def test_each_phase_hands_on_its_best_or_last_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     backend.prepare(1)
+    network, run_epoch = tiny_network(), training._run_epoch
+    started: list[np.ndarray] = []  # weights before each epoch
+    scored: list[np.ndarray] = []  # and at each validation
     # The lowest loss of all is in the first phase: it must not count in the third.
-    scripted = Scripted([0.1, 0.9, 0.8, 0.7, 0.5, 0.6])
+    losses = iter([0.1, 0.9, 0.8, 0.7, 0.5, 0.6])
+
+    def noted(*arguments: Any) -> tuple[float, float]:
+        started.append(network.get_weights()[0].copy())
+        return run_epoch(*arguments)
+
+    def validate(*_: object) -> dict[str, float]:
+        scored.append(network.get_weights()[0].copy())
+        return {"val_loss": next(losses), "val_map3": 0.5, "val_accuracy": 0.5}
+
+    monkeypatch.setattr(training, "_run_epoch", noted)
+    monkeypatch.setattr(training, "validate", validate)
     plan = recipe(recipe_augmentation, epochs=(2, 2, 2), select=select)
-    scripted.train(plan, tmp_path / "state.npz", monkeypatch)
-    taken_over = [scripted.started[2], scripted.started[4], scripted.network.get_weights()[0]]
-    np.testing.assert_array_equal(taken_over, [scripted.scored[number] for number in handed_on])
+    training.train(network, clips(), clips(4), plan, state=tmp_path / "state.npz")
+    taken_over = [started[2], started[4], network.get_weights()[0]]
+    np.testing.assert_array_equal(taken_over, [scored[number] for number in handed_on])
 
 
 def test_validation_can_be_rarer_but_never_misses_the_end_of_a_phase(
