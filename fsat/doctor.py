@@ -38,17 +38,10 @@ class Check:
     text: str
 
 
-@dataclass(frozen=True)
-class Need:
-    """Disk space in GiB that a run on a dataset takes: what is downloaded and unpacked, and what stages make of it."""
-
-    source: float
-    made: float
-
-
+# Disk space in GiB that a run on a dataset takes: what is downloaded and unpacked, and what stages make of it.
 # FSDKaggle2018: zips 4.6; 11,073 clips, about 20 hours of 16 bit mono at 44.1 kHz; frames of 26 kB a second; ten folds
 # of two networks, 22 and 14 MB.
-NEEDS = {"data/demo": Need(0.1, 0.4), "data/fsdkaggle2018": Need(4.6 + 5.9, 3.0)}
+NEEDS = {"data/demo": (0.1, 0.4), "data/fsdkaggle2018": (4.6 + 5.9, 3.0)}
 
 
 def examine(root: Path, *, start_tensorflow: bool = True) -> Iterator[Check]:
@@ -150,12 +143,12 @@ def memory(total_gib: float | None) -> Check:
 
 def disk(free_bytes: int, root: Path, path: str, *, copies: bool) -> Check:
     """Whether what a run on the dataset still has to write fits on the disk."""
-    need = NEEDS.get(Path(path).as_posix())
-    free = free_bytes / GIB
-    if need is None:
+    name, free = Path(path).as_posix(), free_bytes / GIB
+    if name not in NEEDS:
         return Check("disk", "ok", f"{free:.1f} GiB free; features take about a third of the audio's space")
+    source, made = NEEDS[name]
     # Zips do not go into DVC's cache; an unpacked dataset, as an output, does.
-    total = (0 if (root / path).exists() else need.source) + need.made + copies * (need.made + need.source / 2)
+    total = (0 if (root / path).exists() else source) + made + copies * (made + source / 2)
     text = f"{free:.1f} GiB free, a run on {path} takes about {total:.1f} more"
     if free < total:
         return Check("disk", "missing", f"{text}. Free some space or move the project.")
