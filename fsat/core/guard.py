@@ -124,7 +124,7 @@ def compare(watch: Watch) -> None:
         now = _stats(path)
         names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         changed = [name for name in names if not _is_proved(name, before, now, note.md5, proofs)]
-        lines += [listed(changed, limit=5)] if changed else []
+        lines += [listed(changed)] if changed else []
         is_written_into |= any(name in now and name in before and now[name][2] == before[name][2] for name in changed)
     if not lines:
         return

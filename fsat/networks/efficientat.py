@@ -167,10 +167,10 @@ def _channels(at_width_1: int, width: float) -> int:
     return _divisible(at_width_1 * width)
 
 
-def _divisible(value: float, by: int = 8) -> int:
-    """The nearest multiple of `by`, but no more than a tenth below `value`."""
-    nearest = max(by, int(value + by / 2) // by * by)
-    return nearest + by if nearest < 0.9 * value else nearest
+def _divisible(value: float) -> int:
+    """The nearest multiple of 8, but no more than a tenth below `value`."""
+    nearest = max(8, int(value + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * value else nearest
 
 
 def fill(network: keras.Model, tensors: Mapping[str, np.ndarray], *, width: float) -> None:
