@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pandas as pd
@@ -127,14 +128,8 @@ def test_trainings_in_half_precision_are_not_limited(
     assert [called.kwargs["portable"] for called in use.call_args_list] == [limited] * 2
 
 
-class OneWorker:
-    """A Dask cluster whose worker computes with AVX-512."""
-
-    def run(self, function: object) -> dict[str, dict[str, str]]:
-        wide = {"NPY_ENABLE_CPU_FEATURES": "X86_V4", "OPENBLAS_CORETYPE": "SkylakeX"}
-        return {"tcp://a": wide if function is processor.in_force else {}}
-
-
-def test_a_dask_worker_with_other_limits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dask_worker_with_other_limits_is_refused() -> None:
+    wide = {"NPY_ENABLE_CPU_FEATURES": "X86_V4", "OPENBLAS_CORETYPE": "SkylakeX"}
+    client = SimpleNamespace(run=lambda function: {"tcp://a": wide if function is processor.in_force else {}})
     with pytest.raises(FsatError, match="tcp://a computes with NPY_ENABLE_CPU_FEATURES=X86_V4 OPENBLAS_CORETYPE=Skyl"):
-        parallel.refuse_other_workers(OneWorker(), "tcp://x")
+        parallel.refuse_other_workers(client, "tcp://x")
