@@ -176,7 +176,10 @@ def validate(predict: Predictor, heldout: Examples, recipe: Recipe) -> dict[str,
     The loss is the mean over clips and lengths; MAP@3 and accuracy are those of the geometric mean over lengths.
     """
     outputs = _fixed_crops(predict, heldout, recipe, "validation")
-    mean = sum(map(log_probabilities, outputs)) / len(outputs)
+    total = np.zeros(heldout.targets.shape)
+    for output in outputs:
+        total += log_probabilities(output)
+    mean = total / len(outputs)
     labels = heldout.targets.argmax(axis=1)
     return {
         "val_loss": float(-(heldout.targets * mean).sum() / len(heldout)),
