@@ -95,9 +95,11 @@ def with_estimate(page: str, results: dict[str, Any]) -> str:
 def main() -> None:
     """Run the parts named on the command line, or all but `gpu`, and keep the other parts' earlier figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, "gpu"], help="default: all but gpu")
+    parser.add_argument("parts", nargs="*", help=", ".join([*PARTS, "gpu"]))
     parser.add_argument("--scale", type=float, default=1.0, help="of gpu: this share of size and time; writes nothing")
     arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - {*PARTS, "gpu"}:
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}; there are {', '.join([*PARTS, 'gpu'])}")
     if arguments.scale != 1:
         if arguments.parts != ["gpu"]:
             parser.error("--scale is for gpu alone")
