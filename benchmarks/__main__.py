@@ -1,11 +1,12 @@
 """Measure, print a table, write `docs/PERFORMANCE.md` and `metrics/performance.json`.
 
-python -m benchmarks                 all parts but gpu: about forty minutes on two cores
-python -m benchmarks networks        one part: features, scaling, networks, portable, tagging, gpu
+python -m benchmarks                 all parts but gpu: about half an hour on two cores
+python -m benchmarks networks        one part: features, networks, portable, tagging, gpu
 """
 
 import argparse
 import datetime
+import importlib
 import json
 import os
 import platform
@@ -17,7 +18,7 @@ from benchmarks import gpu
 from benchmarks.measuring import Row
 from fsat.core import processor
 
-PARTS = ("features", "scaling", "networks", "portable", "tagging")
+PARTS = ("features", "networks", "portable", "tagging")
 RESULTS = Path("metrics/performance.json")
 PAGE = Path("docs/PERFORMANCE.md")
 MACHINES, BEGIN, END = Path("docs/MACHINES.md"), "<!-- by `python -m benchmarks gpu` -->\n", "<!-- end -->\n"
@@ -116,12 +117,8 @@ def main() -> None:
 
 
 def _rows(part: str) -> list[Row]:
-    if part == "gpu":
-        return gpu.all_rows()
-    from benchmarks import features, networks, portable, tagging  # TensorFlow: the page is written without it
-
-    functions = (features.all_rows, features.scaling_rows, networks.all_rows, portable.all_rows, tagging.all_rows)
-    return dict(zip(PARTS, functions, strict=True))[part]()
+    # Imported here, as some import TensorFlow: the page is written without it.
+    return importlib.import_module(f"benchmarks.{part}").all_rows()
 
 
 def _measured(rows: list[Row]) -> dict[str, Any]:

@@ -1,15 +1,12 @@
-"""What the clip-parallel stages cost: against plain library calls, over two cores, with more and more clips.
+"""What the clip-parallel stages cost: against plain library calls, with more and more clips.
 
-Times of one core are processor time, so that other work on the machine disturbs them little; times of two cores are
-wall time.
+All is measured in processor time of one core, so that other work on the machine disturbs it little.
 """
 
 import shutil
-import statistics
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial, wraps
@@ -26,7 +23,6 @@ from benchmarks import slow_spectral
 from benchmarks.measuring import PEAK_MB, ROOT, Row, alternate, python, row
 from fsat import presets
 from fsat.clips import audio
-from fsat.core.parallel import map_clips
 from fsat.features import harmonic, median, mel, mel_bank, spectral, trim, waveform
 from stages.filters import bank_for
 
@@ -35,7 +31,6 @@ SPECTRAL: dict[str, Any] = {"sample_rate": 44100, "n_fft": 2048, "hop_length": 5
 SPECTRAL["bank"] = mel_bank.grouped(bank_for(mel_bank.for_spectral(44100, 2048)))
 MEL: dict[str, Any] = {"sample_rate": 44100, "settings": presets.read("fsdkaggle2018", ROOT / "presets").mel}
 MEL["bank"] = mel_bank.grouped(bank_for(mel_bank.for_mel(MEL["settings"])))
-TRIM: dict[str, Any] = {"top_db": 60}
 CLIP_STAGES = ("index", "trim", "mel", "spectral")
 
 Clip = tuple[Path, int, int]
@@ -48,11 +43,7 @@ def clips(*, every: int = 1) -> list[Clip]:
         sys.exit("benchmarks need clips: run `dvc repro` first, which makes data/demo.")
     # A few clips of the demo are made to be awkward; the comparison is about ordinary ones.
     paths = [path for path in sorted(folder.glob("*/*.wav")) if audio.probe(path).seconds > 0.1][::every]
-    return [(path, *_trim(path)) for path in paths]
-
-
-def _trim(path: Path) -> tuple[int, int]:
-    return trim.trim_interval(audio.load(path, 44100), **TRIM)
+    return [(path, *trim.trim_interval(audio.load(path, 44100), top_db=60)) for path in paths]
 
 
 def _of_clip(clip: Clip, *, work: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -60,7 +51,7 @@ def _of_clip(clip: Clip, *, work: Callable[[np.ndarray], np.ndarray]) -> np.ndar
 
 
 def all_rows() -> list[Row]:
-    """All that is measured in processor time of one core; a few minutes."""
+    """Everything below; a few minutes."""
     some = clips(every=10)
     with threadpool_limits(1):  # a second thread of BLAS would wait in a busy loop, which counts as work
         rows = [*spectral_speed(some), *spectral_parts(some), *mel_speed(some)]
@@ -168,40 +159,6 @@ def _librosa_mel(clip: Clip) -> np.ndarray:
 def _each(function: Callable[[Any], Any], items: list[Any]) -> None:
     for item in items:
         function(item)
-
-
-# --- two cores -------------------------------------------------------------------------------------------------------
-
-
-def scaling_rows(*, runs: int = 5) -> list[Row]:
-    """Two warm workers against one, on clips repeated to so many seconds of one-core work.
-
-    Wall times, for a machine that does nothing else; about a quarter of an hour.
-    """
-    chosen = clips()
-    stages: dict[str, tuple[Callable[[Any], Any], list[Any], float]] = {
-        "trim": (_trim, [path for path, _, _ in chosen], 15.0),
-        "mel": (partial(_of_clip, work=partial(mel.log_mel, **MEL)), list(chosen), 15.0),
-        "spectral": (partial(_of_clip, work=partial(spectral.spectral_statistics, **SPECTRAL)), list(chosen), 60.0),
-    }
-    rows = []
-    for name, (work, items, work_s) in stages.items():
-        for jobs in (1, 2):
-            _wall(work, items, jobs)  # warm: imports, filter banks
-        repeats = int(np.ceil(work_s / _wall(work, items, 1)))
-        pairs = [[_wall(work, items * repeats, jobs) for jobs in (1, 2)] for _ in range(runs)]
-        one, two = (statistics.median(times) for times in zip(*pairs, strict=True))
-        target = {"target": "at least 1.7"} if name == "spectral" else {}
-        speed_up = statistics.median(first / second for first, second in pairs)
-        figures = {"one_core_s": one, "two_cores_s": two, "clips": len(items) * repeats}
-        rows.append(row(f"{name}, two cores", "one core, warm", speed_up=speed_up, **target, **figures))
-    return rows
-
-
-def _wall(work: Callable[[Any], Any], items: list[Any], jobs: int) -> float:
-    started = time.perf_counter()
-    deque(map_clips(work, items, desc=f"benchmark, {jobs} jobs", jobs=jobs), maxlen=0)
-    return time.perf_counter() - started
 
 
 # --- more and more clips ---------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -26,7 +25,7 @@ from fsat.core.mel_styles import MEL_STYLES
 from fsat.inputs import batches, examples
 from fsat.inputs.frames import FrameStore
 from fsat.inputs.passes import Passes, mean_outputs
-from fsat.networks import backend, model, prediction, training
+from fsat.networks import backend, checkpoint, model, prediction, schedule, training
 
 P = presets.read("fsdkaggle2018", ROOT / "presets")
 BOUNDS = (263, 763)
@@ -113,13 +112,12 @@ def epoch_speed(*, n_batches: int = 4, runs: int = 5) -> list[Row]:
     network, some, plan = compiled(), clips(64 * n_batches), recipe(batch_size=64)
     step = backend.training_step(network)
     weights = np.ones(64, np.float32)
-    phase = SimpleNamespace(rate=lambda *_: 1e-4)
-    progress = SimpleNamespace(history=[], epoch=0)
+    phase = schedule.Phase("finetune_low", P.train.stage1.finetune_low, 1)
     ready = list(training.epoch_batches(some, plan, epoch=0))
     class_weights = np.ones(41, np.float32)
 
     def ours() -> None:
-        training._run_epoch(network, step, some, class_weights, plan, phase, progress)  # type: ignore[arg-type]
+        training._run_epoch(network, step, some, class_weights, plan, phase, checkpoint.Progress())
 
     def bare() -> None:
         losses = [step(batch, weights) for batch in ready]

@@ -38,44 +38,32 @@ class Check:
     text: str
 
 
-@dataclass(frozen=True)
-class Need:
-    """Disk space in GiB that a run on a dataset takes: what is downloaded and unpacked, and what stages make of it."""
-
-    source: float
-    made: float
-
-
+# Disk space in GiB that a run on a dataset takes: what is downloaded and unpacked, and what stages make of it.
 # FSDKaggle2018: zips 4.6; 11,073 clips, about 20 hours of 16 bit mono at 44.1 kHz; frames of 26 kB a second; ten folds
 # of two networks, 22 and 14 MB.
-NEEDS = {"data/demo": Need(0.1, 0.4), "data/fsdkaggle2018": Need(4.6 + 5.9, 3.0)}
+NEEDS = {"data/demo": (0.1, 0.4), "data/fsdkaggle2018": (4.6 + 5.9, 3.0)}
 
 
 def examine(root: Path, *, start_tensorflow: bool = True) -> Iterator[Check]:
     """All checks, for the project in `root`."""
-    # TensorFlow starts while the other checks run.
-    command, pipe = [sys.executable, "-c", _PROBE], subprocess.PIPE
-    probe = (
-        subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, errors="replace") if start_tensorflow else None
-    )
+    probe = _start_tensorflow() if start_tensorflow else None  # while the other checks run
     yield python(sys.version_info[:3])
     yield versions(root / "versions.yaml")
     yield cores()
     yield memory(total_memory())
-    settings, check = parameters(root)
+    p, check = parameters(root)
     yield check
-    yield computes_with(root)
+    yield computes_with(root, p)
     if (absent := repository(root)) is not None:
         yield absent
     cache, links = dvc(root)
     yield cache
     yield from truncated_dvc_files(root)
     yield from false_entries(root)
-    if settings is not None:
-        path, weights, label_column = settings
-        yield dataset(root, path, label_column)
-        yield initial_weights(root, weights)
-        yield disk(shutil.disk_usage(root).free, root, path, copies=not links)
+    if p is not None:
+        yield dataset(root, p.dataset.path, p.dataset.label_column)
+        yield initial_weights(root, p.model.weights)
+        yield disk(shutil.disk_usage(root).free, root, p.dataset.path, copies=not links)
     if probe is not None:
         yield _tensorflow_finds(probe)
 
@@ -114,28 +102,24 @@ def cores() -> Check:
     return Check("CPU cores", "ok", f"{count} (FSAT_JOBS limits how many are used for features)")
 
 
-def computes_with(root: Path) -> Check:
-    """What the processor is, whether the committed lock is its own, and what a run will do."""
+def computes_with(root: Path, p: params.Params | None) -> Check:
+    """What the processor is, whether the committed lock is its own, and what a run with valid parameters will do."""
     name, flags = processor.name(), processor.flags()
     if not processor.has_avx2():
         text = f"{name}: no x86-64 with AVX2. dvc.lock is not its own: `dvc repro` computes all anew, other last digits"
         return Check("processor", "warn", text)
     text = f"{name}, {'AVX-512' if 'avx512f' in flags else 'AVX2'}. dvc.lock is its own as far as features go"
     if others := processor.settings(processor.LIMITS | processor.ONEDNN | processor.PORTABLE):
-        return Check(
-            "processor", "warn", f"{text}, but the environment sets {', '.join(others)}: unset it, or digits differ"
-        )
-    with contextlib.suppress(FsatError, OSError):
-        with contextlib.chdir(root):
-            train = params.read().train
-            is_portable = train.portable
-            entries = [text for stage, text in dvc_files.entries("dvc.lock").items() if stage.startswith("stage1")]
-        networks = "stay within AVX2" if is_portable and train.precision == "float32" else "use all that it has"
+        text += f", but the environment sets {', '.join(others)}: unset it, or digits differ"
+        return Check("processor", "warn", text)
+    if p is not None:
+        is_portable = p.train.portable
+        networks = "stay within AVX2" if is_portable and p.train.precision == "float32" else "use all that it has"
         text += f"; networks {networks} (train.portable {str(is_portable).lower()})"
-        locked = {
-            dvc_files.entry(one).get("params", {}).get("params.yaml", {}).get("train.portable") for one in entries
-        }
-        if locked and locked != {is_portable}:
+        locked = dvc_files.entries(root / "dvc.lock").items()
+        entries = [dvc_files.entry(entry) for stage, entry in locked if stage.startswith("stage1")]
+        portable = {entry.get("params", {}).get("params.yaml", {}).get("train.portable") for entry in entries}
+        if portable - {is_portable}:
             text += ", those of dvc.lock do not: `dvc repro` trains anew"
     return Check("processor", "ok", text)
 
@@ -159,12 +143,12 @@ def memory(total_gib: float | None) -> Check:
 
 def disk(free_bytes: int, root: Path, path: str, *, copies: bool) -> Check:
     """Whether what a run on the dataset still has to write fits on the disk."""
-    need = NEEDS.get(Path(path).as_posix())
-    free = free_bytes / GIB
-    if need is None:
+    name, free = Path(path).as_posix(), free_bytes / GIB
+    if name not in NEEDS:
         return Check("disk", "ok", f"{free:.1f} GiB free; features take about a third of the audio's space")
+    source, made = NEEDS[name]
     # Zips do not go into DVC's cache; an unpacked dataset, as an output, does.
-    total = (0 if (root / path).exists() else need.source) + need.made + copies * (need.made + need.source / 2)
+    total = (0 if (root / path).exists() else source) + made + copies * (made + source / 2)
     text = f"{free:.1f} GiB free, a run on {path} takes about {total:.1f} more"
     if free < total:
         return Check("disk", "missing", f"{text}. Free some space or move the project.")
@@ -179,6 +163,11 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import tensorflow as tf
 print("fsat-found", tf.__version__, len(tf.config.list_physical_devices("GPU")))
 """
+
+
+def _start_tensorflow() -> "subprocess.Popen[str]":
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", _PROBE], stdout=pipe, stderr=pipe, text=True, errors="replace")
 
 
 def _tensorflow_finds(process: "subprocess.Popen[str]") -> Check:
@@ -211,14 +200,13 @@ def tensorflow(code: int, output: str, errors: str, *, gpus: Sequence[str]) -> C
 # The project -------------------------------------------------------------------------------------------------------
 
 
-def parameters(root: Path) -> tuple[tuple[str, str, str] | None, Check]:
-    """Whether params.yaml is valid; also dataset.path, model.weights and dataset.label_column, or None."""
+def parameters(root: Path) -> tuple[params.Params | None, Check]:
+    """Whether params.yaml is valid; also what it says, None if it is not."""
     try:
         p = params.read(root / "params.yaml")
     except FsatError as error:
         return None, Check("parameters", "missing", str(error))
-    text = f"params.yaml is valid: {p.dataset.path}, {p.model.weights}"
-    return (p.dataset.path, p.model.weights, p.dataset.label_column), Check("parameters", "ok", text)
+    return p, Check("parameters", "ok", f"params.yaml is valid: {p.dataset.path}, {p.model.weights}")
 
 
 def repository(root: Path) -> Check | None:

@@ -31,6 +31,7 @@ from fsat.core.parallel import map_clips
 from fsat.features import mel, mel_bank, trim
 from fsat.inputs import batches, examples, frames
 from fsat.inputs.passes import Passes, outputs_by_pass
+from fsat.networks import backend, model, prediction, training
 from fsat.scoring import ensemble, unknown
 from stages.filters import bank_for
 
@@ -72,20 +73,8 @@ def draw(table: pd.DataFrame, seed: int, n_splits: int) -> pd.DataFrame:
     return table.assign(part=part)
 
 
-def clips_of(store: frames.FrameStore, table: pd.DataFrame, classes: list[str]) -> examples.Examples:
-    """Examples of the rows of a table, all of whose labels are among the classes."""
-    return examples.make_examples(store, table["fname"].tolist(), labels=table["label"].tolist(), classes=classes)
-
-
-def bounds_of(store: frames.FrameStore, fnames: list[str], p: params.Params) -> tuple[int, int]:
-    """Shortest and longest T, from the lengths of some clips."""
-    return batches.length_range(store.lengths[store.rows(fnames)], p.crop.percentiles, step=p.crop.step)
-
-
 def fresh_network(p: params.Params, n_classes: int, weights: Path, seed: int) -> Any:
     """The preset's network of stage 1 with the initial trunk and a fresh head."""
-    from fsat.networks import backend, model
-
     backend.prepare(seed, "unknown")
     network = model.build_network(
         backbone=p.model.backbone, width=p.model.width, batchnorm_momentum=p.model.batchnorm_momentum,
@@ -99,8 +88,6 @@ def passes_over(
     network: Any, store: frames.FrameStore, p: params.Params, *, bounds: tuple[int, int], seed: int
 ) -> np.ndarray:
     """Probabilities and embedding of every clip of the store in each pass, float32 (n_passes, n, C + E)."""
-    from fsat.networks import prediction
-
     every = examples.make_clips(store, store.fnames)
     passes = Passes(batches.fixed_lengths(bounds, p.tta.lengths, step=p.crop.step), p.tta.tries)
     predict = prediction.predictor(network, embeddings=True)
@@ -113,12 +100,14 @@ def outputs_of(
     name: str, store: frames.FrameStore, drawn: pd.DataFrame, p: params.Params, *, seed: int, weights: Path
 ) -> np.ndarray:
     """The preset's stage 1 is trained; outputs as of `passes_over`."""
-    from fsat.networks import training
-
-    parts = {part: drawn[drawn["part"] == part] for part in ("learn", "known")}
-    classes = sorted(parts["learn"]["label"].unique())
-    learn, heldout = (clips_of(store, parts[part], classes) for part in ("learn", "known"))
-    bounds = bounds_of(store, [*learn.fnames, *heldout.fnames], p)
+    parts = [drawn[drawn["part"] == part] for part in ("learn", "known")]
+    classes = sorted(parts[0]["label"].unique())
+    learn, heldout = (
+        examples.make_examples(store, part["fname"].tolist(), labels=part["label"].tolist(), classes=classes)
+        for part in parts
+    )
+    lengths = store.lengths[[*learn.rows, *heldout.rows]]
+    bounds = batches.length_range(lengths, p.crop.percentiles, step=p.crop.step)
     shared = {name: value for name, value in p.train if name in training.Recipe.__dataclass_fields__}
     recipe = training.Recipe(
         seed=seed, stage="stage1", fold=0, bounds=bounds, crop_step=p.crop.step, alpha=p.mixup.alpha,
@@ -166,17 +155,13 @@ def scores(outputs: np.ndarray, labels: np.ndarray, part: np.ndarray) -> dict[st
     kept = unknown.reference(known, labels[learn].tolist(), limit=10**6)
     centres = np.stack([known[numbers == number].mean(axis=0) for number in range(len(classes))])
     inverse = np.linalg.inv(ledoit_wolf(known - centres[numbers], assume_centered=True)[0])
-    mahalanobis = np.min([_squared(embedding - centre, inverse) for centre in centres], axis=0)
+    from_centres = embedding - centres[:, None]  # (C, n, E)
+    mahalanobis = np.einsum("cni,ij,cnj->cn", from_centres, inverse, from_centres).min(axis=0)  # squared
     return {
         "maximum probability": 1 - mean.max(axis=1),
         "**cosine distance to the nearest clip**": unknown.score(embedding, kept, neighbours=1),
         "Mahalanobis distance to the nearest class": mahalanobis,
     }
-
-
-def _squared(difference: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """Squared Mahalanobis length of each row."""
-    return np.einsum("ij,jk,ik->i", difference, inverse, difference)
 
 
 def table(names: list[str]) -> str:

@@ -58,21 +58,9 @@ def run_stage(
 ) -> None:
     """Run one stage of one fold, such as stage1@0, in a subprocess; again while another process holds its locks.
 
-    Parameters
-    ----------
-    before : object
-        Result of the stage that has to be run before.
-    folder, mark : Path, str
-        The project, and a file in it that tells it from others.
-    environment : dict
-        The variables of `SHAPING`.
-    devices : mapping
-        CUDA_VISIBLE_DEVICES by name of the worker, where its own does not hold.
-
-    Raises
-    ------
-    FsatError
-        If the stage fails, or this worker does not see the folder.
+    `before` is the result of the stage that has to be run before; `mark` is a file that tells the project's folder from
+    others; `environment` has the variables of `SHAPING`; `devices` has CUDA_VISIBLE_DEVICES by name of the worker,
+    where its own does not hold. `FsatError` if the stage fails, or this worker does not see the folder.
     """
     from distributed import get_worker
 

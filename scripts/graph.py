@@ -16,15 +16,20 @@ from fsat.core import files, params
 PACKAGES = ("fsat", "stages")
 
 
-def imported_modules(file: Path) -> set[str]:
-    """Dotted names of the project's modules that a file imports, at the top or inside a function."""
+def imported(file: Path) -> set[str]:
+    """Dotted names that a file imports, at the top or inside a function: modules, and what it takes from them."""
     names: set[str] = set()
     for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {name for name in names if name.split(".")[0] in PACKAGES and _file(name, file) is not None}
+    return names
+
+
+def imported_modules(file: Path) -> set[str]:
+    """Those of them that are modules of the project."""
+    return {name for name in imported(file) if name.split(".")[0] in PACKAGES and _file(name, file) is not None}
 
 
 def import_closure(script: Path) -> set[str]:
@@ -60,10 +65,7 @@ _READ = "p = params.read()"
 def used_parameters(script: Path) -> list[str]:
     """Keys of the parameters that a stage uses, in the order of the schema; none within another one.
 
-    Raises
-    ------
-    TypeError
-        If parameters are read or used in a way that this function does not follow: names file and line.
+    `TypeError` names file and line if parameters are read or used in a way that this function does not follow.
     """
     tree, known = _tree(script), list(params.known_keys())
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
@@ -119,13 +121,7 @@ _PARQUET = re.compile(r"\bfiles\.(?:read|write)_parquet\b")
 
 def imported_libraries(paths: Iterable[Path]) -> set[str]:
     """Names, as in requirements.txt, of the packages from elsewhere that the files import."""
-    names: set[str] = set()
-    for path in paths:
-        for node in ast.walk(_tree(path)):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names.add(node.module.split(".")[0])
+    names = {name.split(".")[0] for path in paths for name in imported(path)}
     return {_DISTRIBUTIONS.get(name, name) for name in names if name not in PACKAGES}
 
 
@@ -148,10 +144,7 @@ _STAGE = re.compile(r"^  [\w-]+:\n(?:(?:    .*)?\n)+", flags=re.MULTILINE)
 def written(graph: str, root: Path) -> str:
     """Text of a dvc.yaml whose stages name the modules, parameters and libraries that their scripts use.
 
-    Raises
-    ------
-    TypeError
-        If a script, or a module that it imports, uses parameters in a way that cannot be followed.
+    `TypeError` if a script, or a module that it imports, uses parameters in a way that cannot be followed.
     """
     pinned = files.read_yaml(root / "versions.yaml")
 

@@ -53,19 +53,14 @@ def check_remote() -> None:
     if remote.fs.protocol in ("http", "https"):
         sys.exit(f"{remote.path}: DVC has no run cache over HTTP. Share results through another kind of remote.")
     if remote.fs.protocol == "local":
-        store = Path(remote.path).parents[1]  # of files/md5
-        try:
-            for _ in os.walk(store, onerror=_fail):
-                pass
-        except OSError as error:
+        errors: list[OSError] = []
+        for _ in os.walk(Path(remote.path).parents[1], onerror=errors.append):  # the folder of files/md5
+            pass
+        if errors:
             sys.exit(
-                f"{error.filename}: the DVC remote cannot be read ({error.strerror}). Mount it, or ask its owner for "
-                "the right to read; before the very first run make the folder."
+                f"{errors[0].filename}: the DVC remote cannot be read ({errors[0].strerror}). Mount it, or ask its "
+                "owner for the right to read; before the very first run make the folder."
             )
-
-
-def _fail(error: OSError) -> None:
-    raise error
 
 
 def pull() -> None:

@@ -23,12 +23,12 @@ def main() -> None:
     tensors = torch_checkpoint.read(download.fetch(chosen.file, KEPT))
     from fsat.networks import published
 
-    network = published.convert(tensors, width=chosen.width)
+    network, parameters, n_embedding = published.convert(tensors, width=chosen.width)
     written = bundler.write_published(
         OUT,
-        network=network.onnx,
-        n_embedding=network.n_embedding,
-        parameters=network.parameters,
+        network=network,
+        n_embedding=n_embedding,
+        parameters=parameters,
         architecture={"backbone": "EfficientAT", "width": chosen.width},
         labels=labels,
         mel=published.FRONT_END,

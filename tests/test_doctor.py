@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fsat import doctor
-from fsat.core import guard, processor
+from fsat.core import guard, params, processor
 from fsat.core.errors import FsatError
 from fsat.doctor import GIB, Check
 
@@ -130,16 +130,16 @@ def test_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*processor.NUMPY, *processor.LIMITS, *processor.ONEDNN, *processor.PORTABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(processor, "flags", lambda: processor._V3 | {"avx512f"})
-    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    p = params.read(ROOT / "params.yaml")
     lock = "stages:\n  stage1@0:\n    params:\n      params.yaml:\n        train.portable: {}\n"
     for locked, words in (("true", "AVX2 (train.portable true)"), ("false", "`dvc repro` trains anew")):
         (tmp_path / "dvc.lock").write_text(lock.format(locked))
-        found = doctor.computes_with(tmp_path)
+        found = doctor.computes_with(tmp_path, p)
         assert found.status == "ok" and "AVX-512. dvc.lock is its own" in found.text and found.text.endswith(words)
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Zen")
-    assert "sets OPENBLAS_CORETYPE=Zen: unset it" in doctor.computes_with(tmp_path).text
+    assert "sets OPENBLAS_CORETYPE=Zen: unset it" in doctor.computes_with(tmp_path, p).text
     monkeypatch.setattr(processor, "flags", set)
-    assert "no x86-64 with AVX2. dvc.lock is not its own" in doctor.computes_with(tmp_path).text
+    assert "no x86-64 with AVX2. dvc.lock is not its own" in doctor.computes_with(tmp_path, None).text
 
 
 def test_the_whole_examination_goes_on_after_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

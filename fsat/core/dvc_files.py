@@ -40,7 +40,7 @@ def declared(module: str, arguments: Sequence[str], values: Mapping[str, Any]) -
     `values` is what params.yaml holds: the graph refers to it by ``${dataset.path}``.
     """
     for graph in GRAPHS:
-        for name, text in _blocks(graph).items():
+        for name, text in entries(graph).items():
             found = re.search(rf"^    cmd: .*\b{re.escape(module)}((?: \S+)*)$", text, flags=re.MULTILINE)
             pattern = found[1].split() if found else []
             items = [(one, two) for one, two in zip(pattern, arguments, strict=False) if one != two]
@@ -89,9 +89,13 @@ def chosen(tree: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
 # dvc.lock ------------------------------------------------------------------------------------------------------------
 
 
-def entries(lock: str) -> dict[str, str]:
-    """Text of each stage's entry in a lock file; empty without the file."""
-    return _blocks(lock)
+def entries(path: str | Path) -> dict[str, str]:
+    """Text of each stage's entry in a lock file or a graph; empty without the file."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    return {name.strip(_QUOTES): block for name, block in _BLOCK.findall(text)}
 
 
 def entry(text: str) -> dict[str, Any]:
@@ -108,26 +112,18 @@ def entry(text: str) -> dict[str, Any]:
 
 def outputs() -> dict[str, str]:
     """md5 of every output in the lock files by its path."""
-    blocks = [block for lock in GRAPHS.values() for block in _blocks(lock).values()]
+    blocks = [block for lock in GRAPHS.values() for block in entries(lock).values()]
     return {path: md5 for block in blocks for path, md5 in _hashes(block.partition("    outs:\n")[2])}
 
 
 def indexed() -> dict[str, str]:
     """md5 of the dataset that `index` read by its path; other dependencies of `index` too."""
-    return dict(_hashes(_blocks("dvc.lock").get("index", "").partition("    outs:\n")[0]))
+    return dict(_hashes(entries("dvc.lock").get("index", "").partition("    outs:\n")[0]))
 
 
 def _hashes(part: str) -> Iterator[tuple[str, str]]:
     for path, value in re.findall(r"^    - path: (.+)\n      hash: md5\n      md5: (\S+)$", part, flags=re.MULTILINE):
         yield os.path.normpath(str(files.parse_yaml(path, where="dvc.lock")) if path[0] in _QUOTES else path), value
-
-
-def _blocks(path: str) -> dict[str, str]:
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError:
-        return {}
-    return {name.strip(_QUOTES): block for name, block in _BLOCK.findall(text)}
 
 
 # Hashes and the cache ------------------------------------------------------------------------------------------------
@@ -153,22 +149,24 @@ def listing_md5(listing: Mapping[str, str]) -> str:
 
 def files_of(folder: str | Path) -> Iterator[str]:
     """Files below a folder that DVC hashes, relative to it: it follows no links to folders."""
-    inside = os.path.realpath(folder).startswith(os.path.realpath(".") + os.sep)
-    ignored = _ignored() if inside else lambda name: False
+    patterns = _ignored() if os.path.realpath(folder).startswith(os.path.realpath(".") + os.sep) else []
+
+    def kept(names: list[str]) -> list[str]:
+        return [name for name in names if not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+
     for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not ignored(name)]
+        folders[:] = kept(folders)
         at = os.path.relpath(parent, folder)
-        yield from (name if at == "." else f"{at}/{name}" for name in names if not ignored(name))
+        yield from (name if at == "." else f"{at}/{name}" for name in kept(names))
 
 
-def _ignored() -> Any:
-    """Whether a name matches a line of .dvcignore, which holds plain names and patterns of names."""
+def _ignored() -> list[str]:
+    """The lines of .dvcignore: plain names, and patterns of names."""
     try:
         lines = Path(".dvcignore").read_text(encoding="utf-8").splitlines()
     except OSError:
-        lines = []
-    patterns = [re.compile(fnmatch.translate(line.rstrip("/"))) for line in lines if line and line[0] != "#"]
-    return lambda name: any(pattern.match(name) for pattern in patterns)
+        return []
+    return [line.rstrip("/") for line in lines if line and line[0] != "#"]
 
 
 def cached_listing(value: str) -> dict[str, str] | None:

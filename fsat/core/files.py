@@ -125,10 +125,10 @@ def read_json(path: str | Path) -> Any:
         return json.loads(stream.read(_LARGEST_JSON).decode("utf-8"))
 
 
-def write_csv(path: str | Path, table: "pd.DataFrame", *, float_format: str | None = None) -> None:
+def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
     """Write a table as CSV: UTF-8, ``\\n`` line ends, no row numbers."""
     with atomic_file(path) as part:
-        table.to_csv(part, index=False, lineterminator="\n", float_format=float_format)
+        table.to_csv(part, index=False, lineterminator="\n")
 
 
 def read_yaml(path: str | Path) -> Any:

@@ -117,12 +117,14 @@ def finish(watch: Watch) -> None:
 def compare(watch: Watch) -> None:
     """`FsatError` names what is no longer as it was when the stage began."""
     note, proofs = watch.note, dict[str, bool]()
-    lines, is_written_into = [*_changed_values(note.values), *_changed_code(note.code)], False
+    code = loaded_code.digests()
+    lines = [*_changed_values(note.values), *(path for path, md5 in note.code.items() if code.get(path) != md5)]
+    is_written_into = False
     for path, before in watch.stats.items():
         now = _stats(path)
         names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         changed = [name for name in names if not _is_proved(name, before, now, note.md5, proofs)]
-        lines += [listed(changed, limit=5)] if changed else []
+        lines += [listed(changed)] if changed else []
         is_written_into |= any(name in now and name in before and now[name][2] == before[name][2] for name in changed)
     if not lines:
         return
@@ -167,11 +169,6 @@ def _different(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = 
             yield f"{prefix}{key}", old, new
 
 
-def _changed_code(noted: Mapping[str, str]) -> Iterator[str]:
-    now = loaded_code.digests()
-    yield from (path for path, md5 in noted.items() if now.get(path) != md5)
-
-
 def _is_proved(
     name: str, before: Mapping[str, Stat], now: Mapping[str, Stat], known: Mapping[str, str], proofs: dict[str, bool]
 ) -> bool:
@@ -189,14 +186,11 @@ def _is_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder + "/")
 
 
-def _paths(path: str) -> list[Path]:
-    return [Path(path, name) for name in dvc_files.files_of(path)] if Path(path).is_dir() else [Path(path)]
-
-
 def _stats(path: str) -> dict[str, Stat]:
     """Size, time and inode of a file, or of each file of a folder; what cannot be looked at is left out."""
     found = {}
-    for one in _paths(path):
+    paths = [Path(path, name) for name in dvc_files.files_of(path)] if Path(path).is_dir() else [Path(path)]
+    for one in paths:
         try:
             stat = one.stat()
         except OSError:
@@ -254,8 +248,8 @@ def refuse_false_entries(*, besides: str = "") -> None:
         elif _is_of_this_run(note, entry, text):
             for record in dvc_files.runs(entry):
                 record.unlink(missing_ok=True)
-            lines.append(f"{note.lock}: {note.stage}: {'; '.join(denied)}. ")
-            lines[-1] += f"Run `dvc repro --force --single-item {note.target}`."
+            advice = f"Run `dvc repro --force --single-item {note.target}`."
+            lines.append(f"{note.lock}: {note.stage}: {'; '.join(denied)}. {advice}")
         else:
             path.unlink(missing_ok=True)
     if lines:

@@ -23,20 +23,9 @@ _NOTES = (
 def use(name: str, *, portable: bool = False) -> None:
     """Import Keras on a backend, with `set_defaults`; call this before anything else imports Keras.
 
-    TensorFlow logs errors only, unless the environment sets TF_CPP_MIN_LOG_LEVEL.
-
-    Parameters
-    ----------
-    name : str
-        Parameter `train.backend`: "tensorflow" or "jax".
-    portable : bool
-        Parameter `train.portable`: whether TensorFlow uses AVX2 at most, and two threads, for fewer differences between
-        processors (docs/RELIABILITY.md); without effect on a TensorFlow that is imported already.
-
-    Raises
-    ------
-    FsatError
-        If the environment asks for another backend, or Keras runs on another one already.
+    The two are parameters of `train`; `portable` has no effect on a TensorFlow that is imported already. TensorFlow
+    logs errors only, unless the environment sets TF_CPP_MIN_LOG_LEVEL. `FsatError` if the environment asks for another
+    backend, or Keras runs on another one already.
     """
     asked = os.environ.get(VARIABLE, name)
     if asked != name:

@@ -43,40 +43,16 @@ def map_clips(
     ``FSAT_JOBS`` is the number of processes (default: all cores; 1: this process); ``FSAT_DASK=tcp://host:port`` is
     the scheduler of a Dask cluster, whose workers need this package and the same paths.
 
-    Parameters
-    ----------
-    function : callable
-        A function of a module, or a `functools.partial` of one. Every call has one BLAS and OpenMP thread.
-    desc, unit : str
-        What the progress display on stderr calls this work (none if it is empty), and an item.
-    jobs : int >= 1, optional
-        Overrides ``FSAT_JOBS`` and ``FSAT_DASK``.
-
-    Raises
-    ------
-    FsatError
-        If ``FSAT_JOBS`` is no positive integer, or the Dask cluster cannot be used. What `function` raises passes.
+    `function` is one of a module, or a `functools.partial` of one; every call has one BLAS and OpenMP thread, and what
+    it raises passes. `desc` and `unit` are what the progress display on stderr calls this work (none if it is empty)
+    and an item; `jobs` overrides both variables. `FsatError` if ``FSAT_JOBS`` is no positive integer, the Dask cluster
+    cannot be used, or a worker is killed.
     """
-    try:
-        with (
-            _executor(min(jobs or _jobs(), len(items)), cluster=jobs is None) as (executor, n_workers),
-            closing(_results(executor, function, items, n_ahead=_AHEAD_PER_WORKER * n_workers)) as results,
-        ):
-            yield from _progress(results, total=len(items), desc=desc, unit=unit)
-    except _WorkerLostError as error:
-        message = f"{desc}: a worker process was killed, most likely for want of memory. Set FSAT_JOBS to fewer."
-        if culprit := next((shown(str(item)) for item in error.items if _kills(function, item)), ""):
-            why = "a fault of a decoder, or want of memory"
-            message = f"{desc}: {culprit} ends the process that works on it: {why}. Remove it."
-        raise FsatError(message) from error
-
-
-class _WorkerLostError(Exception):
-    """A worker ended while these items were waiting for their results."""
-
-    def __init__(self, items: Sequence[Any]) -> None:
-        super().__init__(items)
-        self.items = items
+    with (
+        _executor(min(jobs or _jobs(), len(items)), cluster=jobs is None) as (executor, n_workers),
+        closing(_results(executor, function, items, n_ahead=_AHEAD_PER_WORKER * n_workers, desc=desc)) as results,
+    ):
+        yield from _progress(results, total=len(items), desc=desc, unit=unit)
 
 
 def _kills(function: Callable[[Item], Result], item: Item) -> bool:
@@ -87,7 +63,7 @@ def _kills(function: Callable[[Item], Result], item: Item) -> bool:
 
 
 def _results(
-    executor: Executor | None, function: Callable[[Item], Result], items: Iterable[Item], *, n_ahead: int
+    executor: Executor | None, function: Callable[[Item], Result], items: Iterable[Item], *, n_ahead: int, desc: str
 ) -> Generator[Result]:
     """Yield results in order; no more than `n_ahead` of them wait, so that memory does not grow with the clips."""
     if executor is None:
@@ -104,7 +80,11 @@ def _results(
             yield pending[0][1].result()
             pending.popleft()
     except TerminatedWorkerError as error:
-        raise _WorkerLostError([item for item, _ in pending]) from error
+        message = f"{desc}: a worker process was killed, most likely for want of memory. Set FSAT_JOBS to fewer."
+        if culprit := next((shown(str(item)) for item, _ in pending if _kills(function, item)), ""):
+            why = "a fault of a decoder, or want of memory"
+            message = f"{desc}: {culprit} ends the process that works on it: {why}. Remove it."
+        raise FsatError(message) from error
     finally:
         for _, future in pending:
             future.cancel()

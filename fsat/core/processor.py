@@ -16,14 +16,18 @@ PORTABLE = {"ONEDNN_MAX_CPU_ISA": "AVX2", "TF_NUM_INTRAOP_THREADS": "2"}
 # What NumPy's group X86_V3 asks for, in the words of Linux.
 _V3 = {"avx2", "fma", "bmi1", "bmi2", "abm", "f16c", "movbe"}
 _DIFFER = "digits may differ from the committed ones"
+_CPUINFO = Path("/proc/cpuinfo")
 
 
-def flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
+def _first(key: str) -> str:
+    """What Linux says first under a key; empty on another system."""
+    lines = _CPUINFO.read_text(encoding="utf-8").splitlines() if _CPUINFO.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def flags() -> set[str]:
     """Instruction sets that Linux lists; none on another system or processor than x86-64."""
-    if platform.machine() not in ("x86_64", "AMD64") or not cpuinfo.is_file():
-        return set()
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines()
-    return set(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
+    return set(_first("flags").split()) if platform.machine() in ("x86_64", "AMD64") else set()
 
 
 def limit(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -52,11 +56,9 @@ def has_avx2() -> bool:
     return flags() >= _V3
 
 
-def name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+def name() -> str:
     """Model of the processor, as Linux or Python call it."""
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()
+    return _first("model name") or platform.processor() or platform.machine()
 
 
 def settings(wanted: Mapping[str, str]) -> list[str]:

@@ -27,15 +27,12 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Batch:
-    """One step of training: mel (B, M, T, 1) scaled to about [0, 1], components (B, P) or None, targets (B, C).
+    """One step of training."""
 
-    `weights` (B,) are those of the clips in the loss; None where all are 1.
-    """
-
-    mel: np.ndarray
-    components: np.ndarray | None
-    targets: np.ndarray
-    weights: np.ndarray | None = None
+    mel: np.ndarray  # (B, M, T, 1), scaled to about [0, 1]
+    components: np.ndarray | None  # (B, P)
+    targets: np.ndarray  # (B, C)
+    weights: np.ndarray | None = None  # (B,): of the clips in the loss; None where all are 1
 
     @property
     def inputs(self) -> dict[str, np.ndarray]:
@@ -96,16 +93,8 @@ def clip_spans(fnames: Sequence[str], lengths: np.ndarray, n_frames: int, key: t
     """Spans as `draw_spans` draws them, each keyed by its clip's file name: independent of all other clips.
 
     So a test clip that is added changes no other clip's prediction, and tagging one clip alone, wherever it lies,
-    sees the spans that the pipeline saw.
-
-    Parameters
-    ----------
-    fnames : sequence of str, length B
-        Folders in front of the name do not count, nor does the Unicode form (NFC, NFD).
-    lengths : np.ndarray [shape=(B,), dtype=int64]
-        Frames of each clip.
-    key : tuple
-        Seed and purpose, see `seeds.fraction`.
+    sees the spans that the pipeline saw: folders in front of a name do not count, nor does its Unicode form (NFC, NFD).
+    `lengths`, int64 (B,), are the frames of each clip; `key` is seed and purpose (`seeds.fraction`).
     """
     # One name in NFC and NFD, as other file systems and archives write it, is one key.
     names = [unicodedata.normalize("NFC", fname.rpartition("/")[2]) for fname in fnames]
@@ -114,19 +103,14 @@ def clip_spans(fnames: Sequence[str], lengths: np.ndarray, n_frames: int, key: t
     return np.where(room >= 0, 1, -1) * np.floor(fractions * (np.abs(room) + 1)).astype(np.int64)
 
 
-def span_indices(spans: np.ndarray, n_frames: int) -> np.ndarray:
-    """Frame numbers (B, T) of each span; those outside the clip are still to be mirrored (`mirror`)."""
-    return spans[:, None] + np.arange(n_frames)
+def mirrored_spans(spans: np.ndarray, n_frames: int, lengths: np.ndarray) -> np.ndarray:
+    """Frame numbers (B, T) of spans; those outside [0, length) are mirrored, the edge frame repeated ("symmetric").
 
-
-def mirror(indices: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Frame numbers outside [0, length) reflected at the clip's edges, the edge frame repeated ("symmetric" padding).
-
-    >>> mirror(np.arange(-2, 5)[None], np.array([3]))
+    >>> mirrored_spans(np.array([-2]), 7, np.array([3]))
     array([[1, 0, 0, 1, 2, 2, 1]])
     """
     period = 2 * lengths[:, None]
-    folded = np.mod(indices, period)  # (B, T)
+    folded = np.mod(spans[:, None] + np.arange(n_frames), period)  # (B, T)
     return np.minimum(folded, period - 1 - folded)
 
 
@@ -139,25 +123,13 @@ _CANDIDATES = 64
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to each clip of a batch; every array has length B.
+    """What happens to each clip of a batch; every array has length B."""
 
-    Attributes
-    ----------
-    time_shift, frequency_shift : int64
-        Frames and mel bins by which the content moves right and up; edges are repeated.
-    flip : bool
-        Reversed in time.
-    erase : int64 [shape=(B, 4)]
-        Rectangle first bin, bins, first frame, frames; all zero where nothing is erased.
-    fill : float32
-        Value of the rectangle.
-    """
-
-    time_shift: np.ndarray
-    frequency_shift: np.ndarray
-    flip: np.ndarray
-    erase: np.ndarray
-    fill: np.ndarray
+    time_shift: np.ndarray  # int64: frames by which the content moves right; edges are repeated
+    frequency_shift: np.ndarray  # int64: mel bins by which it moves up
+    flip: np.ndarray  # bool: reversed in time
+    erase: np.ndarray  # int64 (B, 4): rectangle first bin, bins, first frame, frames; all zero where nothing is erased
+    fill: np.ndarray  # float32: value of the rectangle
 
 
 def draw_augmentation(
@@ -182,19 +154,17 @@ def draw_rectangles(
     n_mels: int,
     area: tuple[float, float],
     aspect: tuple[float, float],
-    *,
-    rounds: int = 32,
 ) -> np.ndarray:
     """Rectangles (first bin, bins, first frame, frames), int64 (B, 4).
 
     Area (share of n_mels x n_frames), aspect (height / width) and corner are uniform, and are redrawn together until
     the rectangle lies inside: `_CANDIDATES` at a time, of which a clip takes its first that does. A rectangle that
-    never does in `rounds` times as many draws (a spectrogram too narrow for the ranges) stays all zero.
+    never does in 32 times as many draws (a spectrogram too narrow for the ranges) stays all zero.
     Source: Zhong et al., Random Erasing Data Augmentation, 2017.
     """
     rectangles = np.zeros((n_clips, 4), dtype=np.int64)
     open_rows = np.arange(n_clips)
-    for _ in range(rounds):
+    for _ in range(32):
         if len(open_rows) == 0:
             break
         shape = (len(open_rows), _CANDIDATES)
@@ -219,19 +189,6 @@ def augment_indices(indices: np.ndarray, augmentation: Augmentation) -> np.ndarr
     return np.take_along_axis(indices, np.clip(columns, 0, n_frames - 1), axis=1)
 
 
-def shift_frequency(spectrogram: np.ndarray, shift: int) -> None:
-    """Move one clip's spectrogram, float32 (T, M), up by `shift` bins, in place; edge bins are repeated."""
-    if shift:
-        n_mels = spectrogram.shape[1]
-        spectrogram[:] = spectrogram[:, np.clip(np.arange(n_mels) - shift, 0, n_mels - 1)]
-
-
-def erase_rectangle(spectrogram: np.ndarray, rectangle: np.ndarray, fill: np.float32) -> None:
-    """Fill a rectangle (first bin, bins, first frame, frames) of one clip's spectrogram, float32 (T, M), in place."""
-    top, height, left, width = rectangle
-    spectrogram[left : left + width, top : top + height] = fill
-
-
 # Batches -----------------------------------------------------------------------------------------------------------
 
 # Frames turned into columns at a time: 128 frames of 64 bins lie in 32 KiB, the size of a first-level cache.
@@ -250,9 +207,13 @@ class Views:
         # The rows are inside the array (`open_frames` checks); the default mode would check them in a second buffer.
         np.take(store.frames, self.frames[clip], axis=0, out=spectrogram, mode="clip")
         store.scale(spectrogram, out=spectrogram)
-        if self.augmentation is not None:
-            shift_frequency(spectrogram, self.augmentation.frequency_shift[clip])
-            erase_rectangle(spectrogram, self.augmentation.erase[clip], self.augmentation.fill[clip])
+        if self.augmentation is None:
+            return
+        if shift := self.augmentation.frequency_shift[clip]:
+            n_mels = spectrogram.shape[1]
+            spectrogram[:] = spectrogram[:, np.clip(np.arange(n_mels) - shift, 0, n_mels - 1)]
+        top, height, left, width = self.augmentation.erase[clip]
+        spectrogram[left : left + width, top : top + height] = self.augmentation.fill[clip]
 
 
 def images(store: FrameStore, views: Views, mixture: tuple[Views, np.ndarray] | None = None) -> np.ndarray:
@@ -279,7 +240,7 @@ def images(store: FrameStore, views: Views, mixture: tuple[Views, np.ndarray] | 
 def cropped(clips: Clips, which: np.ndarray, spans: np.ndarray, n_frames: int) -> dict[str, np.ndarray]:
     """A network's inputs (`named_inputs`) of the given spans of clips, as validation and prediction need them."""
     rows = clips.rows[which]
-    indices = mirror(span_indices(spans, n_frames), clips.store.lengths[rows])
+    indices = mirrored_spans(spans, n_frames, clips.store.lengths[rows])
     views = Views(clips.store.starts[rows][:, None] + indices)
     return named_inputs(images(clips.store, views), None if clips.components is None else clips.components[which])
 
@@ -302,13 +263,8 @@ def draw_views(
     lengths = examples.store.lengths[rows]
     spans = draw_spans(rng, lengths, n_frames)
     drawn = draw_augmentation(rng, len(which), n_frames, examples.store.frames.shape[1], augment)
-    indices = augment_indices(mirror(span_indices(spans, n_frames), lengths), drawn)
+    indices = augment_indices(mirrored_spans(spans, n_frames, lengths), drawn)
     return Views(examples.store.starts[rows][:, None] + indices, drawn)
-
-
-def draw_mix_weights(rng: np.random.Generator, n_clips: int, alpha: float) -> np.ndarray:
-    """Weight of each clip against its partner, Beta(alpha, alpha), float32 (B,)."""
-    return rng.beta(alpha, alpha, n_clips).astype(np.float32)
 
 
 def mix(values: np.ndarray, partner: np.ndarray, weights: np.ndarray | np.float32) -> None:
@@ -344,7 +300,7 @@ def training_batch(
         in_loss = None if examples.weights is None else examples.weights[which]
         return Batch(images(examples.store, views), components, examples.targets[which], in_loss)
     partner_views = draw_views(examples, partners, n_frames, augment, rng)
-    weights = draw_mix_weights(rng, len(which), alpha)
+    weights = rng.beta(alpha, alpha, len(which)).astype(np.float32)  # of each clip against its partner
 
     def mixed(values: np.ndarray) -> np.ndarray:
         rows = values[which]

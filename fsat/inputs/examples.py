@@ -17,21 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clips:
-    """What a network is asked about: row i of every array belongs to clip i.
-
-    Attributes
-    ----------
-    fnames : list of str, length n
-    store : FrameStore
-    rows : np.ndarray [shape=(n,), dtype=int64]
-        Position of each clip in the store.
-    components : np.ndarray [shape=(n, P), dtype=float32] or None
-    """
+    """What a network is asked about: row i of every array belongs to clip i of n."""
 
     fnames: list[str]
     store: FrameStore
-    rows: np.ndarray
-    components: np.ndarray | None
+    rows: np.ndarray  # int64 (n,): position of each clip in the store
+    components: np.ndarray | None  # float32 (n, P)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -44,18 +35,10 @@ class Clips:
 
 @dataclass(frozen=True)
 class Examples(Clips):
-    """Clips whose labels are known, to train on or to validate on.
+    """Clips whose labels are known, to train on or to validate on."""
 
-    Attributes
-    ----------
-    targets : np.ndarray [shape=(n, C), dtype=float32]
-        One-hot labels.
-    weights : np.ndarray [shape=(n,), dtype=float32] or None
-        Weight of each clip in the loss, above 0; None where all are 1.
-    """
-
-    targets: np.ndarray
-    weights: np.ndarray | None = None
+    targets: np.ndarray  # float32 (n, C): one-hot labels
+    weights: np.ndarray | None = None  # float32 (n,): of each clip in the loss, above 0; None where all are 1
 
 
 def make_clips(store: FrameStore, fnames: Sequence[str], *, components: "pd.DataFrame | None" = None) -> Clips:
@@ -81,16 +64,9 @@ def make_examples(
     components: "pd.DataFrame | None" = None,
     weights: np.ndarray | None = None,
 ) -> Examples:
-    """The named clips with their labels; see `make_clips`.
+    """The named clips with the label of each; see `make_clips`.
 
-    Parameters
-    ----------
-    labels : sequence of str, length n
-        Label of each clip.
-    classes : sequence of str, length C
-        The order of the network's outputs.
-    weights : np.ndarray [shape=(n,)] or None
-        Weight of each clip in the loss, above 0.
+    `classes` are the C labels in the order of the network's outputs, `weights` (n,) those of the clips in the loss.
     """
     column = {label: number for number, label in enumerate(classes)}
     targets = np.zeros((len(fnames), len(classes)), dtype=np.float32)
@@ -106,12 +82,8 @@ def split_fold(
     """Training clips and held-out clips of one fold, and the labels in the order of the outputs.
 
     The first learn from corrected labels, without the clips of weight 0. The second are all clips that the fold holds
-    out, with the dataset's own labels: what a correction changes is never what it is scored on.
-
-    Parameters
-    ----------
-    folds : pd.DataFrame
-        `data/folds.csv`: fname, label, corrected, weight, fold.
+    out, with the dataset's own labels: what a correction changes is never what it is scored on. `folds` has the columns
+    of `data/folds.csv`: fname, label, corrected, weight, fold.
     """
     classes = output_labels(folds)
     examples = partial(make_examples, store, classes=classes, components=components)

@@ -13,24 +13,13 @@ from fsat.core.errors import FsatError
 
 @dataclass(frozen=True)
 class FrameStore:
-    """Frames of `n` clips.
+    """Log-mel spectrograms of n clips; memory-mapped, so every process shares one copy."""
 
-    Attributes
-    ----------
-    frames : np.ndarray [shape=(total_frames, n_mels), dtype=float32]
-        Log-mel spectrograms, one clip after the other; memory-mapped, so every process shares one copy.
-    fnames : list of str, length n
-    starts, lengths : np.ndarray [shape=(n,), dtype=int64]
-        First frame and number of frames (at least 1) of each clip.
-    limits : (float, float)
-        Values that a network reads as 0 and 1.
-    """
-
-    frames: np.ndarray
+    frames: np.ndarray  # float32 (total_frames, n_mels), one clip after the other
     fnames: list[str]
-    starts: np.ndarray
-    lengths: np.ndarray
-    limits: tuple[float, float]
+    starts: np.ndarray  # int64 (n,): first frame of each clip
+    lengths: np.ndarray  # int64 (n,): frames of each clip, at least 1
+    limits: tuple[float, float]  # values that a network reads as 0 and 1
 
     def scale(self, values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Values of frames to about [0, 1], the range a network reads, in their dtype; `out` may be `values` itself."""

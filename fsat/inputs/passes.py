@@ -30,18 +30,10 @@ class Passes:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network gives for n clips, mean over the passes.
+    """What a network gives for n clips, mean over the passes."""
 
-    Attributes
-    ----------
-    log_probabilities : np.ndarray [shape=(n, C), dtype=float64]
-        Natural logarithms; probabilities under `numeric.EPSILON` count as that.
-    embeddings : np.ndarray [shape=(n, E), dtype=float64]
-        Features after pooling; E is 0 where the network gives none.
-    """
-
-    log_probabilities: np.ndarray
-    embeddings: np.ndarray
+    log_probabilities: np.ndarray  # float64 (n, C), natural; probabilities under `numeric.EPSILON` count as that
+    embeddings: np.ndarray  # float64 (n, E), features after pooling; E is 0 where the network gives none
 
 
 def mean_outputs(
@@ -56,14 +48,9 @@ def mean_outputs(
 ) -> dict[str, Outputs]:
     """Mean over all passes, for several networks that see the same spans.
 
-    Parameters
-    ----------
-    predictors : mapping of name to function
-        Gives a network's outputs for a batch's inputs: C = `n_labels` probabilities, then E features.
-    key : tuple
-        Seed and purpose of the spans; that of a clip in pass (T, try) has the key ``(*key, T, try, fname)``.
-    name : str
-        What the progress bar says; none is shown if it is empty.
+    Each of `predictors` gives for a batch's inputs C = `n_labels` probabilities, then E features. `key` are seed and
+    purpose: the span of a clip in pass (T, try) has the key ``(*key, T, try, fname)``. The progress bar says `name`;
+    none is shown if it is empty.
     """
     if len(clips) == 0:
         return {model: Outputs(np.zeros((0, n_labels)), np.zeros((0, 0))) for model in predictors}

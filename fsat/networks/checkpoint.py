@@ -31,36 +31,30 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)  # a row an epoch
 
 
-def _arrays(model: keras.Model, best: list[np.ndarray]) -> dict[str, np.ndarray]:
-    optimizer, states = (
-        [keras.ops.convert_to_numpy(variable) for variable in variables]
-        for variables in (model.optimizer.variables, rng_states(model))
-    )
-    groups = {"weight": model.get_weights(), "best": best, "optimizer": optimizer, "rng": states}
-    return {f"{name}{number:04d}": array for name, group in groups.items() for number, array in enumerate(group)}
-
-
 def keep(state: Path, model: keras.Model, best: list[np.ndarray], progress: Progress) -> None:
     """Write all a training needs to go on: weights, optimiser, best weights so far, counters."""
-    files.write_npz(state, progress=np.array(json.dumps(vars(progress))), **_arrays(model, best))
+    optimizer = [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
+    groups = {"weight": model.get_weights(), "best": best, "optimizer": optimizer}
+    arrays = {f"{name}{number:04d}": array for name, group in groups.items() for number, array in enumerate(group)}
+    files.write_npz(state, progress=np.array(json.dumps(vars(progress))), **arrays)
 
 
-def rng_states(model: keras.Model) -> list[keras.Variable]:
-    """States of the random generators of a backbone with dropout, which `get_weights` leaves out."""
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    """Those of the optimiser, and states of the random generators of dropout, which `get_weights` leaves out."""
     weights = {id(variable) for variable in model.weights}
-    return [variable for variable in model.non_trainable_variables if id(variable) not in weights]
+    states = [variable for variable in model.non_trainable_variables if id(variable) not in weights]
+    return [*model.optimizer.variables, *states]
 
 
 def restore(state: Path, model: keras.Model) -> tuple[Progress, list[np.ndarray]]:
     """Put a model and its optimiser where `keep` left them; returns counters and best weights."""
     arrays = files.read_npz(state)
     progress = Progress(**json.loads(str(arrays.pop("progress"))))
-    groups: dict[str, list[np.ndarray]] = {"weight": [], "best": [], "optimizer": [], "rng": []}
+    groups: dict[str, list[np.ndarray]] = {"weight": [], "best": [], "optimizer": []}
     for name in sorted(arrays):
         groups[name[:-4]].append(arrays[name])
     model.set_weights(groups["weight"])
-    variables = [*model.optimizer.variables, *rng_states(model)]
-    for variable, value in zip(variables, groups["optimizer"] + groups["rng"], strict=True):
+    for variable, value in zip(_variables(model), groups["optimizer"], strict=True):
         variable.assign(value)
     return progress, groups["best"]
 

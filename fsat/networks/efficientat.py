@@ -16,13 +16,6 @@ from keras import layers, ops
 
 from fsat.core.errors import FsatError
 
-MIN_WIDTH, MAX_WIDTH = 0.4, 4.0
-# Outputs of the published head: the labels of AudioSet.
-N_AUDIOSET_LABELS = 527
-_HIDDEN = 1280  # of the published head, at width 1
-_DROPOUT = 0.2
-_EPSILON, _MOMENTUM = 0.001, 0.99
-
 
 @dataclass(frozen=True)
 class Block:
@@ -60,18 +53,10 @@ _STEM = 16
 def build_trunk(width: float) -> keras.Model:
     """The network up to its last convolution: (B, M, T, 1) -> (B, m, t, C), named "trunk"; any M and T from 32 on.
 
-    Parameters
-    ----------
-    width : float
-        Multiplier of all channel counts, 0.4 (mn04, C = 384) to 4 (mn40, C = 3840).
-
-    Raises
-    ------
-    FsatError
-        If the width is out of range.
+    `width` multiplies all channel counts, 0.4 (mn04, C = 384) to 4 (mn40, C = 3840); `FsatError` out of range.
     """
-    if not MIN_WIDTH <= width <= MAX_WIDTH:
-        raise FsatError(f"model.width: EfficientAT has widths from {MIN_WIDTH} to {MAX_WIDTH}. Got {width}.")
+    if not 0.4 <= width <= 4:
+        raise FsatError(f"model.width: EfficientAT has widths from 0.4 to 4.0. Got {width}.")
     spectrogram = layers.Input((None, None, 1), name="spectrogram")
     x = _convolution(spectrogram, _channels(_STEM, width), kernel=3, stride=2, name="features.0.0")
     x = _activation("hard_swish")(_norm("features.0.1")(x))
@@ -95,14 +80,8 @@ def views(trunk: keras.Model, n_mels: int, hidden: tuple[np.ndarray, np.ndarray]
     layer of each block and the last convolution read: the outputs of the stem (with the zeros that pad it) and of all
     blocks; then of what the squeeze layers see. "last" is the mean of the trunk's output over frames alone, the lowest
     of its m bands first (m x C), then the hidden layer of the published head. At width 0.4 and 128 mel bands k is 384,
-    2144 and 2048. Outputs come from layers that are named like the views.
-
-    Parameters
-    ----------
-    n_mels : int
-        M, which m follows from.
-    hidden : pair of np.ndarray, optional
-        Kernel (C, H) and bias (H,) of the layer "classifier.2"; without it there is no "last".
+    2144 and 2048. Outputs come from layers that are named like the views. `n_mels` is M, which m follows from; `hidden`
+    are kernel (C, H) and bias (H,) of the layer "classifier.2", without which there is no "last".
     """
     mel = layers.Input((n_mels, None, 1), name="mel")
     first = (f"features.{number}.block.0.0" for number in range(1, len(BLOCKS) + 1))
@@ -131,9 +110,9 @@ def build_tagger(width: float, n_mels: int | None = None) -> keras.Model:
     """
     mel = layers.Input((n_mels, None, 1), name="mel")
     embedding = layers.GlobalAveragePooling2D(name="embedding")(build_trunk(width)(mel))
-    x = _activation("hard_swish")(layers.Dense(_channels(_HIDDEN, width), name="classifier.2")(embedding))
-    x = layers.Dropout(_DROPOUT)(x)
-    logits = layers.Dense(N_AUDIOSET_LABELS, name="classifier.5")(x)
+    x = _activation("hard_swish")(layers.Dense(_channels(1280, width), name="classifier.2")(embedding))
+    x = layers.Dropout(0.2)(x)
+    logits = layers.Dense(527, name="classifier.5")(x)  # the labels of AudioSet
     return keras.Model(mel, {"embedding": embedding, "logits": logits}, name="efficientat")
 
 
@@ -177,7 +156,7 @@ def _padded(x: keras.KerasTensor, kernel: int) -> keras.KerasTensor:
 
 
 def _norm(name: str) -> keras.layers.Layer:
-    return layers.BatchNormalization(epsilon=_EPSILON, momentum=_MOMENTUM, name=name)
+    return layers.BatchNormalization(epsilon=0.001, momentum=0.99, name=name)
 
 
 def _activation(name: str) -> keras.layers.Layer:
@@ -188,29 +167,19 @@ def _channels(at_width_1: int, width: float) -> int:
     return _divisible(at_width_1 * width)
 
 
-def _divisible(value: float, by: int = 8) -> int:
-    """The nearest multiple of `by`, but no more than a tenth below `value`."""
-    nearest = max(by, int(value + by / 2) // by * by)
-    return nearest + by if nearest < 0.9 * value else nearest
+def _divisible(value: float) -> int:
+    """The nearest multiple of 8, but no more than a tenth below `value`."""
+    nearest = max(8, int(value + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * value else nearest
 
 
 def fill(network: keras.Model, tensors: Mapping[str, np.ndarray], *, width: float) -> None:
-    """Give a network of `build_tagger` the weights of a published checkpoint.
+    """Give a network of `build_tagger` the weights of a published checkpoint, which are in PyTorch's layout.
 
-    Parameters
-    ----------
-    tensors : mapping of name to np.ndarray
-        The checkpoint's, in PyTorch's layout.
-    width : float
-        For the message.
-
-    Raises
-    ------
-    FsatError
-        If a tensor is missing, not known, or of another shape.
+    `FsatError` if a tensor is missing, not known, of another shape, or no numbers; `width` is for the message.
     """
-    to_fill = [layer for layer in [*network.layers, *network.get_layer("trunk").layers] if layer.weights]
-    to_fill = [layer for layer in to_fill if layer.name != "trunk"]
+    every = [*network.layers, *network.get_layer("trunk").layers]
+    to_fill = [layer for layer in every if layer.weights and layer.name != "trunk"]
     names = {layer.name: [f"{layer.name}.{name}" for name in _tensor_names(layer)] for layer in to_fill}
     expected = {name for of_layer in names.values() for name in of_layer}
     given = {name for name in tensors if not name.endswith(".num_batches_tracked")}

@@ -6,15 +6,13 @@ head that already fits the trunk (Kumar et al., Fine-Tuning can Distort Pretrain
 """
 
 import math
-from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 
 from fsat.core import params, seeds
 from fsat.core.errors import FsatError
-from fsat.inputs import batches
-from fsat.inputs.examples import Clips, Examples
+from fsat.inputs.examples import Examples
 
 # Variance of all components as a multiple of the embedding's, whose trunk has learned from the very same clips.
 _VARIANCE_OF_COMPONENTS = 6.0
@@ -31,33 +29,11 @@ def split_at_embedding(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     return trunk, keras.Model({"embedding": pooled} | others, model.output)
 
 
-def features(
-    predict: Callable[[dict[str, np.ndarray]], np.ndarray],
-    clips: Clips,
-    lengths: Sequence[int],
-    *,
-    batch_size: int,
-    seed: int,
-    key: tuple[int | str, ...],
-) -> np.ndarray:
-    """Embeddings of one fixed crop a clip and length, float32 (len(lengths), n, E)."""
-    found = []
-    for n_frames in lengths:
-        crops = batches.crop_pass(clips, n_frames, batch_size, (seed, *key, n_frames))
-        found.append(np.concatenate([predict({"mel": inputs["mel"]}) for inputs in batches.prefetched(crops)]))
-    return np.stack(found)
-
-
 def weigh_components(norm: keras.layers.BatchNormalization, embeddings: np.ndarray, components: np.ndarray) -> None:
     """Let the layer "pca_norm" keep the ratios of the components' variances, which it would make equal.
 
-    The first components say most, so that a head that is held back (`phase.weight_decay`) should hear them most.
-
-    Parameters
-    ----------
-    embeddings : np.ndarray [shape=(L, n, E), dtype=float32]
-        See `features`.
-    components : np.ndarray [shape=(n, P), dtype=float32]
+    The first components, float32 (n, P), say most, so that a head that is held back (`phase.weight_decay`) should hear
+    them most. Embeddings are those of `fit`.
     """
     variances = components.var(axis=0)
     wanted = _VARIANCE_OF_COMPONENTS * embeddings.var(axis=1).sum(axis=1).mean()
@@ -72,25 +48,13 @@ def fit(
     phase: params.Frozen,
     *,
     batch_size: int,
-    seed: int,
-    key: tuple[int | str, ...],
+    key: tuple[int, str, int],
 ) -> float:
     """Train the head on the embeddings of all clips and lengths; returns the mean loss of the last epoch.
 
-    AdamW with a rate that falls from ``phase.lr`` to 0 along a cosine. Each epoch depends on `seed`, `key` and its
-    number alone.
-
-    Parameters
-    ----------
-    embeddings : np.ndarray [shape=(L, n, E), dtype=float32]
-        See `features`.
-    clip_weights : np.ndarray [shape=(n,), dtype=float32]
-        Weight of each clip in the loss.
-
-    Raises
-    ------
-    FsatError
-        If the loss is no longer a number.
+    AdamW with a rate that falls from ``phase.lr`` to 0 along a cosine. Each epoch depends on `key` (seed, stage, fold)
+    and its number alone. Embeddings are float32 (L, n, E), of n clips at L lengths; `clip_weights`, float32 (n,), are
+    those in the loss. `FsatError` if the loss is no longer a number.
     """
     n_lengths, n_clips = embeddings.shape[:2]
     rows = embeddings.reshape(n_lengths * n_clips, -1)
@@ -101,7 +65,7 @@ def fit(
     head.compile(optimizer=optimizer, loss=keras.losses.CategoricalCrossentropy())
     loss = math.nan
     for epoch in range(phase.epochs):
-        order = np.resize(seeds.generator(seed, *key, "frozen", epoch).permutation(len(rows)), n_batches * size)
+        order = np.resize(seeds.generator(*key, "frozen", epoch).permutation(len(rows)), n_batches * size)
         head.reset_metrics()
         for number in range(n_batches):
             which = order[number * size : (number + 1) * size]

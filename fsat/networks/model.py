@@ -5,8 +5,7 @@ Shapes: B clips in a batch, M mel bins, T frames (free), P principal components,
 
 import inspect
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -18,43 +17,23 @@ from fsat.core.errors import FsatError
 from fsat.core.network import STRIDE, check_labels
 from fsat.networks import efficientat, provenance
 
-
-@dataclass(frozen=True)
-class AudioTrunk:
-    """A trunk that reads a spectrogram of one channel: functions that build it, and its views of whole clips."""
-
-    build: Callable[[float], keras.Model]
-    views: Callable[[keras.Model, int, provenance.Hidden | None], keras.Model]
-
-
-# All other trunks read images.
-AUDIO_TRUNKS = {"EfficientAT": AudioTrunk(efficientat.build_trunk, efficientat.views)}
+# Trunks that read a spectrogram of one channel, as all others read images: a module with `build_trunk` and `views`.
+AUDIO_TRUNKS = {"EfficientAT": efficientat}
 
 # Spectrogram (1 channel) -> image (3 channels).
 CONVOLUTIONS = ("mel_conv1", "mel_conv2")
-
-# The part stage 2 takes over from stage 1, input to pooling, by layer name.
-TRANSFERRED = ("mel_norm", *CONVOLUTIONS, "trunk")
 
 
 def build_trunk(backbone: str, *, width: float = 1.0, weights: str | None = None) -> keras.Model:
     """A network without its head, for inputs of any size: one of `AUDIO_TRUNKS` or of `keras.applications`.
 
-    Returns a model (B, H, W, 1 or 3) -> (B, h, w, channels), named "trunk". `FsatError` if there is no such backbone,
-    it has no width to set, or it needs images of a fixed size.
-
-    Parameters
-    ----------
-    backbone : str
-        A key of `AUDIO_TRUNKS`, or the name of a function in `keras.applications`, such as "MobileNetV2".
-    width : float
-        Of an audio trunk; else passed on as `alpha` where the backbone has that argument (MobileNet family), and 1
-        where it has not.
-    weights : {None, "imagenet"}
-        Random or downloaded initial weights; an audio trunk has random ones.
+    Returns a model (B, H, W, 1 or 3) -> (B, h, w, channels), named "trunk". `width` is `alpha` of a backbone that has
+    that argument (MobileNet family), and 1 of any other of Keras. `weights` are None (random) or "imagenet"; an audio
+    trunk has random ones. `FsatError` if there is no such backbone, it has no width to set, or it needs images of a
+    fixed size.
     """
     if backbone in AUDIO_TRUNKS:
-        return AUDIO_TRUNKS[backbone].build(width)
+        return AUDIO_TRUNKS[backbone].build_trunk(width)
     function = getattr(keras.applications, backbone, None)
     if not inspect.isfunction(function):
         known = sorted(name for name, value in vars(keras.applications).items() if inspect.isfunction(value))
@@ -174,7 +153,7 @@ def transfer(stage1: keras.Model, stage2: keras.Model) -> None:
     layers starts fresh.
     """
     names = {layer.name for layer in stage1.layers}
-    for name in names.intersection(TRANSFERRED):
+    for name in names & {"mel_norm", *CONVOLUTIONS, "trunk"}:
         stage2.get_layer(name).set_weights(stage1.get_layer(name).get_weights())
     if not any(name.startswith("head_dense") for name in names):
         kernel, bias = stage1.get_layer("probabilities").get_weights()

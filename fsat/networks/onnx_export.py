@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,12 @@ def convert(paths: Mapping[Path, Path], labels: Sequence[str]) -> int:
     prepare()
     first, *others = paths
     network = model.load_network(first, labels=labels)
-    convert_one = partial(to_onnx, network, outputs=("probabilities", "embedding"), labels=labels)
-    made = convert_one()
+    outputs = ("probabilities", "embedding")
+    made = to_onnx(network, outputs=outputs, labels=labels)
     paths[first].write_bytes(made)
     filled = (model.load_network(folder, labels=labels, into=network) for folder in others)
     for folder, refilled in zip(others, onnx_weights.refill(made, network, filled), strict=True):
-        paths[folder].write_bytes(refilled or convert_one())
+        paths[folder].write_bytes(refilled or to_onnx(network, outputs=outputs, labels=labels))
     return int(network.get_layer("embedding").output.shape[-1])
 
 
@@ -109,9 +108,15 @@ def canonical(proto: Any, outputs: Sequence[str]) -> Any:
         fresh.attribute.extend(attributes)
         nodes.append(fresh)
     helper = onnx.helper
-    inputs = [_described(tensor, names) for tensor in sorted(graph.input, key=lambda tensor: names[tensor.name])]
-    described = [_described(tensor, names) for tensor in graph.output]
-    fixed = helper.make_graph(nodes, "network", inputs, described, initializers)
+
+    def described(tensor: Any) -> Any:
+        """Name and shape of an input or output; only the batch and the frames are free."""
+        dims = tensor.type.tensor_type.shape.dim
+        shape = [dim.dim_value or {0: "B", 2: "T"}.get(axis, "") for axis, dim in enumerate(dims)]
+        return helper.make_tensor_value_info(names[tensor.name], onnx.TensorProto.FLOAT, shape)
+
+    inputs = [described(tensor) for tensor in sorted(graph.input, key=lambda tensor: names[tensor.name])]
+    fixed = helper.make_graph(nodes, "network", inputs, [described(tensor) for tensor in graph.output], initializers)
     opsets = [helper.make_opsetid("", next(entry.version for entry in proto.opset_import if not entry.domain))]
     made = helper.make_model(fixed, opset_imports=opsets, ir_version=proto.ir_version, producer_name="fsat")
     onnx.checker.check_model(made)
@@ -136,13 +141,3 @@ def _from_outputs(outputs: list[str], made_by: dict[str, Any], constants: dict[s
         else:
             waiting.append((name, True))
             waiting += [(parent, False) for parent in reversed(node.input)]
-
-
-def _described(tensor: Any, names: dict[str, str]) -> Any:
-    """Name and shape of an input or output; only the batch and the frames are free."""
-    dims = tensor.type.tensor_type.shape.dim
-    free = {0: "B", 2: "T"}
-    shape = [free.get(axis, "") if not dim.dim_value else dim.dim_value for axis, dim in enumerate(dims)]
-    import onnx
-
-    return onnx.helper.make_tensor_value_info(names[tensor.name], onnx.TensorProto.FLOAT, shape)

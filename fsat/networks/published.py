@@ -5,7 +5,6 @@ Distillation", ICASSP 2023.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -15,15 +14,6 @@ from fsat.networks import efficientat, onnx_export
 
 # The front end that the published networks were trained with; presets/audioset.yaml has the same numbers.
 FRONT_END = params.Mel(sample_rate=32_000, n_fft=1024, hop_length=320, n_mels=128, style="kaldi")
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A network as an ONNX file, and what a bundle has to know about it."""
-
-    onnx: bytes
-    parameters: int
-    n_embedding: int
 
 
 def build(tensors: Mapping[str, np.ndarray], *, width: float) -> keras.Model:
@@ -37,10 +27,12 @@ def build(tensors: Mapping[str, np.ndarray], *, width: float) -> keras.Model:
     return keras.Model(tagger.inputs, probabilities)
 
 
-def convert(tensors: Mapping[str, np.ndarray], *, width: float) -> Converted:
-    """The network of a checkpoint (`build`) as ONNX; equal bytes for equal ones. `FsatError` without TensorFlow."""
+def convert(tensors: Mapping[str, np.ndarray], *, width: float) -> tuple[bytes, int, int]:
+    """The network of a checkpoint (`build`) as ONNX, its number of parameters, the length of its embedding.
+
+    Equal checkpoints give equal bytes. `FsatError` without TensorFlow.
+    """
     onnx_export.prepare()
     network = build(tensors, width=width)
     content = onnx_export.to_onnx(network, outputs=("probabilities", "embedding"))
-    n_embedding = int(network.get_layer("embedding").output.shape[-1])
-    return Converted(content, network.count_params(), n_embedding)
+    return content, network.count_params(), int(network.get_layer("embedding").output.shape[-1])

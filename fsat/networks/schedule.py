@@ -8,20 +8,16 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from fsat.core.params import Cyclic, Finetune, Frozen, Plateau, TrainStage
+from fsat.core.params import Finetune, Plateau, TrainStage
 
 
 @dataclass
 class Phase:
-    """A phase whose rates and length do not depend on the validation loss."""
+    """A phase whose rates and length do not depend on the validation loss; `parameters` are its section."""
 
-    parameters: Any
     name: str
-
-    @property
-    def max_epochs(self) -> int:
-        """Epochs after which the phase is over in any case."""
-        return self.parameters.epochs
+    parameters: Any
+    max_epochs: int
 
     @property
     def ended(self) -> bool:
@@ -44,19 +40,6 @@ class Phase:
         vars(self).update(state)
 
 
-@dataclass
-class FrozenPhase(Phase):
-    """Phase 0: the head alone, on features computed once (`head.fit`). One row of the history."""
-
-    parameters: Frozen
-    name: str = "frozen"
-
-    @property
-    def max_epochs(self) -> int:
-        """One epoch, or none if the phase is left out."""
-        return min(self.parameters.epochs, 1)
-
-
 def triangular_rate(batch: float, n_batches: int, base_lr: float, max_lr: float) -> float:
     """Rate that rises from `base_lr` to `max_lr` within `n_batches` and falls back in as many.
 
@@ -67,12 +50,8 @@ def triangular_rate(batch: float, n_batches: int, base_lr: float, max_lr: float)
     return base_lr + (max_lr - base_lr) * (1.0 - abs(position - 1.0))
 
 
-@dataclass
 class CyclicPhase(Phase):
     """Phase 1: a triangular rate over a fixed number of epochs."""
-
-    parameters: Cyclic
-    name: str = "cyclic"
 
     def rate(self, epoch: int, batch: int, n_batches: int) -> float:
         """Learning rate of a batch; `epoch` counts from 0 within the phase."""
@@ -87,8 +66,8 @@ class PlateauPhase(Phase):
     `min_delta`; the phase ends after `stop_patience` validations without any new minimum.
     """
 
-    def __init__(self, parameters: Finetune, plateau: Plateau, name: str) -> None:
-        super().__init__(parameters, name)
+    def __init__(self, name: str, parameters: Finetune, plateau: Plateau) -> None:
+        super().__init__(name, parameters, parameters.epochs)
         self.plateau = plateau
         self.lr, self.best, self.lowest = parameters.lr, math.inf, math.inf
         self.since_gain, self.since_minimum = 0, 0
@@ -120,9 +99,10 @@ class PlateauPhase(Phase):
 def phases(schedule: TrainStage, plateau: Plateau) -> list[Phase]:
     """The phases that have any epochs, in order."""
     every: list[Phase] = [
-        FrozenPhase(schedule.frozen),
-        CyclicPhase(schedule.cyclic),
-        PlateauPhase(schedule.finetune_low, plateau, "finetune_low"),
-        PlateauPhase(schedule.finetune_high, plateau, "finetune_high"),
+        # Phase 0: the head alone, on features computed once (`head.fit`). One row of the history.
+        Phase("frozen", schedule.frozen, min(schedule.frozen.epochs, 1)),
+        CyclicPhase("cyclic", schedule.cyclic, schedule.cyclic.epochs),
+        PlateauPhase("finetune_low", schedule.finetune_low, plateau),
+        PlateauPhase("finetune_high", schedule.finetune_high, plateau),
     ]
     return [phase for phase in every if phase.max_epochs > 0]

@@ -23,6 +23,8 @@ from fsat.networks import backend, checkpoint, head, schedule
 from fsat.networks.model import build_network, save_network
 from fsat.scoring import metrics
 
+Predictor = Callable[[dict[str, np.ndarray]], np.ndarray]
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -49,25 +51,11 @@ class Recipe:
 def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Recipe, *, state: Path) -> pd.DataFrame:
     """Train a network to the end of its schedule; it then holds the weights its last phase hands on.
 
-    Parameters
-    ----------
-    model : keras.Model
-        With its initial weights; compiled here (Adam, categorical cross-entropy).
-    training, heldout : Examples
-        Clips to learn from, and to validate on.
-    state : Path
-        File the training is kept in after each epoch, and resumed from if it is there; see `checkpoint.fingerprint`.
+    The model has its initial weights and is compiled here (Adam, categorical cross-entropy). The training is kept in
+    the file `state` after each epoch, and resumed from it if it is there; see `checkpoint.fingerprint`.
 
-    Returns
-    -------
-    pd.DataFrame
-        One row an epoch: epoch (from 1), phase, learning_rate (of its last batch), loss, val_loss, val_map3,
-        val_accuracy (empty where the epoch was not validated). It holds no times.
-
-    Raises
-    ------
-    FsatError
-        If the loss is no longer a number.
+    Returns one row an epoch: epoch (from 1), phase, learning_rate (of its last batch), loss, val_loss, val_map3,
+    val_accuracy (empty where the epoch was not validated); no times. `FsatError` if the loss is no longer a number.
     """
     model.compile(optimizer=backend.adam(), loss=keras.losses.CategoricalCrossentropy())
     model.optimizer.build(model.trainable_variables)
@@ -88,7 +76,7 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
         phase = phases[progress.phase]
         phase.restore(progress.phase_state)
         while progress.epoch < phase.max_epochs and not phase.ended:
-            if isinstance(phase, schedule.FrozenPhase):
+            if phase.name == "frozen":
                 loss, rate = _fit_head(model, training, clip_weights, recipe, phase.parameters), phase.parameters.lr
             else:
                 loss, rate = _run_epoch(model, step, training, clip_weights, recipe, phase, progress)
@@ -127,14 +115,13 @@ def _fit_head(
 ) -> float:
     """Phase 0: the head learns from embeddings of the frozen trunk; returns its last loss."""
     trunk, top = head.split_at_embedding(model)
-    options: dict[str, Any] = {"batch_size": recipe.batch_size, "seed": recipe.seed}
-    key = (recipe.stage, recipe.fold)
-    lengths = batches.fixed_lengths(recipe.bounds, recipe.validation_lengths, step=recipe.crop_step)
-    embeddings = head.features(backend.predictor(trunk), training, lengths, key=(*key, "embedding"), **options)
+    embed = backend.predictor(trunk)
+    embeddings = np.stack(_fixed_crops(lambda inputs: embed({"mel": inputs["mel"]}), training, recipe, "embedding"))
     if training.components is not None:
         head.weigh_components(model.get_layer("pca_norm"), embeddings, training.components)
     weights = loss_weights(training.targets, training.weights, clip_weights)
-    return head.fit(top, embeddings, training, weights, phase, key=key, **options)
+    key = (recipe.seed, recipe.stage, recipe.fold)
+    return head.fit(top, embeddings, training, weights, phase, batch_size=recipe.batch_size, key=key)
 
 
 def _run_epoch(
@@ -183,27 +170,32 @@ def epoch_batches(examples: Examples, recipe: Recipe, *, epoch: int) -> Iterator
         )
 
 
-def validate(
-    predict: Callable[[dict[str, np.ndarray]], np.ndarray], heldout: Examples, recipe: Recipe
-) -> dict[str, float]:
+def validate(predict: Predictor, heldout: Examples, recipe: Recipe) -> dict[str, float]:
     """Cross-entropy, MAP@3 and accuracy on fixed crops of the held-out clips at all test lengths.
 
     The loss is the mean over clips and lengths; MAP@3 and accuracy are those of the geometric mean over lengths.
     """
+    outputs = _fixed_crops(predict, heldout, recipe, "validation")
     total = np.zeros(heldout.targets.shape)
-    lengths = batches.fixed_lengths(recipe.bounds, recipe.validation_lengths, step=recipe.crop_step)
-    for n_frames in lengths:
-        key = (recipe.seed, recipe.stage, recipe.fold, "validation", n_frames)
-        crops = batches.crop_pass(heldout, n_frames, recipe.batch_size, key)
-        outputs = [predict(inputs) for inputs in batches.prefetched(crops)]
-        total += log_probabilities(np.concatenate(outputs))
-    mean = total / len(lengths)
+    for output in outputs:
+        total += log_probabilities(output)
+    mean = total / len(outputs)
     labels = heldout.targets.argmax(axis=1)
     return {
         "val_loss": float(-(heldout.targets * mean).sum() / len(heldout)),
         "val_map3": metrics.map_at_k(mean, labels),
         "val_accuracy": metrics.accuracy(mean, labels),
     }
+
+
+def _fixed_crops(predict: Predictor, clips: Examples, recipe: Recipe, purpose: str) -> list[np.ndarray]:
+    """What a network gives for one crop of each clip, (n, ...), at each validation length; the same in every epoch."""
+    outputs = []
+    for n_frames in batches.fixed_lengths(recipe.bounds, recipe.validation_lengths, step=recipe.crop_step):
+        key = (recipe.seed, recipe.stage, recipe.fold, purpose, n_frames)
+        crops = batches.crop_pass(clips, n_frames, recipe.batch_size, key)
+        outputs.append(np.concatenate([predict(inputs) for inputs in batches.prefetched(crops)]))
+    return outputs
 
 
 def loss_weights(targets: np.ndarray, weights: np.ndarray | None, of_classes: np.ndarray) -> np.ndarray:
@@ -241,17 +233,8 @@ def train_fold(
     DVC does, the next run takes it from there. With ``FSAT_FRESH=1``, and where it is recorded already, a training
     starts at its first epoch.
 
-    Parameters
-    ----------
-    network : mapping
-        Arguments of `build_network` that do not follow from the clips: backbone, width, batchnorm_momentum,
-        freeze_batchnorm, head.
-    init_weights : function
-        Gives the fresh network its initial weights.
-    labels : sequence of str
-        In the order of the network's outputs.
-    inputs : paths
-        Files the result depends on besides the code: see `checkpoint.fingerprint`.
+    `network` are the arguments of `build_network` that do not follow from the clips, `labels` are in the order of the
+    outputs, and `inputs` are the files that the result depends on besides the code (`checkpoint.fingerprint`).
     """
     name = f"{recipe.stage}-fold{recipe.fold}"
     # Kept in the summary, so that predicting with the weights needs no parameter file.
@@ -276,9 +259,7 @@ def train_fold(
             backend.prepare(*key, precision=recipe.precision, deterministic=recipe.deterministic)
             model = build_network(**network)
             init_weights(model)
-            for (
-                stage
-            ) in guard.running:  # all is read now: an input that was another meanwhile ends it here, not after hours
+            for stage in guard.running:  # all is read: an input that was another meanwhile ends it now, not after hours
                 guard.compare(stage)
             lengths = "T {} to {} frames".format(*recipe.bounds)
             print(f"{name}: {len(training)} clips to learn from, {len(heldout)} held out, {lengths}", flush=True)
@@ -299,15 +280,11 @@ def train_fold(
                 if jax := keras_backend.jax_version():
                     summary["jax"] = jax
                 files.write_json(part / "summary.json", summary)
-        _copy(kept, out)
+        with files.atomic_folder(out) as part:
+            shutil.copytree(kept, part, dirs_exist_ok=True)
         for other in state_folder.glob(f"{name}-*"):
             if other != kept:
                 guard.remove(other)
-
-
-def _copy(folder: Path, out: Path) -> None:
-    with files.atomic_folder(out) as part:
-        shutil.copytree(folder, part, dirs_exist_ok=True)
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -88,17 +88,14 @@ def test_reading_needs_no_keras_and_tagging_no_parser() -> None:
     [
         ("mel.style", "kaldi", "librosa at a mel.sample_rate of 22050 Hz: kaldi needs at least 30000"),
         ("mel.n_mels", 0, "at least 1"),
-        ("mel.n_fft", 1764.5, "an integer"),
         ("mel.n_fft", None, "an integer"),
         ("train.batch_size", True, "an integer"),
+        ("train.batch_size", 1e2, "an integer"),
         ("train.deterministic", 1, "true or false"),
         ("mixup.alpha", -0.1, "at least 0"),
-        ("mixup.alpha", True, "a number"),
         ("mixup.alpha", "0.4", "a number"),
-        ("train.batch_size", 1e2, "an integer"),
         ("mixup.alpha", float("nan"), "a finite number"),
         ("augment.time_shift", 1.5, "at most 1"),
-        ("augment.erase.area", [0.4, 0.02], "the smaller one first"),
         ("augment.erase.area", [0.4], "two numbers"),
         ("augment.erase.area", [0.0, 0.4], "greater than 0"),
         ("crop.percentiles", [75, 25], "the smaller one first"),
@@ -107,19 +104,14 @@ def test_reading_needs_no_keras_and_tagging_no_parser() -> None:
         ("folds.ids", [0, 3], "from 0 to 2"),
         ("folds.ids", [1, 1], "each fold once"),
         ("folds.ids", [], "at least 1"),
-        ("folds.n_splits", 1, "at least 2"),
         ("folds.seed", 2**32, "at most"),
         ("train.precision", "float16", "'float32', 'mixed_float16' or 'mixed_bfloat16'"),
         ("train.stage2.cyclic.max_lr", 1e-5, "at least base_lr"),
         ("ensemble.models", ["stage2", "stage2"], "each once"),
-        ("ensemble.models", [], "at least 1"),
         ("ensemble.models", ["regression"], "'stage1', 'stage2', 'statistics', 'last' or 'middle'"),
-        ("ensemble.choose", "auto", "'all' or 'best'"),
-        ("embed.views", ["first"], "'last', 'middle' or 'pooled'"),
         ("dataset.path", "", "not be empty"),
         ("dataset.path", 5, "text"),
         ("model.batchnorm_momentum", 1.0, "less than 1"),
-        ("sources.audioset.network", "mn99", "'mn04' or 'mn10'"),
         ("augment", 0.5, "a section with the keys time_shift"),
     ],
 )
@@ -139,25 +131,11 @@ def test_a_window_is_no_longer_than_a_transform(mapping: dict[str, Any]) -> None
     assert "mel.style: must be librosa with a mel.n_fft of 799 samples: kaldi has a window of 800." in text
 
 
-@pytest.mark.parametrize("key", ["mixup.alpha", "augment.erase.probability", "train.stage1.finetune_low.epochs"])
-def test_zero_means_off(mapping: dict[str, Any], key: str) -> None:
-    params.validate(put(mapping, key, 0))
-
-
 @pytest.mark.parametrize(
-    ("key", "nearest"),
-    [
-        ("mel.n_mel", "mel.n_mels"),
-        ("train.plateau.patience", "train.plateau.stop_patience"),
-        ("sead", "seed"),
-        ("top_db", "trim.top_db"),
-        ("train.alpha", "mixup.alpha"),
-    ],
+    ("key", "nearest"), [("mel.n_mel", "mel.n_mels"), ("sead", "seed"), ("train.alpha", "mixup.alpha")]
 )
 def test_an_unknown_key_gets_its_nearest(mapping: dict[str, Any], key: str, nearest: str) -> None:
-    text = message(put(mapping, key, 1))
-    assert f"{key}: unknown key; did you mean" in text
-    assert nearest in text
+    assert f"{key}: unknown key; did you mean {nearest}?" in message(put(mapping, key, 1))
 
 
 def test_all_problems_are_told_at_once(mapping: dict[str, Any]) -> None:
@@ -179,11 +157,9 @@ def test_a_file_that_is_no_mapping(value: Any) -> None:
         ("a: [", "is not YAML"),
         ("seed: 1\nseed: 2", 'is not YAML: while constructing a mapping found duplicate key "seed"'),
         ("seed: !!python/object/apply:os.system ['exit']", "is not YAML"),
-        ("seed: !!bool x", "YAML cannot read"),
         ("seed: 2001-99-99", "YAML cannot read"),
         ("seed: " + "9" * 5000, "YAML cannot read"),
         ("seed: 0x" + "f" * 4000, "at most 4294967295. Got a very large int"),
-        ("[" * 5000, "is not YAML"),
         ("[" * 20_000 + "]" * 12_768, "is not YAML"),
         ("[" * 100_000, "at most 32768"),  # would overflow the stack of the C parser
         ("1: 1", "the file: has a key that is not text: 1"),

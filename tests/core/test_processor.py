@@ -5,6 +5,8 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -29,11 +31,12 @@ def in_force(_: int) -> dict[str, str]:
 
 def test_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    (tmp_path / "cpuinfo").write_text(f"vendor_id\t: X\nflags\t\t: {V3} sse\nflags\t\t: other\n")
-    assert processor.flags(tmp_path / "cpuinfo") == {*V3.split(), "sse"}
-    assert processor.flags(tmp_path / "absent") == set()
+    monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "cpuinfo")
+    assert processor.flags() == set()
+    (tmp_path / "cpuinfo").write_text(f"model name\t: X 1\nflags\t\t: {V3} sse\nflags\t\t: other\n")
+    assert processor.flags() == {*V3.split(), "sse"} and processor.name() == "X 1"
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    assert processor.flags(tmp_path / "cpuinfo") == set()
+    assert processor.flags() == set()
 
 
 def test_what_is_set_where_and_whose_setting_wins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,34 +120,16 @@ def test_trainings_in_half_precision_are_not_limited(
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     files.write_csv(tmp_path / "data/folds.csv", pd.DataFrame({"fold": [0, 1]}))
     monkeypatch.chdir(tmp_path)
+    use = Mock(side_effect=FsatError)
+    monkeypatch.setattr(keras_backend, "use", use)
     for stage in (stage1, stage2):
-        with pytest.raises(FsatError, match=f"portable={limited}"), monkeypatch.context() as patch:
-            patch.setattr(keras_backend, "use", use)
+        with pytest.raises(FsatError):
             stage.main("0")
+    assert [called.kwargs["portable"] for called in use.call_args_list] == [limited] * 2
 
 
-def use(name: str, *, portable: bool) -> None:
-    raise FsatError(f"portable={portable}")
-
-
-def test_an_unfinished_training_is_not_taken_up_under_other_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsat.networks import checkpoint
-
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    wide = checkpoint.fingerprint([], 1)
-    assert checkpoint.fingerprint([], 1) == wide
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert checkpoint.fingerprint([], 1) != wide
-
-
-class OneWorker:
-    """A Dask cluster whose worker computes with AVX-512."""
-
-    def run(self, function: object) -> dict[str, dict[str, str]]:
-        wide = {"NPY_ENABLE_CPU_FEATURES": "X86_V4", "OPENBLAS_CORETYPE": "SkylakeX"}
-        return {"tcp://a": wide if function is processor.in_force else {}}
-
-
-def test_a_dask_worker_with_other_limits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dask_worker_with_other_limits_is_refused() -> None:
+    wide = {"NPY_ENABLE_CPU_FEATURES": "X86_V4", "OPENBLAS_CORETYPE": "SkylakeX"}
+    client = SimpleNamespace(run=lambda function: {"tcp://a": wide if function is processor.in_force else {}})
     with pytest.raises(FsatError, match="tcp://a computes with NPY_ENABLE_CPU_FEATURES=X86_V4 OPENBLAS_CORETYPE=Skyl"):
-        parallel.refuse_other_workers(OneWorker(), "tcp://x")
+        parallel.refuse_other_workers(client, "tcp://x")

@@ -1,5 +1,6 @@
 """The phase that trains the head alone: on the network's own features, and on nothing but the head."""
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -9,12 +10,13 @@ import pytest
 from conftest import make_examples
 from fsat.core import params
 from fsat.core.errors import FsatError
-from fsat.networks import backend, head, model
+from fsat.networks import head, model
 
 # Arguments of `build_network` as summary.json holds them.
 SMALL: dict[str, Any] = {"backbone": "MobileNet", "width": 0.25, "batchnorm_momentum": 0.9}
 SMALL |= {"n_mels": 32, "n_classes": 3}
 LABELS = ["a", "b", "c"] * 4
+fit = partial(head.fit, batch_size=4, key=(1, "stage1", 0))
 
 
 def frozen(epochs: int = 30, lr: float = 3e-3) -> params.Frozen:
@@ -45,7 +47,7 @@ def test_the_head_learns_and_the_trunk_does_not_change() -> None:
     # Features that tell the labels, in two crops a clip.
     size = trunk.output_shape[-1]
     embeddings = np.stack([np.pad(clips.targets, ((0, 0), (0, size - 3))) for _ in range(2)])
-    loss = head.fit(top, embeddings, clips, np.ones(12, np.float32), frozen(lr=0.03), batch_size=4, seed=1, key=("x",))
+    loss = fit(top, embeddings, clips, np.ones(12, np.float32), frozen(lr=0.03))
     assert loss < 0.5 < np.log(3)
     for old, new in zip(before, network.get_layer("trunk").get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -59,18 +61,8 @@ def test_a_clip_without_weight_teaches_nothing() -> None:
     clips = make_examples([40] * 12, LABELS, n_mels=32)
     embeddings = np.ones((1, 12, top.inputs[0].shape[-1]), np.float32)
     weights = 1 - clips.targets[:, 0]
-    head.fit(top, embeddings, clips, weights, frozen(), batch_size=4, seed=1, key=("x",))
+    fit(top, embeddings, clips, weights, frozen())
     assert top({"embedding": embeddings[0, :1]}).numpy()[0].argmin() == 0
-
-
-def test_features_are_those_of_one_fixed_crop_a_length() -> None:
-    network = model.build_network(**SMALL, head=[])
-    trunk, _ = head.split_at_embedding(network)
-    clips = make_examples([40, 50, 60], ["a", "b", "c"], n_mels=32)
-    predict = backend.predictor(trunk)
-    first, again = (head.features(predict, clips, [32, 48], batch_size=2, seed=1, key=("stage1", 0)) for _ in range(2))
-    assert first.shape == (2, 3, trunk.output_shape[-1])
-    np.testing.assert_array_equal(first, again)
 
 
 def test_a_loss_that_is_no_number_stops_with_a_message() -> None:
@@ -78,7 +70,7 @@ def test_a_loss_that_is_no_number_stops_with_a_message() -> None:
     clips = make_examples([40] * 12, LABELS, n_mels=32)
     embeddings = np.full((1, 12, top.inputs[0].shape[-1]), np.nan, np.float32)
     with pytest.raises(FsatError, match="diverged on the frozen trunk"):
-        head.fit(top, embeddings, clips, np.ones(12, np.float32), frozen(1), batch_size=4, seed=1, key=("x",))
+        fit(top, embeddings, clips, np.ones(12, np.float32), frozen(1))
 
 
 def test_the_components_keep_the_ratios_of_their_variances() -> None:

@@ -21,9 +21,9 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from conftest import augmentation, make_examples
-from fsat.core import params
 from fsat.networks import model, prediction, backend, training
 from fsat.inputs.passes import Passes, mean_outputs
+from test_training import recipe
 
 weights = Path(sys.argv[1])
 backend.prepare(1, precision="float64")
@@ -34,22 +34,15 @@ if not weights.exists():
     network.save_weights(weights)
 network.load_weights(weights)
 some = make_examples([90 + 10 * clip for clip in range(16)], ["a", "b"] * 8, n_components=3, n_mels=32)
-tune = params.Finetune(epochs=1, lr=1e-5)
-recipe = training.Recipe(
-    seed=1, stage="stage2", fold=0, bounds=(128, 128), crop_step=1, alpha=1.0, augment=augmentation(),
-    schedule=params.TrainStage(
-        run=True, frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
-        cyclic=params.Cyclic(epochs=1, half_cycle=1, base_lr=1e-4, max_lr=1e-3), finetune_low=tune, finetune_high=tune
-    ),
-    plateau=params.Plateau(reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10),
-    batch_size=16, precision="float32", deterministic=True, class_weight="none", select="last", validate_every=1,
+plan = recipe(
+    augmentation(), epochs=(1, 1, 1), stage="stage2", bounds=(128, 128), batch_size=16, select="last",
     validation_lengths=1,
 )
 passes = Passes([128], 1)
 before = mean_outputs(
     {"stage2": prediction.predictor(network)}, some, passes, n_labels=2, batch_size=16, key=(1, "predict"), name=""
 )
-history = training.train(network, some, some, recipe, state=weights.with_suffix(sys.argv[2]))
+history = training.train(network, some, some, plan, state=weights.with_suffix(sys.argv[2]))
 import keras
 assert keras.backend.backend() == sys.argv[2][1:]
 print(json.dumps({"loss": history["loss"].tolist(), "before": np.asarray(before["stage2"].log_probabilities).tolist()}))

@@ -35,12 +35,13 @@ def test_the_onnx_file_gives_independent_probabilities_and_the_same_bytes_again(
 ) -> None:
     first, second = (published.convert(tensors, width=0.4) for _ in range(2))
     assert first == second
-    proto = onnx.load_from_string(first.onnx)
+    content, parameters, n_embedding = first
+    proto = onnx.load_from_string(content)
     assert {tensor.data_type for tensor in proto.graph.initializer} <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
-    session = onnxruntime.InferenceSession(first.onnx)
+    session = onnxruntime.InferenceSession(content)
     plain = efficientat.build_tagger(0.4, 128)
     efficientat.fill(plain, tensors, width=0.4)
-    assert (first.parameters, first.n_embedding) == (plain.count_params(), 384)
+    assert (parameters, n_embedding) == (plain.count_params(), 384)
     rng = np.random.default_rng(0)
     for n_clips, n_frames in ((1, 32), (3, 150)):
         mel = rng.normal(size=(n_clips, 128, n_frames, 1)).astype(np.float32)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,30 +23,19 @@ LABELS = ["a", "b"] * 5
 def recipe(
     augment: params.Augment, *, epochs: tuple[int, int, int] = (2, 1, 2), max_lr: float = 1e-3, **changes: Any
 ) -> training.Recipe:
-    plain = training.Recipe(
-        seed=1,
-        stage="stage1",
-        fold=0,
-        bounds=(6, 12),
-        crop_step=1,
-        alpha=1.0,
-        augment=augment,
-        schedule=params.TrainStage(
-            run=True,
-            frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
-            cyclic=params.Cyclic(epochs=epochs[0], half_cycle=1, base_lr=1e-4, max_lr=max_lr),
-            finetune_low=params.Finetune(epochs=epochs[1], lr=1e-5),
-            finetune_high=params.Finetune(epochs=epochs[2], lr=1e-4),
-        ),
-        plateau=params.Plateau(reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10),
-        batch_size=4,
-        precision="float32",
-        deterministic=True,
-        class_weight="none",
-        select="best",
-        validate_every=1,
-        validation_lengths=2,
+    schedule = params.TrainStage(
+        run=True,
+        frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
+        cyclic=params.Cyclic(epochs=epochs[0], half_cycle=1, base_lr=1e-4, max_lr=max_lr),
+        finetune_low=params.Finetune(epochs=epochs[1], lr=1e-5),
+        finetune_high=params.Finetune(epochs=epochs[2], lr=1e-4),
     )
+    plateau = params.Plateau(reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10)
+    plain = training.Recipe(
+        seed=1, stage="stage1", fold=0, bounds=(6, 12), crop_step=1, alpha=1.0, augment=augment, schedule=schedule,
+        plateau=plateau, batch_size=4, precision="float32", deterministic=True, class_weight="none", select="best",
+        validate_every=1, validation_lengths=2,
+    )  # fmt: skip
     return replace(plain, **changes)
 
 
@@ -115,50 +103,15 @@ def test_phases_run_in_order_with_their_rates(recipe_augmentation: params.Augmen
     assert history.notna().all(axis=None)
 
 
-def test_every_clip_is_seen_once_an_epoch_and_epochs_differ(no_augmentation: params.Augment) -> None:
-    plan = recipe(no_augmentation)
+def test_ten_clips_fill_three_batches_of_four_and_epochs_differ(no_augmentation: params.Augment) -> None:
+    plan, some = recipe(no_augmentation, alpha=0.0), make_examples([8] * 10, list("abcdefghij"))
     orders = []
-    for epoch in (0, 1):
-        batches = list(training.epoch_batches(clips(), plan, epoch=epoch))
+    for epoch in (0, 0, 1):
+        batches = list(training.epoch_batches(some, plan, epoch=epoch))
         assert [len(batch.targets) for batch in batches] == [4, 4, 4]
-        orders.append(np.concatenate([batch.mel[:, 0, 0, 0] for batch in batches]))
-        again = list(training.epoch_batches(clips(), plan, epoch=epoch))
-        for first, second in zip(batches, again, strict=True):
-            np.testing.assert_array_equal(first.mel, second.mel)
-    assert not np.array_equal(orders[0], orders[1])
-
-
-def test_without_mixup_ten_clips_fill_three_batches_of_four(no_augmentation: params.Augment) -> None:
-    plan = recipe(no_augmentation, alpha=0.0)
-    batches = list(training.epoch_batches(make_examples([8] * 10, list("abcdefghij")), plan, epoch=0))
-    seen = np.concatenate([batch.targets.argmax(axis=1) for batch in batches])
-    assert sorted(seen[:10]) == list(range(10))
-    assert seen[10:].tolist() == seen[:2].tolist()
-
-
-class Scripted:
-    """Stands in for `training.validate`: gives the losses it was made with; notes the weights of epochs and scores."""
-
-    def __init__(self, losses: list[float]) -> None:
-        self.losses: Iterator[float] = iter(losses)
-        self.network = tiny_network()
-        self.started: list[np.ndarray] = []
-        self.scored: list[np.ndarray] = []
-
-    def validate(self, *_: object) -> dict[str, float]:
-        self.scored.append(self.network.get_weights()[0].copy())
-        return {"val_loss": next(self.losses), "val_map3": 0.5, "val_accuracy": 0.5}
-
-    def train(self, plan: training.Recipe, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        run_epoch = training._run_epoch
-
-        def noting(*arguments: Any) -> tuple[float, float]:
-            self.started.append(self.network.get_weights()[0].copy())
-            return run_epoch(*arguments)
-
-        monkeypatch.setattr(training, "_run_epoch", noting)
-        monkeypatch.setattr(training, "validate", self.validate)
-        training.train(self.network, clips(), clips(4), plan, state=state)
+        orders.append([label for batch in batches for label in batch.targets.argmax(axis=1)])
+        assert sorted(orders[-1][:10]) == list(range(10)) and orders[-1][10:] == orders[-1][:2]
+    assert orders[0] == orders[1] != orders[2]
 
 
 @pytest.mark.parametrize(("select", "handed_on"), [("best", [0, 3, 4]), ("last", [1, 3, 5])])
@@ -170,12 +123,26 @@ def test_each_phase_hands_on_its_best_or_last_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     backend.prepare(1)
+    network, run_epoch = tiny_network(), training._run_epoch
+    started: list[np.ndarray] = []  # weights before each epoch
+    scored: list[np.ndarray] = []  # and at each validation
     # The lowest loss of all is in the first phase: it must not count in the third.
-    scripted = Scripted([0.1, 0.9, 0.8, 0.7, 0.5, 0.6])
+    losses = iter([0.1, 0.9, 0.8, 0.7, 0.5, 0.6])
+
+    def noted(*arguments: Any) -> tuple[float, float]:
+        started.append(network.get_weights()[0].copy())
+        return run_epoch(*arguments)
+
+    def validate(*_: object) -> dict[str, float]:
+        scored.append(network.get_weights()[0].copy())
+        return {"val_loss": next(losses), "val_map3": 0.5, "val_accuracy": 0.5}
+
+    monkeypatch.setattr(training, "_run_epoch", noted)
+    monkeypatch.setattr(training, "validate", validate)
     plan = recipe(recipe_augmentation, epochs=(2, 2, 2), select=select)
-    scripted.train(plan, tmp_path / "state.npz", monkeypatch)
-    taken_over = [scripted.started[2], scripted.started[4], scripted.network.get_weights()[0]]
-    np.testing.assert_array_equal(taken_over, [scripted.scored[number] for number in handed_on])
+    training.train(network, clips(), clips(4), plan, state=tmp_path / "state.npz")
+    taken_over = [started[2], started[4], network.get_weights()[0]]
+    np.testing.assert_array_equal(taken_over, [scored[number] for number in handed_on])
 
 
 def test_validation_can_be_rarer_but_never_misses_the_end_of_a_phase(
@@ -311,25 +278,16 @@ def test_train_fold_writes_its_folder_and_takes_up_what_was_finished(
             monkeypatch.delenv("FSAT_FRESH")
             monkeypatch.setattr(guard, "is_recorded", lambda stage, kept: (stage, kept.is_dir()) == ("stage1@0", True))
         training.train_fold(
-            network,
-            lambda network: None,
-            clips(n_mels=32),
-            clips(4, n_mels=32),
-            plan,
-            labels=["a", "b"],
-            inputs=[],
-            state_folder=tmp_path / "state",
-            out=tmp_path / name,
-        )
+            network, lambda network: None, clips(n_mels=32), clips(4, n_mels=32), plan, labels=["a", "b"], inputs=[],
+            state_folder=tmp_path / "state", out=tmp_path / name,
+        )  # fmt: skip
         written = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / name).iterdir()}
         assert sorted(written) == ["history.csv", "model.weights.h5", "summary.json"]
         digests.append(written)
         assert not list((tmp_path / "state").glob("*.npz"))
         printed = capsys.readouterr().out
-        assert ("epoch    1" in printed, "finished but not recorded" in printed) == (
-            name != "taken up",
-            name == "taken up",
-        )
+        assert ("epoch    1" in printed) == (name != "taken up")
+        assert ("finished but not recorded" in printed) == (name == "taken up")
     assert digests[1:] == digests[:1] * 3
     summary = json.loads((tmp_path / "first" / "summary.json").read_text())
     assert summary["clips"] == {"training": 10, "heldout": 4}
@@ -356,9 +314,10 @@ def test_a_second_training_of_one_fold_is_refused_by_name(tmp_path: Path) -> Non
         pass
 
 
-def test_the_state_is_found_again_only_for_the_same_inputs_and_numbers(
-    recipe_augmentation: params.Augment, tmp_path: Path
+def test_the_state_is_found_again_only_for_the_same_inputs_numbers_and_limits(
+    recipe_augmentation: params.Augment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     (tmp_path / "a").write_bytes(b"1")
     plan = recipe(recipe_augmentation)
     first = checkpoint.fingerprint([tmp_path / "a"], plan)
@@ -366,6 +325,9 @@ def test_the_state_is_found_again_only_for_the_same_inputs_and_numbers(
     later = plan.plateau.model_copy(update={"stop_patience": 11})
     for other in (replace(plan, alpha=0.5), replace(plan, plateau=later), recipe(recipe_augmentation, max_lr=1)):
         assert checkpoint.fingerprint([tmp_path / "a"], other) != first
+    with monkeypatch.context() as limited:
+        limited.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+        assert checkpoint.fingerprint([tmp_path / "a"], plan) != first
     (tmp_path / "a").write_bytes(b"2")
     assert checkpoint.fingerprint([tmp_path / "a"], plan) != first
 
