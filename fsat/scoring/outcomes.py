@@ -27,16 +27,11 @@ class Outcome:
 def outcome(predictions: pd.DataFrame, index: pd.DataFrame, *, split: str, model: str) -> Outcome:
     """Join predictions with what is known of the clips.
 
+    Predictions have the columns model, split (heldout, test), fold, fname, then one column of probabilities a label;
+    the index has split (train, test), fname, label, usage, verified. Test clips without a label, or with usage Ignored,
+    do not score and are left out; so are training clips of folds that were not trained.
     `FsatError` if a test clip that scores has no prediction, a clip has two, a prediction belongs to no clip of the
     index, or no clip was held out.
-
-    Parameters
-    ----------
-    predictions : pd.DataFrame
-        Columns model, split (heldout, test), fold, fname, then one column of probabilities a label.
-    index : pd.DataFrame
-        Columns split (train, test), fname, label, usage, verified. Test clips without a label, or with usage Ignored,
-        do not score and are left out; so are training clips of folds that were not trained.
     """
     labels = class_names(predictions)
     mine = predictions[(predictions["split"] == split) & (predictions["model"] == model)].sort_values("fname")
@@ -144,10 +139,10 @@ def confusion(labels: Sequence[str], clips: pd.DataFrame) -> np.ndarray:
     return counts
 
 
-def differences(first: pd.DataFrame, second: pd.DataFrame, *, seed: int = 0) -> dict[str, Any]:
+def differences(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any]:
     """Mean of first - second of the clips' average precisions, with a bootstrap interval over the pairs."""
     values = (first.set_index("fname")["ap3"] - second.set_index("fname")["ap3"]).to_numpy(np.float64)
-    return {"mean": float(values.mean()), "interval": metrics.bootstrap_interval(values, seed=seed)}
+    return {"mean": float(values.mean()), "interval": metrics.bootstrap_interval(values)}
 
 
 def selected_epochs(history: pd.DataFrame, *, select: str) -> dict[str, int]:
