@@ -28,16 +28,7 @@ _SUM_FRAMES = 64  # frames that are added to the overlapping sum at a time
 def tonnetz(transform: Stft, *, sample_rate: int) -> np.ndarray:
     """Tonal centroids (Harte, Sandler & Gasser 2006) of the harmonic part of a signal of at least one sample.
 
-    Parameters
-    ----------
-    transform : Stft
-        Short-time Fourier transform of the signal.
-    sample_rate : int
-        In Hz.
-
-    Returns
-    -------
-    np.ndarray [shape=(1 + n // 512, 6), dtype=float64]
+    From the signal's short-time Fourier transform and its rate in Hz; float64 (1 + n // 512, 6).
     """
     factor = _decimation(sample_rate)
     y = _decimated(harmonic_part(transform, first_unused_bin=transform.n_fft // 2 // factor), factor, len(transform.x))
@@ -49,12 +40,8 @@ def tuning(magnitudes: Iterable[np.ndarray], *, sample_rate: float, n_fft: int, 
     """Most frequent deviation of the partials from the tempered scale, in bins, -0.5 to 0.49; 0 where there are none.
 
     Partials are local maxima over 0.1 of their frame's maximum, at least as strong as the median one, with parabolic
-    interpolation (`librosa.estimate_tuning`).
-
-    Parameters
-    ----------
-    magnitudes : iterable of np.ndarray [shape=(n_block, 1 + n_fft // 2), dtype=float32]
-        The spectrogram in blocks of frames.
+    interpolation (`librosa.estimate_tuning`). The magnitudes are a spectrogram in blocks of frames: float32
+    (n_block, 1 + n_fft // 2).
     """
     found = [_partials(magnitude, sample_rate, n_fft) for magnitude in magnitudes]
     pitch_hz, strength = (np.concatenate(values) for values in zip(*found, strict=True))

@@ -37,17 +37,11 @@ def statistics(x: np.ndarray) -> np.ndarray:
 
 
 def envelope_statistics(x: np.ndarray) -> np.ndarray:
-    """How long and how often a signal is loud, when it begins and ends, how often it crosses zero.
+    """How long and how often a signal, float32 (n,), is loud, when it begins and ends, how often it crosses zero.
 
-    Parameters
-    ----------
-    x : np.ndarray [shape=(n,), dtype=float32]
-
-    Returns
-    -------
-    np.ndarray [shape=(12,)]
-        Run lengths above 0.05 and above 0.25 of the envelope's maximum, four each; log(1 + position) of attack and
-        relaxation; log(1 + zero crossings) and zero crossings / n. Two neighbours one of which is 0 cross zero.
+    Returns float64 (12,): run lengths above 0.05 and above 0.25 of the envelope's maximum, four each;
+    log(1 + position) of attack and relaxation; log(1 + zero crossings) and zero crossings / n. Two neighbours one of
+    which is 0 cross zero.
     """
     whole = list(_envelope(x)) if len(x) <= _CHUNK else None
 
