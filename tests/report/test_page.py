@@ -28,7 +28,6 @@ from fsat.report import clips as listed_clips
 from fsat.report import page as report_page
 from fsat.report.run import Run
 from fsat.scoring import outcomes, summary, verification
-from fsat.scoring.names import STAGES
 
 ROOT = Path(__file__).parents[2]
 
@@ -346,12 +345,13 @@ def test_a_matrix_draws_one_cell_for_each_pair_that_occurs() -> None:
 
 
 def test_histories_without_any_validation_can_be_drawn(run: Run) -> None:
-    blank = {fold: rows.assign(val_loss=np.nan, val_map3=np.nan) for fold, rows in run.histories.items()}
-    elements = figures.learning_curves(blank, STAGES, select="best")["loss"]["stage1"]["elements"]
+    histories = {fold: rows.assign(val_loss=np.nan, val_map3=np.nan) for fold, rows in run.histories.items()}
+    blank = replace(run, histories=histories)
+    elements = figures.learning_curves(blank)["loss"]["stage1"]["elements"]
     assert "validation" not in elements and "training" in elements
-    values = figures.curve_values(run.histories, STAGES)["stage1"]["0"]["val_loss"]
+    values = figures.curve_values(run)["stage1"]["0"]["val_loss"]
     assert values[0] is None and isinstance(values[1], float)
-    assert png.learning_curves(blank, STAGES, select="last", caution="")
+    assert png.learning_curves(blank)
 
 
 @pytest.mark.parametrize("values", [[0.02, 1.0], [1.0], [30.0, 0.3], []])
@@ -372,7 +372,7 @@ def test_the_learning_curves_are_a_small_picture_that_says_what_it_shows(run: Ru
     assert "Synthetic demo data" not in note_of(built) and not run.is_demo
     epochs = pd.concat([run.histories[0]] * 30, ignore_index=True)
     epochs["epoch"] = epochs.groupby("stage").cumcount() + 1
-    assert len(png.learning_curves(dict.fromkeys(range(10), epochs), STAGES, select="best", caution="")) < 400_000
+    assert len(png.learning_curves(replace(run, histories=dict.fromkeys(range(10), epochs)))) < 400_000
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
