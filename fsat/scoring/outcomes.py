@@ -40,8 +40,7 @@ def outcome(predictions: pd.DataFrame, index: pd.DataFrame, *, split: str, model
     facts = known.loc[mine["fname"]]
     label, usage, scores = _texts(facts["label"]), _texts(facts["usage"]), _scores(facts)
     probabilities = mine.iloc[:, 4:].to_numpy(np.float64)[scores]  # (n, n_classes)
-    number = {name: column for column, name in enumerate(labels)}
-    actual = np.array([number.get(name, -1) for name in label[scores]], dtype=np.int64)
+    actual = pd.Index(labels).get_indexer(label[scores])  # -1: a label that no model knows
     best = top_k(probabilities, 1)[:, 0]
     rows = np.arange(len(actual))
     clips = pd.DataFrame(
@@ -104,8 +103,7 @@ def suspicious(clips: pd.DataFrame, *, limit: int) -> pd.DataFrame:
     Adds the column doubt, that difference. Only clips whose prediction differs from the label are listed.
     """
     wrong = clips[~clips["correct"].astype(bool)]
-    is_verified = wrong["verified"].map(lambda value: value is True).astype(bool)
-    table = wrong.assign(doubt=wrong["confidence"] - wrong["p_actual"], is_verified=is_verified)
+    table = wrong.assign(doubt=wrong["confidence"] - wrong["p_actual"], is_verified=wrong["verified"].eq(True))
     table = table.sort_values(["is_verified", "doubt", "fname"], ascending=[True, False, True])
     return table.drop(columns="is_verified").head(limit)
 
@@ -133,9 +131,9 @@ def _by(models: Mapping[str, pd.DataFrame], key: str) -> pd.DataFrame:
 
 def confusion(labels: Sequence[str], clips: pd.DataFrame) -> np.ndarray:
     """Counts [shape=(n_labels, n_labels)]: rows the given, columns the predicted label, in the order of `labels`."""
-    number = {label: row for row, label in enumerate(labels)}
+    number = pd.Index(labels)
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    np.add.at(counts, (clips["actual"].map(number).to_numpy(int), clips["predicted"].map(number).to_numpy(int)), 1)
+    np.add.at(counts, (number.get_indexer(clips["actual"]), number.get_indexer(clips["predicted"])), 1)
     return counts
 
 
