@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsat.core.errors import FsatError
-
 if TYPE_CHECKING:
     import pandas as pd
 
 NEIGHBOURS = 1  # nearest training clips whose mean distance is the score
 VIEW = "last"  # of the frozen trunk
 REFERENCES = 1000  # training clips of each fold that are kept to compare with
-# Clips whose distances are in memory at a time.
-_BLOCK = 1024
+_BLOCK = 1024  # clips whose distances are in memory at a time
 
 
 def reference(embeddings: np.ndarray, labels: Sequence[str], *, limit: int = REFERENCES) -> np.ndarray:
@@ -146,14 +143,12 @@ def summary(scores: "pd.DataFrame", *, keep: float) -> dict[str, Any]:
 
     From the result of `combine` or `of_view` ``threshold`` and ``kept`` by model; empty without scores. ``kept.cv`` is
     the share of the held-out clips, each fold by the threshold of the others; ``kept.test`` that of the test clips,
-    where there are any. A test clip may be none of the labels. `FsatError` if a model has no held-out clips.
+    where there are any. A test clip may be none of the labels.
     """
     thresholds: dict[str, float] = {}
     kept: dict[str, dict[str, float]] = {"cv": {}, "test": {}}
     for stage, table in scores.groupby("model"):
         heldout, test = (table[table["split"] == split] for split in ("heldout", "test"))
-        if heldout.empty:
-            raise FsatError(f"no scores of held-out clips by {stage}. Run `dvc repro`.")
         values = heldout["score"].to_numpy(np.float64)
         thresholds[str(stage)] = threshold(values, keep)
         kept["cv"][str(stage)] = round(kept_out_of_fold(values, heldout["fold"].to_numpy(), keep), 6)
