@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from typing import BinaryIO, ClassVar
 import numpy as np
 import pytest
 import soundfile
-from tiny_bundle import LABELS, ROOT, project, tone
+from tiny_bundle import ROOT, project
 
 from fsat import cli
 from fsat.clips import index
@@ -518,24 +517,3 @@ def test_an_endless_pipe_of_names_is_tagged_as_it_comes(project: Path) -> None:
     assert [pipe.stdout.readline().startswith(words) for words in ("path,start_s", clip)] == [True, True]
     pipe.kill()
     pipe.communicate()
-
-
-@pytest.mark.slow
-def test_tags_outside_the_repository_with_the_package_alone(project: Path, tmp_path: Path) -> None:
-    """A real bundle, in another folder, by a process that finds nothing but the package."""
-    shutil.copytree(ROOT / "fsat", tmp_path / "site" / "fsat", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "work").mkdir()
-    soundfile.write(tmp_path / "work" / "clip.ogg", tone(900, 0.4), 44_100)
-    (tmp_path / "work" / "text.wav").write_text("no sound")
-    model = str(project / "data" / "bundle")
-    arguments = ["tag", "clip.ogg", "text.wav", "--model", model, "--folds", "1", "--tries", "1"]
-    # -P: the working folder is not searched; the copy comes before an editable install.
-    command = [sys.executable, "-P", "-m", "fsat.cli", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
-    done = subprocess.run(command, cwd=tmp_path / "work", env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
-    [row] = csv.DictReader(io.StringIO(done.stdout))
-    assert row["path"] == "clip.ogg" and {row[f"label{rank}"] for rank in (1, 2, 3)} == set(LABELS)
-    assert sum(float(row[f"probability{rank}"]) for rank in (1, 2, 3)) == pytest.approx(1, abs=1e-5)
-    assert "\nfsat: text.wav: not audio that can be decoded" in "\n" + done.stderr
-    assert "cuda" not in done.stderr.lower() and "oneDNN" not in done.stderr

@@ -3,22 +3,19 @@
 import base64
 import hashlib
 import io
-import json
 import os
 import re
 import subprocess
 import sys
-from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import tiny_run
+from html_page import Page
 from PIL import Image
 
 from fsat.clips import corrections
@@ -30,42 +27,6 @@ from fsat.report.run import Run
 from fsat.scoring import outcomes, summary, verification
 
 ROOT = Path(__file__).parents[2]
-
-
-class Page(HTMLParser):
-    """Elements, attributes and texts of a page; `parts` holds the text of each script and style."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.parts: dict[str, list[str]] = {"script": [], "style": []}
-        self.text: list[str] = []
-        self._inside = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag in self.parts:
-            self._inside = tag
-            self.parts[tag].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.parts[self._inside][-1] += data
-        else:
-            self.text.append(data)
-
-    @property
-    def words(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.text))
-
-    @property
-    def data(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.parts["script"][0])
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -382,17 +343,6 @@ def test_the_page_shows_the_scores_of_the_metrics(run: Run, page: Page) -> None:
     row = run.models[run.models["model"] == "submission"].query("split == 'test' and part == 'all'").iloc[0]
     assert f"The 95 % interval of the score is {row['low']:.3f} to {row['high']:.3f}." in page.words
     assert f"{row['map3']:.3f} MAP@3 on 10 test clips" in page.words
-
-
-def test_the_lists_of_the_script_agree_with_the_matrix(page: Page) -> None:
-    labels = page.data["labels"]
-    listed = Counter((labels[clip[2]], labels[clip[5]]) for clips in page.data["clips"].values() for clip in clips)
-    drawn: Counter[tuple[str, str]] = Counter()
-    for tag, attributes in page.tags:
-        if tag == "rect" and attributes.get("role") == "button":
-            n, actual, tagged = re.findall(r"(\d+) of \d+ (\S+) clips tagged (\S+)", attributes["aria-label"])[0]
-            drawn[actual, tagged] += int(n)
-    assert drawn == listed
 
 
 def test_listed_clips_have_spectrogram_and_sound(page: Page) -> None:

@@ -223,7 +223,6 @@ def test_a_network_that_fails_on_a_batch_is_one_line(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("version", 1), r"has version 1 .* reads version 4. Make it anew: `dvc repro bundle`"),
         (put("version", 3), r"has version 3 .* reads version 4. Make it anew: `dvc repro bundle`"),
         (
             lambda values: values.update(version=3, published=[{}]),
