@@ -56,7 +56,8 @@ def outcome(predictions: pd.DataFrame, index: pd.DataFrame, *, split: str, model
             "usage": np.char.lower(usage[scores]),
         }
     )
-    clips["verified"] = pd.Series(_verified(facts["verified"])[scores], dtype=object)
+    verified = pd.to_numeric(facts["verified"], errors="coerce").to_numpy(np.float64)[scores]
+    clips["verified"] = pd.Series(np.where(np.isnan(verified), None, verified == 1), dtype=object)
     return Outcome(clips, probabilities)
 
 
@@ -79,11 +80,6 @@ def _check(fnames: "pd.Series[Any]", known: pd.DataFrame, *, split: str, model: 
         raise FsatError(f"no predictions of held-out clips by {model}. Run `dvc repro`.")
     if split == "test" and (missing := set(known.index[_scores(known)]) - set(fnames)):
         raise FsatError(f"no prediction of test clip {min(missing)} by {model}. Run `dvc repro`.")
-
-
-def _verified(column: "pd.Series[Any]") -> np.ndarray:
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
-    return np.array([None if np.isnan(value) else bool(value == 1) for value in numbers], dtype=object)
 
 
 def class_names(predictions: pd.DataFrame) -> list[str]:
