@@ -370,7 +370,8 @@ def test_a_ready_bundle_of_one_sigmoid_network(project: Path, tmp_path: Path) ->
     with pytest.raises(FsatError, match="--tries cannot be chosen: this bundle's models see a clip once, whole"):
         Tagger(sigmoid_bundle(project, tmp_path / "again"), tries=2)
     card = model_card(tagger.manifest)
-    assert "seen once, whole" in card and "independent of each other" in card
+    assert "seen once, whole" in card and "independent of each other" in card and "marked as `unknown`" not in card
+    assert (tagger.marks_unknown, tiny.unknown, tiny.unknown_score) == (False, None, None)
 
 
 def test_a_temperature_divides_the_logits(project: Path, tmp_path: Path) -> None:
@@ -511,31 +512,6 @@ def test_the_score_of_a_test_clip_is_the_pipelines(stage: Stage, project: Path) 
         assert result.unknown_score == pytest.approx(known[name], abs=1e-4)
         assert result.unknown_score is not None and result.embedding is None
         assert result.unknown is (result.unknown_score > threshold)
-
-
-def test_the_threshold_decides(project: Path, tmp_path: Path) -> None:
-    folder = copied(project, tmp_path / "bundle")
-    for threshold, unknown in ((0.0, True), (2.0, False)):
-        edit(folder, put("unknown.threshold.stage1", threshold))
-        assert Tagger(folder, stage="stage1")(tone(700, 0.5), RATE).unknown is unknown
-
-
-def test_a_bundle_without_references_marks_nothing(project: Path, tmp_path: Path) -> None:
-    """No section `unknown`, no files of it."""
-    folder = copied(project, tmp_path / "bundle")
-
-    def forget(values: dict[str, Any]) -> None:
-        del values["unknown"], values["calibration"]
-        for path in folder.glob("stage*/*.npz"):
-            del values["files"][path.relative_to(folder).as_posix()]
-            path.unlink()
-
-    edit(folder, forget)
-    for stage in ("stage1", "stage2"):
-        tagger = Tagger(folder, stage=stage)
-        result = tagger(tone(700, 0.5), RATE)
-        assert (tagger.marks_unknown, result.unknown, result.unknown_score) == (False, None, None)
-    assert "marked as `unknown`" not in model_card(tagger.manifest)
 
 
 def npz(**arrays: np.ndarray) -> bytes:
