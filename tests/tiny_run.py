@@ -154,7 +154,7 @@ def make_run(
         models=summary.summarise(every, index, choice=choice, baseline="statistics").models,
         choice=choice,
         feature_sets={"best": "statistics", "features": {name: {} for name in features}},
-        facts=_facts(index) | {"synthetic": path == "data/demo"},
+        facts=_facts() | {"synthetic": path == "data/demo"},
         pca={"requested": 350, "n_components": 6, "explained_variance": 0.9},
         variance=pd.DataFrame({"component": range(1, 7), "cumulative": np.linspace(0.4, 0.93, 6)}),
         calibration=calibration.headline(fitted) | {"unknown": {"threshold": distances, "kept": kept}},
@@ -212,20 +212,14 @@ def _history(fold: int, rng: np.random.Generator) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _facts(index: pd.DataFrame) -> dict[str, Any]:
-    facts: dict[str, Any] = {"test_also_in_train": {"clips": 0, "fname": 0, "freesound_id": 0, "bytes": 0}}
-    facts["licenses"] = {}
-    for split in ("train", "test"):
-        clips = index[index["split"] == split]
-        verified, bad = int((clips["verified"] == 1).sum()), int((clips["problem"] != "").sum())
-        hours = round(float(clips["seconds"].sum()) / 3600, 4)
-        facts[split] = {"clips": len(clips), "hours": hours, "verified": verified, "bad": bad}
-        facts["licenses"][split] = {str(k): int(v) for k, v in clips["license"].value_counts().items()}
-    sizes = index.loc[index["split"] == "train", "label"].value_counts()
-    per_class = {"min": int(sizes.min()), "max": int(sizes.max())}
-    facts["train"] |= {"classes": len(sizes), "clips_per_class": per_class, "excluded": 0}
-    facts["test"]["labelled"] = int((index.loc[index["split"] == "test", "label"] != "").sum())
-    return facts
+def _facts() -> dict[str, Any]:
+    clips = {"clips": 20, "hours": 0.0011, "verified": 7, "bad": 1}
+    return {
+        "train": clips | {"classes": 4, "clips_per_class": {"min": 4, "max": 6}, "excluded": 0},
+        "test": clips | {"labelled": 10},
+        "test_also_in_train": {"clips": 0},
+        "licenses": {"train": {"Creative Commons 0": 11, "<b>Attribution</b>": 9}, "test": {"Creative Commons 0": 20}},
+    }
 
 
 def write(run: Run, root: Path) -> None:

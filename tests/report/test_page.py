@@ -275,12 +275,6 @@ def test_ticks_cover_the_range(low: float, high: float) -> None:
     assert np.diff(found) == pytest.approx(found[1] - found[0])
 
 
-@pytest.mark.parametrize("high", [1, 2, 3, 28, 300, 9999])
-def test_integer_ticks_end_at_the_ends(high: int) -> None:
-    found = charts.integer_ticks(1, high)
-    assert found[0] == 1 and found[-1] == high and len(found) <= 8 and found == sorted(set(found))
-
-
 def test_a_curve_goes_on_over_gaps_and_stays_in_its_frame() -> None:
     plot = charts.Plot([], (1, 4), (0, 1), 100)
     for x, y, points in (
