@@ -44,20 +44,10 @@ def make_run(
 ) -> Run:
     """Write clips under `folder` and return their run.
 
-    Parameters
-    ----------
-    test : {"labelled", "unlabelled", "none"}
-        What the test set is; a labelled one has two clips without a label and one that cannot be read.
-    path
-        ``dataset.path`` where it is not `folder`.
-    noise
-        Of the made-up predictions: more makes more mistakes.
-    models, choose
-        ``ensemble.models``, ``ensemble.choose``.
-    networks, views
-        What is trained, and which views have a regression besides the statistics.
-    **train
-        Other values of parameters under ``train``.
+    The test set is "labelled", "unlabelled" or "none"; a labelled one has two clips without a label and one that cannot
+    be read. `path` is ``dataset.path`` where it is not `folder`; more `noise` makes more mistakes. `models` and
+    `choose` are parameters of ``ensemble``, `networks` are trained, `views` have a regression besides the statistics,
+    and what is left are parameters of ``train``.
     """
     rng = np.random.default_rng(5)
     rows = []

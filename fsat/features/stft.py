@@ -84,9 +84,7 @@ def _padded(x: np.ndarray, start: int, stop: int) -> np.ndarray:
     """Samples `start` to `stop`, both of which may lie outside the signal, where it is 0."""
     inside = x[max(start, 0) : max(stop, 0)]
     before = min(max(-start, 0), stop - start)
-    samples = np.zeros(stop - start, dtype=x.dtype)
-    samples[before : before + len(inside)] = inside
-    return samples
+    return np.pad(inside, (before, stop - start - before - len(inside)))
 
 
 @lru_cache(maxsize=4)
