@@ -93,16 +93,14 @@ def make_run(
     folds = corrections.apply(
         index[~is_test], (index.loc[~is_test, "number"] // len(labels) % 3).to_numpy(), [], unverified_weight=1.0
     )
-    features = {
-        name: {
-            split: pd.DataFrame(
-                rng.normal(0, 0.6, (len(clips), 6)) + 2 * np.eye(6)[clips["kind"] % 6],
-                columns=[f"{prefix}{k:03d}" for k in range(6)],
-            ).assign(fname=clips["fname"].to_numpy())[["fname", *(f"{prefix}{k:03d}" for k in range(6))]]
-            for split, clips in (("train", index[~is_test]), ("test", index[is_test]))
-        }
-        for name, prefix in {"statistics": "pc", **{view: f"{view}." for view in views}}.items()
-    }
+
+    def drawn(clips: pd.DataFrame) -> pd.DataFrame:
+        table = pd.DataFrame(rng.normal(0, 0.6, (len(clips), 6)) + 2 * np.eye(6)[clips["kind"] % 6])
+        table.insert(0, "fname", clips["fname"].to_numpy())
+        return table
+
+    splits = {"train": index[~is_test], "test": index[is_test]}
+    features = {name: {split: drawn(clips) for split, clips in splits.items()} for name in ("statistics", *views)}
     ids = [0, 2]
     classes = sorted(labels)
     of_folds = _predictions(index, folds, classes, ids, rng, noise)
