@@ -122,7 +122,7 @@ def score_submission(submission: pd.DataFrame, truth: pd.DataFrame) -> tuple[dic
 
 def _spelled(words: set[str], labels: set[str]) -> tuple[dict[str, str], list[str]]:
     """The label that each word of a submission means, or the word itself if it means none, and notes on them."""
-    meaning, notes, unknown = {word: word for word in words}, [], []
+    meaning, notes, unknown = {word: word for word in words}, list[str](), list[str]()
     for word in sorted(words - labels):
         alike = [label for label in labels if label.casefold() == word.casefold()]
         if len(alike) == 1:

@@ -127,9 +127,9 @@ def _by(models: Mapping[str, pd.DataFrame], key: str) -> pd.DataFrame:
 
 def confusion(labels: Sequence[str], clips: pd.DataFrame) -> np.ndarray:
     """Counts [shape=(n_labels, n_labels)]: rows the given, columns the predicted label, in the order of `labels`."""
-    number = pd.Index(labels)
+    number = {label: row for row, label in enumerate(labels)}
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    np.add.at(counts, (number.get_indexer(clips["actual"]), number.get_indexer(clips["predicted"])), 1)
+    np.add.at(counts, (clips["actual"].map(number).to_numpy(int), clips["predicted"].map(number).to_numpy(int)), 1)
     return counts
 
 
