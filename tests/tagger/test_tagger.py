@@ -78,16 +78,6 @@ def test_stage1_gives_its_own_prediction_without_statistics(
     assert mel_tagger.passes is not None and mel_tagger.n_passes == 2 * len(mel_tagger.passes)
 
 
-def test_other_clips_and_folders_have_no_say(project: Path, tagger: Tagger, tmp_path: Path) -> None:
-    clips = sorted((project / "sounds" / "test").iterdir())
-    together = tagged(tagger, *clips)
-    copied = tmp_path / clips[1].name
-    copied.write_bytes(clips[1].read_bytes())
-    [alone] = tagged(tagger, copied)
-    np.testing.assert_allclose(alone.probabilities, together[1].probabilities, atol=1e-6)
-    assert [Path(result.path).name for result in together] == [clip.name for clip in clips]
-
-
 def test_embeddings_are_the_mean_of_the_trunks_features(project: Path, tagger: Tagger) -> None:
     path = project / "sounds" / "test" / "short.wav"
     [result] = tagged(tagger, path)
