@@ -119,30 +119,26 @@ def cross_scaled(scored: Scored) -> np.ndarray:
     return result
 
 
-def reliability(confidence: np.ndarray, correct: np.ndarray, *, n_bins: int = N_BINS) -> dict[str, np.ndarray]:
-    """Clips in equal-width bins of confidence: (0, 1/n_bins], (1/n_bins, 2/n_bins] ...
+def reliability(confidence: np.ndarray, correct: np.ndarray) -> dict[str, np.ndarray]:
+    """Clips in bins of confidence, (0, 1/N_BINS], (1/N_BINS, 2/N_BINS] ...: arrays (N_BINS,).
 
-    Returns arrays (n_bins,): "n", int64; "confidence" and "accuracy", the means over a bin's clips, NaN where it has
-    none.
-
-    >>> reliability(np.array([0.4, 0.6, 1.0]), np.array([False, True, True]), n_bins=2)["accuracy"]
-    array([0., 1.])
+    "n", int64; "confidence" and "accuracy", the means over a bin's clips, NaN where it has none.
     """
-    number = np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
-    n = np.bincount(number, minlength=n_bins)
+    number = np.clip(np.ceil(confidence * N_BINS).astype(np.int64) - 1, 0, N_BINS - 1)
+    n = np.bincount(number, minlength=N_BINS)
     # 0 / 0 is NaN where a bin is empty.
     with np.errstate(invalid="ignore"):
-        means = (np.bincount(number, weights=values, minlength=n_bins) / n for values in (confidence, correct))
+        means = (np.bincount(number, weights=values, minlength=N_BINS) / n for values in (confidence, correct))
         return dict(zip(("n", "confidence", "accuracy"), (n, *means), strict=True))
 
 
-def calibration_error(confidence: np.ndarray, correct: np.ndarray, *, n_bins: int = N_BINS) -> float:
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     """Expected calibration error: mean over clips of |accuracy - confidence| of their bin; NaN without clips.
 
     >>> round(calibration_error(np.array([0.9, 0.9]), np.array([True, False])), 3)
     0.4
     """
-    bins = reliability(confidence, correct, n_bins=n_bins)
+    bins = reliability(confidence, correct)
     if not bins["n"].any():
         return float("nan")
     gaps = np.abs(bins["accuracy"] - bins["confidence"])

@@ -52,11 +52,11 @@ def test_a_probability_of_zero_stays_a_number() -> None:
 def test_bins_are_closed_on_the_right_and_weighted_by_their_clips() -> None:
     confidence = np.array([0.2, 0.2, 0.4, 1.0])
     correct = np.array([True, False, False, True])
-    bins = calibration.reliability(confidence, correct, n_bins=5)
-    assert bins["n"].tolist() == [2, 1, 0, 0, 1]
-    assert bins["accuracy"][[0, 1, 4]].tolist() == [0.5, 0.0, 1.0] and np.isnan(bins["accuracy"][2])
+    bins, filled = calibration.reliability(confidence, correct), [2, 5, 14]
+    assert bins["n"].sum() == 4 and bins["n"][filled].tolist() == [2, 1, 1]
+    assert bins["accuracy"][filled].tolist() == [0.5, 0.0, 1.0] and np.isnan(bins["accuracy"][3])
     expected = (2 * 0.3 + 1 * 0.4 + 0) / 4
-    assert calibration.calibration_error(confidence, correct, n_bins=5) == pytest.approx(expected)
+    assert calibration.calibration_error(confidence, correct) == pytest.approx(expected)
 
 
 def test_a_fold_is_scaled_by_the_others_alone() -> None:
