@@ -170,12 +170,12 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return list(records)
 
 
-def frequent_confusions(counts: np.ndarray, labels: list[str], *, limit: int = 12) -> list[dict[str, Any]]:
-    """Pairs of labels that are taken for each other most often; `counts` as of `outcomes.confusion`."""
+def frequent_confusions(counts: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
+    """The twelve pairs of labels that are taken for each other most often; `counts` as of `outcomes.confusion`."""
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     rows, columns = np.nonzero(wrong)
-    order = top_k(wrong[rows, columns], limit)
+    order = top_k(wrong[rows, columns], 12)
     totals = counts.sum(axis=1)
     return [
         {

@@ -14,6 +14,8 @@ import pandas as pd
 from fsat.core.errors import FsatError, listed
 from fsat.scoring.ranking import top_k
 
+_LEVEL = 0.95  # of intervals
+
 # --- scores of probabilities -----------------------------------------------------------------------------------------
 
 
@@ -52,10 +54,8 @@ def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
     return mean(average_precision_at_k(scores, labels, 1))
 
 
-def bootstrap_interval(
-    values: np.ndarray, *, seed: int = 0, n_resamples: int = 2000, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of per-clip values (n,), such as average precisions.
+def bootstrap_interval(values: np.ndarray, *, n_resamples: int = 2000) -> tuple[float, float]:
+    """Percentile bootstrap interval, 95 %, of the mean of per-clip values (n,), such as average precisions.
 
     Clips are drawn with replacement; labels are not balanced, so that rare ones vary as they would in another test set.
 
@@ -65,10 +65,10 @@ def bootstrap_interval(
     """
     values = np.asarray(values, dtype=np.float64)
     mean(values)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     # One resample at a time: memory stays flat.
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(n_resamples)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
 
 
