@@ -57,17 +57,8 @@ def read(name: str, folder: Path = FOLDER) -> params.Params:
 def complete(name: str, values: Sequence[str] = (), *, folder: Path = FOLDER) -> str:
     """Text of a whole parameter file: the base with a preset's head, values and reasons, then with other values.
 
-    Parameters
-    ----------
-    name : str
-        Of the preset.
-    values : sequence of str
-        ``key=value``, the value in YAML: ``folds.ids=[0, 1]``.
-
-    Raises
-    ------
-    FsatError
-        If there is no such preset; else names every key and value that is not allowed.
+    These are ``key=value``, the value in YAML: ``folds.ids=[0, 1]``. `FsatError` if there is no such preset; else it
+    names every key and value that is not allowed.
     """
     presets = listed(folder)
     if name not in presets:

@@ -10,7 +10,6 @@ from fsat.sources import audioset_labels, download, published_networks, torch_ch
 from fsat.tagger import bundler
 from fsat.tagger.bundle import Published
 
-OUT = Path("data/bundles/audioset")
 # Outside data/, because DVC removes a stage's output before it runs.
 KEPT = Path("state/download")
 
@@ -25,7 +24,7 @@ def main() -> None:
 
     network, parameters, n_embedding = published.convert(tensors, width=chosen.width)
     written = bundler.write_published(
-        OUT,
+        "data/bundles/audioset",
         network=network,
         n_embedding=n_embedding,
         parameters=parameters,

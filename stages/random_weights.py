@@ -1,11 +1,7 @@
 """Source: random initial weights of the backbone, for a run without network."""
 
-from pathlib import Path
-
 from fsat.core import keras_backend, params
 from fsat.core.stage import run
-
-OUT = Path("data/pretrained/random.weights.h5")
 
 
 def main() -> None:
@@ -17,7 +13,7 @@ def main() -> None:
     from fsat.networks import model
 
     keras.utils.set_random_seed(p.seed)
-    model.save_trunk(model.build_trunk(p.model.backbone, width=p.model.width), OUT)
+    model.save_trunk(model.build_trunk(p.model.backbone, width=p.model.width), "data/pretrained/random.weights.h5")
 
 
 if __name__ == "__main__":

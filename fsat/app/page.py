@@ -40,18 +40,12 @@ def build(tagger: Tagger) -> "gr.Blocks":
     labels, dataset = tagger.manifest.labels, tagger.manifest.dataset
     top = min(_TOP, len(labels))
 
-    def tag(paths: Sequence[str], settings: Sequence[float]) -> Iterator[str]:
+    def tag(paths: str | Sequence[str] | None, *settings: float) -> Iterator[str]:
         options = dict(zip(("top", "segment_s", "hop_s", "threshold"), settings, strict=True))
-        yield from tagged(tagger, paths, **options)  # type: ignore[arg-type]
+        yield from tagged(tagger, [paths] if isinstance(paths, str) else paths or [], **options)  # type: ignore[arg-type]
 
     def tag_all(paths: Sequence[str] | None, recording: str | None, *settings: float) -> Iterator[str]:
-        yield from tag([*(paths or []), *([recording] if recording else [])], settings)
-
-    def tag_files(paths: Sequence[str] | None, *settings: float) -> Iterator[str]:
-        yield from tag(paths or [], settings)
-
-    def tag_recording(recording: str | None, *settings: float) -> Iterator[str]:
-        yield from tag([recording] if recording else [], settings)
+        yield from tag([*(paths or []), *([recording] if recording else [])], *settings)
 
     with gr.Blocks(title="fsat", analytics_enabled=False, delete_cache=(_OLD_S, _OLD_S)) as page:
         gr.HTML(
@@ -70,8 +64,8 @@ def build(tagger: Tagger) -> "gr.Blocks":
         found = gr.HTML(elem_id="fsat-found", js_on_load=None, apply_default_css=False)
         settings = [shown, segment, hop, threshold]
         how = {"outputs": found, "show_progress": "minimal", "api_visibility": "private"}
-        dropped.upload(tag_files, [dropped, *settings], **how)
-        recorded.stop_recording(tag_recording, [recorded, *settings], **how)
+        dropped.upload(tag, [dropped, *settings], **how)
+        recorded.stop_recording(tag, [recorded, *settings], **how)
         again.click(tag_all, [dropped, recorded, *settings], **how)
     return page
 

@@ -18,20 +18,11 @@ _DOMINANCE_OCTAVE, _DOMINANCE_WIDTH = 5.0, 2.0  # octaves above A0: a Gaussian w
 
 
 def chroma_bank(sample_rate: int, n_fft: int, tuning: float) -> np.ndarray:
-    """Weights of the bins of a spectrum in the twelve pitch classes, C first.
+    """Weights of the bins of a spectrum in the twelve pitch classes, C first: float32 (12, 1 + n_fft // 2).
 
     Each bin is a Gaussian around its pitch, scaled to length 1 over the classes and weighted by its octave
-    (D. P. W. Ellis, Chroma feature analysis and synthesis, 2007).
-
-    Parameters
-    ----------
-    tuning : float
-        Deviation from 440 Hz in semitones.
-
-    Returns
-    -------
-    np.ndarray [shape=(12, 1 + n_fft // 2), dtype=float32]
-        `librosa.filters.chroma` with its defaults.
+    (D. P. W. Ellis, Chroma feature analysis and synthesis, 2007): `librosa.filters.chroma` with its defaults. `tuning`
+    is the deviation from 440 Hz in semitones.
     """
     hz = np.linspace(0, sample_rate, n_fft, endpoint=False)[1:]
     a0_hz = 440.0 * 2.0 ** (tuning / N_CHROMA) / 16
@@ -61,12 +52,8 @@ class CqtBank(NamedTuple):
 def cqt_bank(rate: float, tuning: float) -> CqtBank:
     """Filters of a constant-Q transform of seven octaves from C1, 36 bins an octave (Schoerkhuber & Klapuri 2010).
 
-    Parameters
-    ----------
-    rate : float
-        Sample rate in Hz of the signal to which the top octave's filters are applied.
-    tuning : float
-        Deviation of the bins from the tempered scale, in bins.
+    `rate` is that of the signal to which the top octave's filters are applied, in Hz; `tuning` the deviation of the
+    bins from the tempered scale, in bins.
     """
     n_bins = N_OCTAVES * BINS_PER_OCTAVE
     freqs_hz = FMIN_HZ * 2 ** ((tuning + np.arange(n_bins)) / BINS_PER_OCTAVE)

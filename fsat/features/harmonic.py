@@ -28,16 +28,7 @@ _SUM_FRAMES = 64  # frames that are added to the overlapping sum at a time
 def tonnetz(transform: Stft, *, sample_rate: int) -> np.ndarray:
     """Tonal centroids (Harte, Sandler & Gasser 2006) of the harmonic part of a signal of at least one sample.
 
-    Parameters
-    ----------
-    transform : Stft
-        Short-time Fourier transform of the signal.
-    sample_rate : int
-        In Hz.
-
-    Returns
-    -------
-    np.ndarray [shape=(1 + n // 512, 6), dtype=float64]
+    From the signal's short-time Fourier transform and its rate in Hz; float64 (1 + n // 512, 6).
     """
     factor = _decimation(sample_rate)
     y = _decimated(harmonic_part(transform, first_unused_bin=transform.n_fft // 2 // factor), factor, len(transform.x))
@@ -49,12 +40,8 @@ def tuning(magnitudes: Iterable[np.ndarray], *, sample_rate: float, n_fft: int, 
     """Most frequent deviation of the partials from the tempered scale, in bins, -0.5 to 0.49; 0 where there are none.
 
     Partials are local maxima over 0.1 of their frame's maximum, at least as strong as the median one, with parabolic
-    interpolation (`librosa.estimate_tuning`).
-
-    Parameters
-    ----------
-    magnitudes : iterable of np.ndarray [shape=(n_block, 1 + n_fft // 2), dtype=float32]
-        The spectrogram in blocks of frames.
+    interpolation (`librosa.estimate_tuning`). The magnitudes are a spectrogram in blocks of frames: float32
+    (n_block, 1 + n_fft // 2).
     """
     found = [_partials(magnitude, sample_rate, n_fft) for magnitude in magnitudes]
     pitch_hz, strength = (np.concatenate(values) for values in zip(*found, strict=True))
@@ -109,11 +96,10 @@ def harmonic_part(transform: Stft, *, first_unused_bin: int) -> Iterator[np.ndar
     Bins from `first_unused_bin` are above all filters that follow and matter only where an end of the clip cuts them
     off: in all but the frames that reach over an end they are left out, which saves half the work.
     """
-    mask_of = _HarmonicMask(transform, first_unused_bin)
     overlap = _OverlapAdd(transform.n_fft, transform.hop_length)
     skipped, missing = transform.n_fft // 2, len(transform.x)
     for first, end in blocks(transform.n_frames):
-        done = overlap.add(*mask_of.masked(first, end), last=end == transform.n_frames)
+        done = overlap.add(*_masked(transform, first, end, first_unused_bin), last=end == transform.n_frames)
         y = done[skipped : skipped + missing]
         skipped = max(0, skipped - len(done))
         missing -= len(y)
@@ -122,37 +108,29 @@ def harmonic_part(transform: Stft, *, first_unused_bin: int) -> Iterator[np.ndar
         yield np.zeros(missing, dtype=np.float32)
 
 
-class _HarmonicMask:
-    """Soft mask of what lasts in time rather than spreads over frequency, 0 to 1, for any range of frames."""
-
-    def __init__(self, transform: Stft, first_unused_bin: int) -> None:
-        self.transform, self.first_unused_bin = transform, first_unused_bin
-        n = transform.n_frames
-        self.n_edge_frames = min(-(-transform.n_fft // 2 // transform.hop_length), n)
-        # Which frame stands at each place of the spectrogram, mirrored at both ends.
-        self.frames = np.pad(np.arange(n), MEDIAN_WIDTH // 2, mode="symmetric")
-
-    def masked(self, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """Spectrum and mask of frames `first` to `end`, both (end - first, n_bins)."""
-        frames = self.frames[first : end + MEDIAN_WIDTH - 1]
-        low, high = int(frames.min()), int(frames.max()) + 1
-        spectrum, magnitude = self.transform.with_magnitude(low, high)
-        around = np.pad(magnitude[frames - low], ((0, 0), (MEDIAN_WIDTH // 2,) * 2), mode="symmetric")
-        return spectrum[first - low : end - low], self._mask(around, first, end)
-
-    def _mask(self, around: np.ndarray, first: int, end: int) -> np.ndarray:
-        n, first_unused_bin, margin = self.transform.n_frames, self.first_unused_bin, MEDIAN_WIDTH - 1
-        mask = np.zeros((end - first, around.shape[1] - margin), dtype=np.float32)
-        mask[:, :first_unused_bin] = _soft_mask(around[:, : first_unused_bin + margin])
-        for start, stop in ((0, self.n_edge_frames), (n - self.n_edge_frames, n)):
-            a, b = max(start, first) - first, min(stop, end) - first
-            if a < b:
-                mask[a:b, first_unused_bin:] = _soft_mask(around[a : b + margin, first_unused_bin:])
-        return mask
+def _masked(transform: Stft, first: int, end: int, first_unused_bin: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames `first` to `end` and the mask of what lasts in them, both (end - first, n_bins)."""
+    n, margin = transform.n_frames, MEDIAN_WIDTH - 1
+    # Which frame stands at each place of the spectrogram, mirrored at both ends.
+    frames = np.pad(np.arange(n), margin // 2, mode="symmetric")[first : end + margin]
+    low, high = int(frames.min()), int(frames.max()) + 1
+    spectrum, magnitude = transform.with_magnitude(low, high)
+    around = np.pad(magnitude[frames - low], ((0, 0), (margin // 2, margin // 2)), mode="symmetric")
+    mask = np.zeros((end - first, magnitude.shape[1]), dtype=np.float32)
+    mask[:, :first_unused_bin] = _soft_mask(around[:, : first_unused_bin + margin])
+    n_edge_frames = min(-(-transform.n_fft // 2 // transform.hop_length), n)
+    for start, stop in ((0, n_edge_frames), (n - n_edge_frames, n)):
+        a, b = max(start, first) - first, min(stop, end) - first
+        if a < b:
+            mask[a:b, first_unused_bin:] = _soft_mask(around[a : b + margin, first_unused_bin:])
+    return spectrum[first - low : end - low], mask
 
 
 def _soft_mask(around: np.ndarray) -> np.ndarray:
-    """Mask of a spectrogram that has 15 more frames and bins on each side: (n_frames + 30, n_bins + 30) -> smaller."""
+    """Mask of what lasts in time rather than spreads over frequency, 0 to 1.
+
+    Of a spectrogram that has 15 more frames and bins on each side: (n_frames + 30, n_bins + 30) -> smaller.
+    """
     half = MEDIAN_WIDTH // 2
     lasting = median.running(around[:, half:-half].T).T
     spread = median.running(around[half:-half])

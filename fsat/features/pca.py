@@ -17,49 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Projection:
-    """A fitted projection, as plain arrays.
+    """A fitted projection of d statistics on k components, as plain arrays of float64."""
 
-    Attributes
-    ----------
-    mean, scale : np.ndarray [shape=(d,), dtype=float64]
-        Mean and standard deviation of each statistic over the training clips; the scale of a constant one is 1.
-    center : np.ndarray [shape=(d,), dtype=float64]
-        Mean of the standardised statistics, which is 0 except for rounding.
-    components : np.ndarray [shape=(k, d), dtype=float64]
-        Rows of unit length, in order of decreasing variance; the largest entry of each is positive.
-    columns : list of str, length d
-        Names of the statistics.
-    """
-
-    mean: np.ndarray
-    scale: np.ndarray
-    center: np.ndarray
-    components: np.ndarray
-    columns: list[str]
+    mean: np.ndarray  # (d,): over the training clips
+    scale: np.ndarray  # (d,): standard deviations; 1 for a constant statistic
+    center: np.ndarray  # (d,): mean of the standardised statistics, which is 0 except for rounding
+    components: np.ndarray  # (k, d): rows of unit length, by decreasing variance; the largest entry of each is positive
+    columns: list[str]  # names of the statistics
 
 
 def fit(statistics: "pd.DataFrame", *, n_components: int) -> tuple[Projection, np.ndarray]:
     """Fit ``make_pipeline(StandardScaler(), PCA(k))``; k is `n_components`, or the rank of the data if that is less.
 
-    n clips have a rank of at most n - 1, and a lower one if some are equal.
-
-    Parameters
-    ----------
-    statistics : pd.DataFrame [shape=(n, d)]
-        Numbers only, one row a training clip.
-    n_components
-        Components wanted, at least 1.
-
-    Returns
-    -------
-    projection : Projection
-    explained : np.ndarray [shape=(k,), dtype=float64]
-        Share of the variance that each component explains.
-
-    Raises
-    ------
-    FsatError
-        If a value is not finite, or the clips do not differ at all.
+    Statistics are numbers, (n, d), one row a training clip. n clips have a rank of at most n - 1, and a lower one if
+    some are equal. Returns the projection and the share of the variance that each component explains, float64 (k,).
+    `FsatError` if a value is not finite, or the clips do not differ at all.
     """
     # scikit-learn takes about a second to import.
     from sklearn.decomposition import PCA
@@ -84,33 +56,19 @@ def fit(statistics: "pd.DataFrame", *, n_components: int) -> tuple[Projection, n
 
 
 def project(statistics: "pd.DataFrame", projection: Projection) -> np.ndarray:
-    """Principal components of any clips, whether the projection was fitted on them or not.
+    """Principal components, float32 (n, k), of any clips, whether the projection was fitted on them or not.
 
-    Parameters
-    ----------
-    statistics : pd.DataFrame [shape=(n, d)]
-        Has the columns of the projection, in any order; others are ignored.
-
-    Returns
-    -------
-    np.ndarray [shape=(n, k), dtype=float32]
-
-    Raises
-    ------
-    FsatError
-        If a column is missing or a value is not finite.
+    `statistics`, (n, d), has the columns of the projection, in any order; others are ignored. `FsatError` if a value is
+    not finite.
     """
-    missing = [name for name in projection.columns if name not in statistics.columns]
-    if missing:
-        raise FsatError(f"{len(missing)} statistics of the projection are missing, first {missing[0]}. Fit it anew.")
     return project_rows(_finite(statistics[projection.columns]), projection)
 
 
 def table(statistics: "pd.DataFrame", projection: Projection) -> "pd.DataFrame":
-    """Principal components as `data/pca/` keeps them: fname (the index of `statistics`), then `component_names`."""
+    """Principal components as `data/pca/` keeps them: fname (the index of `statistics`), ``pc000``, ``pc001``, ..."""
     import pandas as pd
 
-    names = component_names(len(projection.components))
+    names = [f"pc{number:03d}" for number in range(len(projection.components))]
     components = pd.DataFrame(project(statistics, projection), columns=names)
     components.insert(0, "fname", statistics.index)
     return components
@@ -151,11 +109,6 @@ def load(path: str | Path, content: bytes | None = None) -> Projection:
     if not numbers or shapes != [(d,)] * 3 or components.ndim != 2 or components.shape[1] != d:
         raise FsatError(f"{path}: arrays do not fit together, so it is no projection. Run `dvc repro pca`.")
     return Projection(mean, scale, center, components, [str(name) for name in columns])
-
-
-def component_names(k: int) -> list[str]:
-    """``pc000``, ``pc001``, ..."""
-    return [f"pc{number:03d}" for number in range(k)]
 
 
 def _finite(statistics: "pd.DataFrame") -> np.ndarray:

@@ -24,49 +24,36 @@ def frame_count(n_samples: int, n_fft: int, hop_length: int) -> int:
 
 @dataclass(frozen=True)
 class Stft:
-    """The transform of a signal, of which any range of frames can be computed.
+    """The transform of a signal, of which any range of frames can be computed."""
 
-    Attributes
-    ----------
-    x : np.ndarray [shape=(n,), dtype=float32]
-    n_fft, hop_length : int
-        Length of a frame and step between frames, in samples.
-    """
-
-    x: np.ndarray
-    n_fft: int
-    hop_length: int
+    x: np.ndarray  # float32 (n,)
+    n_fft: int  # samples of a frame
+    hop_length: int  # samples from frame to frame
 
     @property
     def n_frames(self) -> int:
         """Number of frames; see `frame_count`."""
         return frame_count(len(self.x), self.n_fft, self.hop_length)
 
-    def spectrum(self, first: int, end: int) -> np.ndarray:
-        """Frames `first` to `end` (exclusive): complex64 (end - first, 1 + n_fft // 2)."""
-        return self.with_magnitude(first, end)[0]
-
     def with_magnitude(self, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """`spectrum` of frames `first` to `end` and its magnitude, float32 of the same shape."""
+        """Frames `first` to `end` (exclusive) and their magnitude: complex64, float32 (end - first, 1 + n_fft // 2)."""
         if len(blocks(self.n_frames)) > 1:
-            spectrum = self._computed(first, end)
-            return spectrum, np.abs(spectrum)
+            return self._computed(first, end)
         spectrum, magnitude = self._whole
         return spectrum[first:end], magnitude[first:end]
 
     @cached_property
     def _whole(self) -> tuple[np.ndarray, np.ndarray]:
-        """All frames of a signal that is one block and their magnitude: they are asked for more than once."""
-        spectrum = self._computed(0, self.n_frames)
-        return spectrum, np.abs(spectrum)
+        """All frames of a signal that is one block: they are asked for more than once."""
+        return self._computed(0, self.n_frames)
 
-    def _computed(self, first: int, end: int) -> np.ndarray:
+    def _computed(self, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         spectrum = np.empty((end - first, 1 + self.n_fft // 2), dtype=np.complex64)
         for part, frames in self.frames(first, end):
             # In float64: rounding in a float32 transform shows in the valleys of the spectral contrast.
             windowed = frames * hann(self.n_fft)
             spectrum[part.start - first : part.stop - first] = scipy.fft.rfft(windowed, overwrite_x=True)
-        return spectrum
+        return spectrum, np.abs(spectrum)
 
     def magnitudes(self) -> Iterator[np.ndarray]:
         """Yield the magnitude of all frames block by block: float32 (n_block, 1 + n_fft // 2)."""
@@ -83,12 +70,6 @@ class Stft:
             yield part, samples[part.start - first : part.stop - first]
 
 
-def stft(x: np.ndarray, n_fft: int, hop_length: int) -> np.ndarray:
-    """All frames of the short-time Fourier transform: (n,) -> complex64 (n_frames, 1 + n_fft // 2)."""
-    transform = Stft(x, n_fft, hop_length)
-    return transform.spectrum(0, transform.n_frames)
-
-
 def blocks(n_frames: int) -> list[tuple[int, int]]:
     """First frame and end of each block.
 
@@ -103,9 +84,7 @@ def _padded(x: np.ndarray, start: int, stop: int) -> np.ndarray:
     """Samples `start` to `stop`, both of which may lie outside the signal, where it is 0."""
     inside = x[max(start, 0) : max(stop, 0)]
     before = min(max(-start, 0), stop - start)
-    samples = np.zeros(stop - start, dtype=x.dtype)
-    samples[before : before + len(inside)] = inside
-    return samples
+    return np.pad(inside, (before, stop - start - before - len(inside)))
 
 
 @lru_cache(maxsize=4)

@@ -37,17 +37,11 @@ def statistics(x: np.ndarray) -> np.ndarray:
 
 
 def envelope_statistics(x: np.ndarray) -> np.ndarray:
-    """How long and how often a signal is loud, when it begins and ends, how often it crosses zero.
+    """How long and how often a signal, float32 (n,), is loud, when it begins and ends, how often it crosses zero.
 
-    Parameters
-    ----------
-    x : np.ndarray [shape=(n,), dtype=float32]
-
-    Returns
-    -------
-    np.ndarray [shape=(12,)]
-        Run lengths above 0.05 and above 0.25 of the envelope's maximum, four each; log(1 + position) of attack and
-        relaxation; log(1 + zero crossings) and zero crossings / n. Two neighbours one of which is 0 cross zero.
+    Returns float64 (12,): run lengths above 0.05 and above 0.25 of the envelope's maximum, four each;
+    log(1 + position) of attack and relaxation; log(1 + zero crossings) and zero crossings / n. Two neighbours one of
+    which is 0 cross zero.
     """
     whole = list(_envelope(x)) if len(x) <= _CHUNK else None
 
@@ -132,7 +126,7 @@ def spectrum_statistics(m: np.ndarray) -> np.ndarray:
         np.count_nonzero(m[:50] >= 0.5 * peak),
         np.count_nonzero(m[:50] >= 0.9 * peak),
     ]
-    runs = [run_lengths(m > level * peak) for level in SPECTRUM_LEVELS]
+    runs = [_length_statistics(_lengths([m > level * peak])) for level in SPECTRUM_LEVELS]
     size = [m.sum(), m.mean(), np.sqrt(energy), np.sqrt(energy) / len(m)]
     total = np.concatenate([[0.0], np.cumsum(m)])
     averages = (total[AVERAGED_BINS:] - total[:-AVERAGED_BINS])[::AVERAGE_STEP] / AVERAGED_BINS
@@ -164,11 +158,6 @@ def _whole_fit() -> np.ndarray:
     return np.stack([fit[1] * scale, fit[0] * scale**2, fit[2]])
 
 
-def run_lengths(mask: np.ndarray) -> np.ndarray:
-    """log(1 + mean), log(1 + std), log(1 + max) and number of the lengths of consecutive true values; zeros if none."""
-    return _length_statistics(_lengths([mask]))
-
-
 def _lengths(masks: Iterable[np.ndarray]) -> np.ndarray:
     """Lengths of the runs of true values in a mask that comes in blocks, none of them empty: int64 (k,)."""
     edges, position, before = [], 0, False
@@ -181,6 +170,7 @@ def _lengths(masks: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def _length_statistics(lengths: np.ndarray) -> np.ndarray:
+    """log(1 + mean), log(1 + std), log(1 + max) and number of the lengths; zeros if there are none."""
     if len(lengths) == 0:
         return np.zeros(4)
     return np.array([*np.log1p([lengths.mean(), lengths.std(), lengths.max()]), len(lengths)])

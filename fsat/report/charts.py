@@ -39,6 +39,7 @@ class Plot:
 
 
 _NARROW = 14  # percent of a chart's width that the name of a phase can take on a phone
+BARS_HEIGHT = 160  # pixels
 
 
 def plot(chart: Plot) -> Markup:
@@ -126,14 +127,12 @@ def integer_ticks(low: int, high: int) -> list[float]:
     return sorted({low, *between, high})
 
 
-def bars(
-    groups: Sequence[tuple[str, Sequence[float]]], labels: Sequence[str], *, height: int = 160, label_every: int = 1
-) -> Markup:
+def bars(groups: Sequence[tuple[str, Sequence[float]]], labels: Sequence[str]) -> Markup:
     """Columns of a histogram, several groups (CSS class, counts) stacked; inner elements of a fluid chart.
 
-    `labels` are those of the columns' edges: one more than there are counts.
+    `labels` are those of the columns' edges: one more than there are counts. Every fourth is shown.
     """
-    n = len(labels) - 1
+    n, height = len(labels) - 1, BARS_HEIGHT
     totals = np.sum([counts for _, counts in groups], axis=0)
     scale = ticks(0, float(max(totals.max(), 1)), count=4)
     parts = [_grid(height * (1 - tick / scale[-1]), f"{tick:g}") for tick in scale]
@@ -147,7 +146,7 @@ def bars(
                     f'y="{top:.1f}" height="{height * count / scale[-1]:.1f}"/>'
                 )
         base += np.asarray(counts)
-    for edge in range(0, n + 1, label_every):
+    for edge in range(0, n + 1, 4):
         below = f'x="{100 * edge / n:.2f}%" y="{height + 18}" text-anchor="middle"'
         parts.append(f'<text class="tick" {below}>{escape(labels[edge])}</text>')
     return Markup("".join(parts))  # noqa: S704 - every text in it went through escape
@@ -159,8 +158,8 @@ def matrix(counts: np.ndarray, labels: Sequence[str]) -> tuple[Markup, int, int]
     Returns its elements, and width and height of the view box.
     """
     n = len(labels)
-    cell = 15 if n > 24 else min(44, max(15, 400 // max(n, 1)))
-    left = int(10 + 7.0 * min(max((len(label) for label in labels), default=1), 28))
+    cell = 15 if n > 24 else min(44, 400 // n)
+    left = int(10 + 7.0 * min(max(map(len, labels)), 28))
     top, right = int(left * 0.8) + 6, int(left * 0.62)
     totals = counts.sum(axis=1)
     parts = [f'<rect class="field" x="{left}" y="{top}" width="{n * cell}" height="{n * cell}"/>']

@@ -1,14 +1,13 @@
 """The report's charts, each from the tables of a run, as inline SVG for the page."""
 
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fsat.report import charts
+from fsat.report.run import Run
 from fsat.scoring import outcomes
-from fsat.scoring.names import Stage
 
 # Column of the validation curve, of the training curve if there is one.
 METRICS = {"loss": ("val_loss", "loss"), "map3": ("val_map3", ""), "accuracy": ("val_accuracy", "")}
@@ -17,15 +16,12 @@ _LOSS_QUANTILE, _LOSS_ROOM = 0.98, 1.25
 _QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def learning_curves(
-    histories: Mapping[int, pd.DataFrame], stages: Sequence[Stage], *, select: str
-) -> dict[str, dict[str, Any]]:
+def learning_curves(run: Run) -> dict[str, dict[str, Any]]:
     """Charts by metric and stage (``["loss"]["stage1"]``), and by stage the ones of the learning rate."""
     found: dict[str, dict[str, Any]] = {
-        metric: {stage: _fluid(_metric_plot(histories, stage, metric, select=select)) for stage in stages}
-        for metric in METRICS
+        metric: {stage: _fluid(_metric_plot(run, stage, metric)) for stage in run.networks} for metric in METRICS
     }
-    found["rate"] = {stage: _fluid(_rate_plot(histories, stage)) for stage in stages}
+    found["rate"] = {stage: _fluid(_rate_plot(run, stage)) for stage in run.networks}
     return found
 
 
@@ -33,49 +29,43 @@ def _fluid(plot: charts.Plot) -> dict[str, Any]:
     return {"elements": charts.plot(plot), "height": plot.height, "epochs": int(plot.x_range[1])}
 
 
-def of_stage(histories: Mapping[int, pd.DataFrame], stage: str) -> Iterator[tuple[int, pd.DataFrame]]:
-    """Folds in order, each with its epochs of one stage."""
-    for fold in sorted(histories):
-        yield fold, histories[fold][histories[fold]["stage"] == stage]
+def _epochs(run: Run, stage: str) -> tuple[float, float]:
+    return 1.0, float(max(2, *(len(rows) for _, rows in run.of_stage(stage))))
 
 
-def _epochs(histories: Mapping[int, pd.DataFrame], stage: str) -> tuple[float, float]:
-    return 1.0, float(max(max((len(rows) for _, rows in of_stage(histories, stage)), default=1), 2))
-
-
-def _metric_plot(histories: Mapping[int, pd.DataFrame], stage: str, metric: str, *, select: str) -> charts.Plot:
+def _metric_plot(run: Run, stage: str, metric: str) -> charts.Plot:
     validation, training = METRICS[metric]
-    scale = charts.ticks(0.0, top(histories, metric))
+    scale = charts.ticks(0.0, top(run, metric))
     curves, marks = [], []
-    for fold, rows in of_stage(histories, stage):
+    for fold, rows in run.of_stage(stage):
         epoch = rows["epoch"].to_numpy(np.float64)
         for column, kind in ((training, "training"), (validation, "validation")):
             if column:
                 # A loss far off the scale is drawn at its edge.
                 values = np.minimum(rows[column].to_numpy(np.float64), scale[-1])
                 curves.append(charts.Curve(epoch, values, f"{stage} {kind}", f"fold{fold}"))
-        for name, chosen in outcomes.selected_epochs(rows, select=select).items():
+        for name, chosen in outcomes.selected_epochs(rows, select=run.select).items():
             value = float(rows.loc[rows["epoch"] == chosen, validation].iloc[0])
             if np.isfinite(value):
                 marks.append((float(chosen), min(value, scale[-1]), name))
-    span = _epochs(histories, stage)
-    epochs, starts = charts.integer_ticks(1, int(span[1])), phase_starts(histories, stage)
+    span = _epochs(run, stage)
+    epochs, starts = charts.integer_ticks(1, int(span[1])), phase_starts(run, stage)
     return charts.Plot(curves, span, (scale[0], scale[-1]), 220, scale, epochs, marks=marks, lines=starts)
 
 
-def top(histories: Mapping[int, pd.DataFrame], metric: str) -> float:
+def top(run: Run, metric: str) -> float:
     """Upper end of the axis, the same for all stages: outliers do not flatten the rest."""
     if metric != "loss":
         return 1.0
-    values = pd.concat([rows[["loss", "val_loss"]] for rows in histories.values()]).to_numpy(np.float64)
+    values = pd.concat([rows[["loss", "val_loss"]] for rows in run.histories.values()]).to_numpy(np.float64)
     values = values[np.isfinite(values)]
     return float(min(values.max(), _LOSS_ROOM * np.quantile(values, _LOSS_QUANTILE))) if len(values) else 1.0
 
 
-def phase_starts(histories: Mapping[int, pd.DataFrame], stage: str) -> list[tuple[float, str]]:
+def phase_starts(run: Run, stage: str) -> list[tuple[float, str]]:
     """First epoch of each phase, of every fold; the name stands at the earliest."""
     starts: dict[str, set[int]] = {}
-    for _, rows in of_stage(histories, stage):
+    for _, rows in run.of_stage(stage):
         for phase, epochs in rows.groupby("phase", sort=False)["epoch"]:
             starts.setdefault(str(phase), set()).add(int(epochs.min()))
     return [
@@ -85,34 +75,30 @@ def phase_starts(histories: Mapping[int, pd.DataFrame], stage: str) -> list[tupl
     ]
 
 
-def _rate_plot(histories: Mapping[int, pd.DataFrame], stage: str) -> charts.Plot:
-    every = np.concatenate([rows["learning_rate"].to_numpy(np.float64) for rows in histories.values()])
+def _rate_plot(run: Run, stage: str) -> charts.Plot:
+    every = np.concatenate([rows["learning_rate"].to_numpy(np.float64) for rows in run.histories.values()])
     every = every[every > 0]
     low = 10.0 ** np.floor(np.log10(every.min())) if len(every) else 1e-6
     high = 10.0 ** max(np.ceil(np.log10(every.max())), np.log10(low) + 1) if len(every) else 1.0
-    columns = {f"fold{fold}": rows[["epoch", "learning_rate"]] for fold, rows in of_stage(histories, stage)}
-    points = {name: rows.to_numpy(np.float64) for name, rows in columns.items()}
-    curves = [charts.Curve(xy[:, 0], xy[:, 1], "rate", name) for name, xy in points.items()]
+    columns = ((fold, rows[["epoch", "learning_rate"]].to_numpy(np.float64).T) for fold, rows in run.of_stage(stage))
+    curves = [charts.Curve(epoch, rate, "rate", f"fold{fold}") for fold, (epoch, rate) in columns]
     decades = [10.0**power for power in range(round(np.log10(low)), round(np.log10(high)) + 1)]
     shown = decades if len(decades) <= 3 else [decades[0], decades[-1]]
-    return charts.Plot(curves, _epochs(histories, stage), (low, high), 54, shown, log_y=True)
+    return charts.Plot(curves, _epochs(run, stage), (low, high), 54, shown, log_y=True)
 
 
-def curve_values(
-    histories: Mapping[int, pd.DataFrame], stages: Sequence[Stage]
-) -> dict[str, dict[str, dict[str, list[float | None]]]]:
+def curve_values(run: Run) -> dict[str, dict[str, dict[str, list[float | None]]]]:
     """Values by stage, fold and column, rounded, for the page's script; None in epochs without validation."""
 
-    def column(values: "pd.Series[Any]", name: str) -> list[float | None]:
-        digits = 8 if name == "learning_rate" else 4
-        return [round(value, digits) if np.isfinite(value) else None for value in values.to_numpy(np.float64).tolist()]
-
-    names = ("loss", "val_loss", "val_map3", "val_accuracy", "learning_rate")
+    def column(rows: pd.DataFrame, name: str) -> list[float | None]:
+        digits, values = 8 if name == "learning_rate" else 4, rows[name].to_numpy(np.float64).tolist()
+        return [round(value, digits) if np.isfinite(value) else None for value in values]
 
     def columns(rows: pd.DataFrame) -> dict[str, list[float | None]]:
-        return {name: column(rows[name], name) for name in names}
+        names = ("loss", "val_loss", "val_map3", "val_accuracy", "learning_rate")
+        return {name: column(rows, name) for name in names}
 
-    return {stage: {str(fold): columns(rows) for fold, rows in of_stage(histories, stage)} for stage in stages}
+    return {stage: {str(fold): columns(rows) for fold, rows in run.of_stage(stage)} for stage in run.networks}
 
 
 def reliability(table: pd.DataFrame) -> dict[str, Any]:
@@ -172,8 +158,8 @@ def durations(index: pd.DataFrame) -> dict[str, Any]:
     if shortest < edges[0]:
         labels[0] = "0"
     return {
-        "elements": charts.bars(groups, labels, label_every=4),
-        "height": 160,
+        "elements": charts.bars(groups, labels),
+        "height": charts.BARS_HEIGHT,
         "median": {split: float(np.median(values)) for split, values in seconds.items() if len(values)},
         "longest": float(longest),
         "shortest": float(shortest),

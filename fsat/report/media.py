@@ -34,13 +34,13 @@ def player(x: np.ndarray, *, sample_rate: int, seconds: float) -> str:
     return _data_uri("audio/mpeg", stream.getvalue())
 
 
-def spectrogram(frames: np.ndarray, *, max_width: int = 320) -> str:
+def spectrogram(frames: np.ndarray) -> str:
     """A log-mel spectrogram as PNG data URI: time to the right, low bands below, loudest 70 dB in colour.
 
-    `frames` (n_frames, n_mels) are in dB, at least one; of a clip of more than `max_width` frames, each pixel shows the
+    `frames` (n_frames, n_mels) are in dB, at least one; of a clip of more than 320 frames, each pixel shows the
     maximum of several.
     """
-    edges = np.linspace(0, len(frames), min(len(frames), max_width) + 1).astype(np.int64)
+    edges = np.linspace(0, len(frames), min(len(frames), 320) + 1).astype(np.int64)
     columns = np.maximum.reduceat(np.asarray(frames, dtype=np.float32), edges[:-1], axis=0)  # (width, n_mels)
     level = np.clip((columns - columns.max() + _RANGE_DB) / _RANGE_DB, 0.0, 1.0)
     image = Image.fromarray(np.rint(level * (len(_COLOURS) - 1)).astype(np.uint8).T[::-1])

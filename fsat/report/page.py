@@ -84,7 +84,7 @@ def build(run: Run, *, listed: int) -> Report:
         "costs": scores.costs(run, splits),
         "verdicts": scores.verdicts(differences, baseline=run.baseline, trained=bool(run.networks)),
         "folds": scores.fold_rows(found, compared),
-        "curves": figures.learning_curves(run.histories, run.networks, select=run.select),
+        "curves": figures.learning_curves(run),
         "matrices": {split: charts.matrix(counts[split], labels) for split in splits},
         "confusions": {split: scores.frequent_confusions(counts[split], labels) for split in splits},
         "classes": {split: scores.class_rows(labels, clips) for split, clips in of_labels.items()},
@@ -104,14 +104,11 @@ def build(run: Run, *, listed: int) -> Report:
             "labels": labels,
             "classes": len(classes),
             "clips": {split: clips.rows(run, submitted[split], split, labels) for split in splits},
-            "curves": figures.curve_values(run.histories, run.networks),
+            "curves": figures.curve_values(run),
             "media": media,
         },
     }
-    caution = "Synthetic demo data." if run.is_demo else ""
-    return Report(
-        _render(context), png.learning_curves(run.histories, run.networks, select=run.select, caution=caution)
-    )
+    return Report(_render(context), png.learning_curves(run))
 
 
 def _render(context: dict[str, Any]) -> str:

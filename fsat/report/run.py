@@ -1,6 +1,6 @@
 """What a report is made of: the tables of one run, and the names of its groups of clips."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,11 @@ class Run:
     def networks(self) -> list[Stage]:
         """The stages that were trained."""
         return [stage for stage in STAGES if any((rows["stage"] == stage).any() for rows in self.histories.values())]
+
+    def of_stage(self, stage: str) -> Iterator[tuple[int, pd.DataFrame]]:
+        """Folds in order, each with its epochs of one stage."""
+        for fold, rows in sorted(self.histories.items()):
+            yield fold, rows[rows["stage"] == stage]
 
     @property
     def sole(self) -> str | None:

@@ -144,13 +144,8 @@ def headline(clips: pd.DataFrame, row: Mapping[str, Any], n_labels: int) -> dict
 
 
 def fold_rows(found: Found, models: Iterable[str]) -> list[dict[str, Any]]:
-    """MAP@3 of each of these models on the clips each fold held out."""
-    table = outcomes.per_fold({model: found["heldout", model].clips for model in models})
-    records: Any = table.reset_index().to_dict("records")
-    return [
-        {"fold": int(row["fold"]), "n": int(row["n"])} | {model: float(row[f"{model}_map3"]) for model in models}
-        for row in records
-    ]
+    """MAP@3 of each of these models on the clips each fold held out, with fold and n."""
+    return _rows(outcomes.per_fold({model: found["heldout", model].clips for model in models}))
 
 
 def class_rows(labels: list[str], models: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
@@ -161,27 +156,26 @@ def class_rows(labels: list[str], models: Mapping[str, pd.DataFrame]) -> list[di
     table = outcomes.per_class(labels, models)
     wrong = outcomes.confusion(labels, models[SUBMISSION])
     np.fill_diagonal(wrong, 0)
-    rows = []
-    for position, (label, scores) in enumerate(table.iterrows()):
-        row: dict[str, Any] = {"label": label, "n": int(scores["n"])}
-        for model in models:
-            for key, column in ((model, f"{model}_map3"), (f"{model}_accuracy", f"{model}_accuracy")):
-                row[key] = float(scores[column]) if row["n"] else None
-        other = int(wrong[position].argmax())  # the first of equal counts
-        count = int(wrong[position, other])
-        row |= {"taken_for": labels[other] if count else "", "taken_for_n": count}
-        # Classes without a clip come last.
-        row["order"] = 2.0 if row[SUBMISSION] is None else row[SUBMISSION]
-        rows.append(row)
-    return rows
+    most = wrong.argmax(axis=1)  # the first of equal counts
+    table["taken_for"] = np.where(wrong.any(axis=1), np.array(labels, dtype=object)[most], "")
+    table["taken_for_n"] = wrong.max(axis=1)
+    table["order"] = table[f"{SUBMISSION}_map3"].fillna(2.0)  # classes without a clip come last
+    return _rows(table)
 
 
-def frequent_confusions(counts: np.ndarray, labels: list[str], *, limit: int = 12) -> list[dict[str, Any]]:
-    """Pairs of labels that are taken for each other most often; `counts` as of `outcomes.confusion`."""
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table of `outcomes`, its index too; MAP@3 has the name of its model, and None stands for NaN."""
+    named = table.rename(columns=lambda name: str(name).removesuffix("_map3"))
+    records: Any = named.astype(object).where(named.notna(), None).reset_index().to_dict("records")
+    return list(records)
+
+
+def frequent_confusions(counts: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
+    """The twelve pairs of labels that are taken for each other most often; `counts` as of `outcomes.confusion`."""
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     rows, columns = np.nonzero(wrong)
-    order = top_k(wrong[rows, columns], limit)
+    order = top_k(wrong[rows, columns], 12)
     totals = counts.sum(axis=1)
     return [
         {

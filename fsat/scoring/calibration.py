@@ -4,7 +4,7 @@ Source: Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +14,8 @@ from fsat.scoring.ensemble import geometric_mean
 if TYPE_CHECKING:
     from fsat.scoring.outcomes import Outcome
 
-# Equal-width bins of confidence.
-N_BINS = 15
-# Where a temperature is looked for. Clips that are all tagged right would ask for 0.
-LOWEST, HIGHEST = 0.05, 20.0
+N_BINS = 15  # of confidence, of equal width
+LOWEST, HIGHEST = 0.05, 20.0  # temperatures that are looked for; clips that are all tagged right would ask for 0
 
 
 @dataclass(frozen=True)
@@ -121,32 +119,26 @@ def cross_scaled(scored: Scored) -> np.ndarray:
     return result
 
 
-def reliability(confidence: np.ndarray, correct: np.ndarray, *, n_bins: int = N_BINS) -> dict[str, np.ndarray]:
-    """Clips in equal-width bins of confidence: (0, 1/n_bins], (1/n_bins, 2/n_bins] ...
+def reliability(confidence: np.ndarray, correct: np.ndarray) -> dict[str, np.ndarray]:
+    """Clips in bins of confidence, (0, 1/N_BINS], (1/N_BINS, 2/N_BINS] ...: arrays (N_BINS,).
 
-    Returns
-    -------
-    dict of str to np.ndarray [shape=(n_bins,)]
-        "n" (int64); "confidence" and "accuracy", the means over a bin's clips, NaN where it has none.
-
-    >>> reliability(np.array([0.4, 0.6, 1.0]), np.array([False, True, True]), n_bins=2)["accuracy"]
-    array([0., 1.])
+    "n", int64; "confidence" and "accuracy", the means over a bin's clips, NaN where it has none.
     """
-    number = np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
-    n = np.bincount(number, minlength=n_bins)
+    number = np.clip(np.ceil(confidence * N_BINS).astype(np.int64) - 1, 0, N_BINS - 1)
+    n = np.bincount(number, minlength=N_BINS)
     # 0 / 0 is NaN where a bin is empty.
     with np.errstate(invalid="ignore"):
-        means = (np.bincount(number, weights=values, minlength=n_bins) / n for values in (confidence, correct))
+        means = (np.bincount(number, weights=values, minlength=N_BINS) / n for values in (confidence, correct))
         return dict(zip(("n", "confidence", "accuracy"), (n, *means), strict=True))
 
 
-def calibration_error(confidence: np.ndarray, correct: np.ndarray, *, n_bins: int = N_BINS) -> float:
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     """Expected calibration error: mean over clips of |accuracy - confidence| of their bin; NaN without clips.
 
     >>> round(calibration_error(np.array([0.9, 0.9]), np.array([True, False])), 3)
     0.4
     """
-    bins = reliability(confidence, correct, n_bins=n_bins)
+    bins = reliability(confidence, correct)
     if not bins["n"].any():
         return float("nan")
     gaps = np.abs(bins["accuracy"] - bins["confidence"])
@@ -176,17 +168,15 @@ def calibrate(heldout: Scored, test: Scored) -> Calibration:
     is a class.
     """
     temperature = fit_temperature(heldout.probabilities, heldout.labels)
-    pairs = {"cv": (heldout, cross_scaled(heldout))}
+    pairs = {"cv": (heldout, replace(heldout, probabilities=cross_scaled(heldout)))}
     if (test.labels >= 0).any():
-        pairs["test"] = (test, scale(test.probabilities, temperature))
+        pairs["test"] = (test, replace(test, probabilities=scale(test.probabilities, temperature)))
     ece, losses = {}, {}
-    for part, (before, after) in pairs.items():
-        both = [before, Scored(after, before.labels, before.groups)]
-        ece[part] = [round(calibration_error(scored.confidence, scored.correct), 6) for scored in both]
-        losses[part] = [round(log_loss(scored.probabilities, scored.labels), 6) for scored in both]
-    first, after = pairs["cv"]
+    for part, pair in pairs.items():
+        ece[part] = [round(calibration_error(one.confidence, one.correct), 6) for one in pair]
+        losses[part] = [round(log_loss(one.probabilities, one.labels), 6) for one in pair]
     curve = {"confidence": (np.arange(N_BINS) + 0.5) / N_BINS}
-    for name, scored in (("before", first), ("after", Scored(after, first.labels, first.groups))):
+    for name, scored in zip(("before", "after"), pairs["cv"], strict=True):
         bins = reliability(scored.confidence, scored.correct)
         curve |= {name: bins["accuracy"], f"n_{name}": bins["n"]}
     return Calibration(temperature, ece, losses, curve)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 Span = tuple[float, float]  # start and end in seconds
 COLLAR_S, SHARE, SEGMENT_S = 0.5, 0.5, 1.0
@@ -20,12 +22,8 @@ def scores(
 ) -> dict[str, Any]:
     """F1 in all (counts of all labels added), and of each label: ``{"event": ..., "segment": ...}`` each.
 
-    Parameters
-    ----------
-    annotated, found : mapping of recording to mapping of label to spans
-        Recordings of `found` that are not annotated do not count.
-    labels : sequence of str
-        Those that are scored. One that is neither annotated nor found has no F1, and is left out.
+    Both tables hold spans by recording and label; recordings of `found` that are not annotated do not count. A label
+    that is neither annotated nor found has no F1, and is left out.
     """
     result: dict[str, Any] = {}
     for name, count in (("event", _event_counts), ("segment", _segment_counts)):
@@ -50,28 +48,13 @@ def _f1(counts: np.ndarray) -> float:
 
 def _event_counts(annotated: Sequence[Span], found: Sequence[Span]) -> tuple[int, int, int]:
     """Largest number of pairs with like onset and offset, each event in one pair; annotated ones; found ones."""
-    pairs = [
-        [
-            number
-            for number, (start, end) in enumerate(found)
-            if abs(start - first) <= COLLAR_S + _ROUNDING_S
-            and abs(end - last) <= max(COLLAR_S, SHARE * (last - first)) + _ROUNDING_S
-        ]
-        for first, last in annotated
-    ]
-    owner: dict[int, int] = {}
-
-    def place(one: int, seen: set[int]) -> bool:
-        """Give an annotation a partner, moving others to another one of theirs (augmenting path)."""
-        for number in pairs[one]:
-            if number not in seen:
-                seen.add(number)
-                if number not in owner or place(owner[number], seen):
-                    owner[number] = one
-                    return True
-        return False
-
-    right = sum(place(one, set()) for one in range(len(annotated)))
+    if not annotated or not found:
+        return 0, len(annotated), len(found)
+    first, last = np.array(annotated).T[:, :, None]  # (n_annotated, 1) each
+    start, end = np.array(found).T  # (n_found,) each
+    offset_collar = np.maximum(COLLAR_S, SHARE * (last - first))
+    is_like = (abs(start - first) <= COLLAR_S + _ROUNDING_S) & (abs(end - last) <= offset_collar + _ROUNDING_S)
+    right = int((maximum_bipartite_matching(csr_array(is_like)) >= 0).sum())
     return right, len(annotated), len(found)
 
 

@@ -6,7 +6,6 @@ usage (Public, Private, Ignored).
 """
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +14,17 @@ import pandas as pd
 from fsat.core.errors import FsatError, listed
 from fsat.scoring.ranking import top_k
 
+_LEVEL = 0.95  # of intervals
+
 # --- scores of probabilities -----------------------------------------------------------------------------------------
 
 
 def average_precision_at_k(scores: np.ndarray, labels: np.ndarray, k: int = 3) -> np.ndarray:
     """Average precision at k of each clip; with one true label that is 1 / its rank, or 0 below rank k.
 
-    Parameters
-    ----------
-    scores : np.ndarray [shape=(n, n_classes)]
-    labels : np.ndarray [shape=(n,), dtype=int]
-        Index of the true class; -1, a label that no class has, is never found.
+    Scores are (n, n_classes). Labels, (n,), are the index of the true class; -1, a label that no class has, is never
+    found. Returns float64 (n,).
 
-    Returns
-    -------
-    np.ndarray [shape=(n,), dtype=float64]
-
-    Examples
-    --------
     The true class is first, second, third, fourth; the last row is a tie, which the lower index wins:
 
     >>> scores = np.array([[0.4, 0.3, 0.2, 0.1]] * 4 + [[0.25, 0.25, 0.25, 0.25]])
@@ -62,30 +54,21 @@ def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
     return mean(average_precision_at_k(scores, labels, 1))
 
 
-def bootstrap_interval(
-    values: np.ndarray, *, seed: int = 0, n_resamples: int = 2000, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of per-clip values.
+def bootstrap_interval(values: np.ndarray, *, n_resamples: int = 2000) -> tuple[float, float]:
+    """Percentile bootstrap interval, 95 %, of the mean of per-clip values (n,), such as average precisions.
 
     Clips are drawn with replacement; labels are not balanced, so that rare ones vary as they would in another test set.
 
-    Parameters
-    ----------
-    values : np.ndarray [shape=(n,)]
-        For MAP@3 the average precision of each clip.
-
-    Examples
-    --------
     >>> low, high = bootstrap_interval(np.array([1.0, 0.0] * 50))
     >>> 0.38 < low < 0.43, 0.57 < high < 0.62
     (True, True)
     """
     values = np.asarray(values, dtype=np.float64)
     mean(values)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     # One resample at a time: memory stays flat.
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(n_resamples)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
 
 
@@ -99,35 +82,20 @@ def mean(values: np.ndarray) -> float:
 # --- submissions -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class SubmissionScore:
-    """Average precision at 3 of each clip that scores, and notes for the person who made the submission."""
+def score_submission(submission: pd.DataFrame, truth: pd.DataFrame) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Average precision of the clips of a submission in Kaggle's format, and notes on it.
 
-    precisions: dict[str, np.ndarray]  # "all"; where the truth has usages, "public" and "private"
-    notes: list[str]
+    The submission has the columns fname and label: up to three labels separated by spaces, best first. A label given
+    twice counts where it first stands; labels after the third do not count. The truth has the columns fname, label and,
+    optionally, usage; rows with label "None" or blank, or usage Ignored, do not score.
 
-    def map3(self) -> dict[str, float]:
-        """MAP@3 of each part."""
-        return {part: mean(values) for part, values in self.precisions.items()}
-
-
-def score_submission(submission: pd.DataFrame, truth: pd.DataFrame, *, k: int = 3) -> SubmissionScore:
-    """Score a submission in Kaggle's format.
-
-    `FsatError` if a column is missing, a clip that scores has no row, or a clip has two.
-
-    Parameters
-    ----------
-    submission : pd.DataFrame
-        Columns fname and label: up to `k` labels separated by spaces, best first. A label given twice counts where it
-        first stands; labels after the `k`-th do not count.
-    truth : pd.DataFrame
-        Columns fname, label and, optionally, usage. Rows with label "None" or blank, or usage Ignored, do not score.
+    Returns float64 (n,) of the part "all" and, where the truth has usages, "public" and "private". `FsatError` if a
+    column is missing, a clip that scores has no row, or a clip has two.
 
     >>> truth = pd.DataFrame({"fname": ["a.wav", "b.wav"], "label": ["Cello", "Oboe"]})
     >>> submission = pd.DataFrame({"fname": ["a.wav", "b.wav"], "label": ["Flute Cello Oboe", "Oboe Cello Flute"]})
-    >>> score_submission(submission, truth).map3()
-    {'all': 0.75}
+    >>> score_submission(submission, truth)[0]
+    {'all': array([0.5, 1. ])}
     """
     for name, table in (("submission", submission), ("truth", truth)):
         if missing_columns := [column for column in ("fname", "label") if column not in table]:
@@ -142,23 +110,20 @@ def score_submission(submission: pd.DataFrame, truth: pd.DataFrame, *, k: int = 
     guesses = dict(zip(submission["fname"], submission["label"], strict=True))
     if missing := [fname for fname in scoring["fname"] if fname not in guesses]:
         raise FsatError(f"submission: {len(missing)} of {len(scoring)} clips have no row: {listed(missing, limit=10)}.")
-    notes: list[str] = []
-    labels = _spell(guesses, sorted(set(scoring["label"])), notes)
+    labels, notes = _spelled({word for guess in guesses.values() for word in guess.split()}, {*scoring["label"]})
     lines = [[labels[word] for word in guesses[fname].split()] for fname in scoring["fname"]]
-    if long := sum(len(line) > k for line in lines):
-        notes.append(f"{long} clips have more than {k} labels: those after the first {k} do not count")
+    if long := sum(len(line) > 3 for line in lines):
+        notes.append(f"{long} clips have more than 3 labels: those after the first 3 do not count")
     pairs = zip(lines, scoring["label"], strict=True)
-    precision = np.array([1 / (line.index(label) + 1) if label in line[:k] else 0.0 for line, label in pairs])
+    precision = np.array([1 / (line.index(label) + 1) if label in line[:3] else 0.0 for line, label in pairs])
     parts = {part: precision[usage[is_scoring] == part] for part in ("public", "private")}
-    return SubmissionScore({"all": precision, **{part: found for part, found in parts.items() if len(found)}}, notes)
+    return {"all": precision, **{part: found for part, found in parts.items() if len(found)}}, notes
 
 
-def _spell(guesses: dict[str, str], labels: list[str], notes: list[str]) -> dict[str, str]:
-    """Map every word of a submission to the label it means, or to itself if it means none."""
-    words = {word for guess in guesses.values() for word in guess.split()}
-    meaning = {word: word for word in words}
-    unknown: list[str] = []
-    for word in sorted(words - set(labels)):
+def _spelled(words: set[str], labels: set[str]) -> tuple[dict[str, str], list[str]]:
+    """The label that each word of a submission means, or the word itself if it means none, and notes on them."""
+    meaning, notes, unknown = {word: word for word in words}, list[str](), list[str]()
+    for word in sorted(words - labels):
         alike = [label for label in labels if label.casefold() == word.casefold()]
         if len(alike) == 1:
             meaning[word] = alike[0]
@@ -167,7 +132,7 @@ def _spell(guesses: dict[str, str], labels: list[str], notes: list[str]) -> dict
             unknown.append(word)
     if unknown:
         notes.append(f"{len(unknown)} labels that the truth does not have score nothing: {listed(unknown, limit=10)}")
-    return meaning
+    return meaning, notes
 
 
 def _read_table(path: str | Path) -> pd.DataFrame:
@@ -181,11 +146,11 @@ def main(arguments: list[str]) -> None:
     """Print the scores of a submission file: all clips, Public, Private."""
     if len(arguments) != 2:
         raise FsatError("usage: python -m fsat.scoring.metrics submission.csv truth.csv")
-    score = score_submission(*(_read_table(path) for path in arguments))
-    for note in score.notes:
+    precisions, notes = score_submission(*(_read_table(path) for path in arguments))
+    for note in notes:
         print(f"note: {note}")
     print(f"{'':<8} {'MAP@3':>8} {'95 % interval':>17} {'accuracy':>9} {'clips':>6}")
-    for part, values in score.precisions.items():
+    for part, values in precisions.items():
         low, high = bootstrap_interval(values)
         name, hits = part if part == "all" else part.capitalize(), float((values == 1).mean())
         print(f"{name:<8} {mean(values):8.6f} {low:8.4f} {high:8.4f} {hits:9.4f} {len(values):6d}")

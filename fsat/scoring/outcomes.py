@@ -27,16 +27,11 @@ class Outcome:
 def outcome(predictions: pd.DataFrame, index: pd.DataFrame, *, split: str, model: str) -> Outcome:
     """Join predictions with what is known of the clips.
 
+    Predictions have the columns model, split (heldout, test), fold, fname, then one column of probabilities a label;
+    the index has split (train, test), fname, label, usage, verified. Test clips without a label, or with usage Ignored,
+    do not score and are left out; so are training clips of folds that were not trained.
     `FsatError` if a test clip that scores has no prediction, a clip has two, a prediction belongs to no clip of the
     index, or no clip was held out.
-
-    Parameters
-    ----------
-    predictions : pd.DataFrame
-        Columns model, split (heldout, test), fold, fname, then one column of probabilities a label.
-    index : pd.DataFrame
-        Columns split (train, test), fname, label, usage, verified. Test clips without a label, or with usage Ignored,
-        do not score and are left out; so are training clips of folds that were not trained.
     """
     labels = class_names(predictions)
     mine = predictions[(predictions["split"] == split) & (predictions["model"] == model)].sort_values("fname")
@@ -45,8 +40,7 @@ def outcome(predictions: pd.DataFrame, index: pd.DataFrame, *, split: str, model
     facts = known.loc[mine["fname"]]
     label, usage, scores = _texts(facts["label"]), _texts(facts["usage"]), _scores(facts)
     probabilities = mine.iloc[:, 4:].to_numpy(np.float64)[scores]  # (n, n_classes)
-    number = {name: column for column, name in enumerate(labels)}
-    actual = np.array([number.get(name, -1) for name in label[scores]], dtype=np.int64)
+    actual = pd.Index(labels).get_indexer(label[scores])  # -1: a label that no model knows
     best = top_k(probabilities, 1)[:, 0]
     rows = np.arange(len(actual))
     clips = pd.DataFrame(
@@ -62,7 +56,8 @@ def outcome(predictions: pd.DataFrame, index: pd.DataFrame, *, split: str, model
             "usage": np.char.lower(usage[scores]),
         }
     )
-    clips["verified"] = pd.Series(_verified(facts["verified"])[scores], dtype=object)
+    verified = pd.to_numeric(facts["verified"], errors="coerce").to_numpy(np.float64)[scores]
+    clips["verified"] = pd.Series(np.where(np.isnan(verified), None, verified == 1), dtype=object)
     return Outcome(clips, probabilities)
 
 
@@ -87,11 +82,6 @@ def _check(fnames: "pd.Series[Any]", known: pd.DataFrame, *, split: str, model: 
         raise FsatError(f"no prediction of test clip {min(missing)} by {model}. Run `dvc repro`.")
 
 
-def _verified(column: "pd.Series[Any]") -> np.ndarray:
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
-    return np.array([None if np.isnan(value) else bool(value == 1) for value in numbers], dtype=object)
-
-
 def class_names(predictions: pd.DataFrame) -> list[str]:
     """Labels a model can predict: all columns after model, split, fold and fname."""
     return [str(column) for column in predictions.columns[4:]]
@@ -109,8 +99,7 @@ def suspicious(clips: pd.DataFrame, *, limit: int) -> pd.DataFrame:
     Adds the column doubt, that difference. Only clips whose prediction differs from the label are listed.
     """
     wrong = clips[~clips["correct"].astype(bool)]
-    is_verified = wrong["verified"].map(lambda value: value is True).astype(bool)
-    table = wrong.assign(doubt=wrong["confidence"] - wrong["p_actual"], is_verified=is_verified)
+    table = wrong.assign(doubt=wrong["confidence"] - wrong["p_actual"], is_verified=wrong["verified"].eq(True))
     table = table.sort_values(["is_verified", "doubt", "fname"], ascending=[True, False, True])
     return table.drop(columns="is_verified").head(limit)
 
@@ -144,10 +133,10 @@ def confusion(labels: Sequence[str], clips: pd.DataFrame) -> np.ndarray:
     return counts
 
 
-def differences(first: pd.DataFrame, second: pd.DataFrame, *, seed: int = 0) -> dict[str, Any]:
+def differences(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any]:
     """Mean of first - second of the clips' average precisions, with a bootstrap interval over the pairs."""
     values = (first.set_index("fname")["ap3"] - second.set_index("fname")["ap3"]).to_numpy(np.float64)
-    return {"mean": float(values.mean()), "interval": metrics.bootstrap_interval(values, seed=seed)}
+    return {"mean": float(values.mean()), "interval": metrics.bootstrap_interval(values)}
 
 
 def selected_epochs(history: pd.DataFrame, *, select: str) -> dict[str, int]:

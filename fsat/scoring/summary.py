@@ -10,13 +10,10 @@ import pandas as pd
 from fsat.scoring import metrics, outcomes, selection
 from fsat.scoring.names import MODELS, NAMES, SUBMISSION
 
-# Parts of the test clips that are scored on their own, where the dataset has them.
-USAGES = ("public", "private")
-
 
 @dataclass(frozen=True)
 class Summary:
-    """What `summarise` returns: the headline for `metrics/map3.json`, and tables that go into files of their own."""
+    """The headline for `metrics/map3.json`, and tables that go into files of their own."""
 
     headline: dict[str, Any]
     models: pd.DataFrame
@@ -26,35 +23,12 @@ class Summary:
     confusion_test: pd.DataFrame
 
 
-def summarise(
-    predictions: pd.DataFrame, index: pd.DataFrame, *, choice: Mapping[str, Any], baseline: str, seed: int = 0
-) -> Summary:
+def summarise(predictions: pd.DataFrame, index: pd.DataFrame, *, choice: Mapping[str, Any], baseline: str) -> Summary:
     """Score every model on the held-out clips and, where labels exist, on the test clips.
 
-    Parameters
-    ----------
-    predictions : pd.DataFrame
-        Columns model (of `names.NAMES`; the submission and whatever else is there), split (heldout, test), fold (-1
-        for test), fname, then one column of probabilities a label, in label order.
-    index : pd.DataFrame
-        Columns split (train, test), fname, label, usage, verified. Test clips without a label, or with usage Ignored,
-        do not score.
-    choice
-        Of `selection.choose`: `data/models.json`.
-    baseline
-        The model that the submission is compared with.
-    seed
-        Of the bootstrap.
-
-    Returns
-    -------
-    Summary
-        Tables per class and per fold have every model, confusions the submission.
-
-    Raises
-    ------
-    FsatError
-        If predictions and index do not belong together; see `outcomes.outcome`.
+    Predictions are of models of `names.NAMES`, the submission among them; they and `index` are as for
+    `outcomes.outcome`, with its errors. `choice` is `data/models.json`, `baseline` the model that the submission is
+    compared with. Tables per class and per fold have every model, confusions the submission.
     """
     there = [model for model in NAMES if model == SUBMISSION or (predictions["model"] == model).any()]
     without = {model: selection.submission(predictions, pair) for model, pair in choice["without"].items()}
@@ -65,7 +39,7 @@ def summarise(
     splits = ("heldout", "test")
     found = {split: {model: clips(predictions, split, model) for model in there} for split in splits}
     others = {split: {model: clips(without[model], split, SUBMISSION) for model in without} for split in splits}
-    models = scores(found, others, seed=seed)
+    models = scores(found, others)
     return Summary(
         headline(models, baseline=baseline),
         models,
@@ -79,28 +53,28 @@ def summarise(
 Clips = Mapping[str, Mapping[str, pd.DataFrame]]
 
 
-def scores(found: Clips, without: Clips, *, seed: int = 0) -> pd.DataFrame:
+def scores(found: Clips, without: Clips) -> pd.DataFrame:
     """Content of `metrics/models.csv`: a row a model, split and part of the clips (all, public, private).
 
     `found` holds `outcomes.Outcome.clips` by split and model; those of the split "test" may be empty. `without` holds
-    in the same way those of the submission without a model. `seed` is that of the bootstrap. The columns are model,
-    split, part, map3, low and high (95 % bootstrap interval), accuracy, n (clips); cost, cost_low and cost_high: what
-    MAP@3 of the submission would lose without the model, with a paired interval, NaN for a model that is not part of
-    it or all of it. A part without clips has no row, and held-out clips have the part all.
+    in the same way those of the submission without a model. The columns are model, split, part, map3, low and high
+    (95 % bootstrap interval), accuracy, n (clips); cost, cost_low and cost_high: what MAP@3 of the submission would
+    lose without the model, with a paired interval, NaN for a model that is not part of it or all of it. A part without
+    clips has no row, and held-out clips have the part all.
     """
     rows = []
     for split, by_model in found.items():
         for model, clips in by_model.items():
-            for part in ("all", *(USAGES if split == "test" else ())):
+            for part in ("all", "public", "private") if split == "test" else ("all",):
                 chosen = _part(clips, part)
                 if len(chosen) == 0:
                     continue
                 ap3, correct = (chosen[column].to_numpy(np.float64) for column in ("ap3", "correct"))
-                numbers = [metrics.mean(ap3), *metrics.bootstrap_interval(ap3, seed=seed), metrics.mean(correct)]
+                numbers = [metrics.mean(ap3), *metrics.bootstrap_interval(ap3), metrics.mean(correct)]
                 cost = [np.nan] * 3
                 if model in without[split]:
                     pair = (_part(table, part) for table in (by_model[SUBMISSION], without[split][model]))
-                    lost = outcomes.differences(*pair, seed=seed)
+                    lost = outcomes.differences(*pair)
                     cost = [lost["mean"], *lost["interval"]]
                 numbers, cost = ([round(value, 6) for value in values] for values in (numbers, cost))
                 rows.append([model, split, part, *numbers, len(chosen), *cost])

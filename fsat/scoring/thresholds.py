@@ -18,18 +18,9 @@ MIN_EXAMPLES = 10
 def curves(probabilities: np.ndarray, holds: np.ndarray, labels: Sequence[str]) -> "pd.DataFrame":
     """Precision and recall of each label at each threshold of `GRID`.
 
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(n, C)]
-        Of windows or clips, by models that did not see them.
-    holds : np.ndarray [shape=(n, C), dtype=bool]
-        Whether each has the label.
-    labels : sequence of str, length C
-
-    Returns
-    -------
-    pd.DataFrame
-        label, threshold, precision (NaN where nothing reaches the threshold), recall (NaN without an example), f1.
+    `probabilities`, (n, C), are of windows or clips, by models that did not see them; `holds`, bool (n, C), says
+    whether each has the label. The columns are label, threshold, precision (NaN where nothing reaches the threshold),
+    recall (NaN without an example), f1.
     """
     import pandas as pd
 
@@ -51,23 +42,13 @@ def choose(
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Threshold of each label: that of highest F1 among those at which it is right often enough, the lowest of equals.
 
-    Parameters
-    ----------
-    table : pd.DataFrame
-        Result of `curves`; `f1` may be that of events.
-    examples : mapping of label to int
-        How many held-out clips or annotations each label has; fewer than `MIN_EXAMPLES` choose nothing.
-    precision : float
-        Share of what reaches a threshold that must have the label.
-    nearest : bool
-        A label that is never right often enough has the threshold of highest precision that is not below `UNCHOSEN`:
-        in a recording, `UNCHOSEN` makes so many wrong events that those of other labels drown.
+    `table` is the result of `curves`; its f1 may be that of events. `examples` says how many held-out clips or
+    annotations each label has; fewer than `MIN_EXAMPLES` choose nothing. `precision` is the share of what reaches a
+    threshold that must have the label. With `nearest`, a label that is never right often enough has the threshold of
+    highest precision that is not below `UNCHOSEN`: in a recording, `UNCHOSEN` makes so many wrong events that those of
+    other labels drown.
 
-    Returns
-    -------
-    thresholds : dict of label to float
-    unchosen : dict of label to str
-        Why a label has `UNCHOSEN`, or the nearest threshold.
+    Returns the thresholds, and why a label has `UNCHOSEN` or the nearest threshold.
     """
     chosen, why = {}, {}
     for name, rows in table.groupby("label", sort=False):

@@ -9,41 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsat.core.errors import FsatError
-
 if TYPE_CHECKING:
     import pandas as pd
 
 NEIGHBOURS = 1  # nearest training clips whose mean distance is the score
 VIEW = "last"  # of the frozen trunk
 REFERENCES = 1000  # training clips of each fold that are kept to compare with
-# Clips whose distances are in memory at a time.
-_BLOCK = 1024
+_BLOCK = 1024  # clips whose distances are in memory at a time
 
 
 def reference(embeddings: np.ndarray, labels: Sequence[str], *, limit: int = REFERENCES) -> np.ndarray:
-    """Embeddings of training clips that others are compared with, of unit length.
+    """Embeddings of training clips that others are compared with, of unit length: (n, E), n > 0 -> float16 (k, E).
 
-    Parameters
-    ----------
-    embeddings : np.ndarray [shape=(n, E)]
-        Of the clips a network learned from, at least one.
-    labels : sequence of str, length n
-    limit : int
-        How many are kept, the same number of each label (at least one). Of a label with more clips the one nearest to
-        its mean is kept, then again and again the one farthest from those kept.
-
-    Returns
-    -------
-    np.ndarray [shape=(k, E), dtype=float16]
-        In the order of the clips.
+    `limit` of them are kept, the same number of each label (at least one), in the order of the clips. Of a label with
+    more clips the one nearest to its mean is kept, then again and again the one farthest from those kept.
     """
     unit = _unit(embeddings)
     names = np.asarray(labels)
     share = max(1, limit // len(set(labels)))
-    kept = [
-        rows[_spread(unit[rows], share)] for rows in (np.flatnonzero(names == name) for name in sorted(set(labels)))
-    ]
+    of_labels = [np.flatnonzero(names == name) for name in set(labels)]
+    kept = [rows[_spread(unit[rows], share)] for rows in of_labels]
     return unit[np.sort(np.concatenate(kept))].astype(np.float16)
 
 
@@ -60,19 +45,9 @@ def _spread(unit: np.ndarray, count: int) -> np.ndarray:
 
 
 def score(embeddings: np.ndarray, known: np.ndarray, *, neighbours: int = NEIGHBOURS) -> np.ndarray:
-    """Mean cosine distance to the nearest training clips: 0 (the same direction) to 2.
+    """Mean cosine distance to the nearest training clips, 0 (the same direction) to 2: (n, E) -> float64 (n,).
 
-    Parameters
-    ----------
-    embeddings : np.ndarray [shape=(n, E)]
-    known : np.ndarray [shape=(k, E)]
-        Result of `reference`, for the same network.
-    neighbours : int
-        How many of them; all if there are fewer.
-
-    Returns
-    -------
-    np.ndarray [shape=(n,), dtype=float64]
+    `known`, (k, E), is the result of `reference` for the same network. If it has fewer than `neighbours`, all count.
 
     >>> score(np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([[1.0, 0.0]]), neighbours=1)
     array([0., 1.])
@@ -129,44 +104,38 @@ def combine(folds: "Mapping[int, pd.DataFrame]") -> "pd.DataFrame":
     return table[["model", "split", "fold", "fname", "score"]]
 
 
-def of_view(
-    views: "Mapping[str, pd.DataFrame]", folds: "pd.DataFrame", ids: Sequence[int], *, view: str = VIEW
-) -> "pd.DataFrame":
-    """Scores by a view of the frozen trunk, as a table like that of `combine`.
+def of_view(views: "Mapping[str, pd.DataFrame]", folds: "pd.DataFrame", ids: Sequence[int]) -> "pd.DataFrame":
+    """Scores by `VIEW` of the frozen trunk, as a table like that of `combine`.
 
-    Parameters
-    ----------
-    views : mapping of "train" and "test" to pd.DataFrame
-        `data/embeddings/<split>.parquet`: fname, then columns a view. Without columns of this view there are no rows.
-    folds : pd.DataFrame
-        `data/folds.csv`. Clips held out by the folds `ids` are compared with the clips of the other folds that are
-        learned from, test clips with all of these.
+    `views` are `data/embeddings/<split>.parquet` of "train" and "test"; where they lack the view there are no rows.
+    `folds` is `data/folds.csv`. Clips held out by the folds `ids` are compared with the clips of the other folds that
+    are learned from, test clips with all of these.
     """
     import pandas as pd
 
-    train, test = (_of_view(views[split], view) for split in ("train", "test"))
+    train, test = (_of_view(views[split]) for split in ("train", "test"))
     parts = [pd.DataFrame({"model": [], "split": [], "fold": [], "fname": [], "score": []})]
     for fold, split in [*((fold, "heldout") for fold in ids), (-1, "test")] if train.shape[1] else ():
         clips = test if split == "test" else train.loc[folds.loc[folds["fold"] == fold, "fname"]]
-        known = view_reference(views["train"], folds, fold, view=view)
-        keys = {"model": view, "split": split, "fold": fold, "fname": clips.index.to_numpy(object)}
+        known = view_reference(views["train"], folds, fold)
+        keys = {"model": VIEW, "split": split, "fold": fold, "fname": clips.index.to_numpy(object)}
         parts.append(pd.DataFrame(keys).assign(score=score(clips.to_numpy(), known)))
     table = pd.concat(parts[1:] or parts, ignore_index=True)
     return table.sort_values(["model", "split", "fname"], ignore_index=True)
 
 
-def view_reference(table: "pd.DataFrame", folds: "pd.DataFrame", fold: int = -1, *, view: str = VIEW) -> np.ndarray:
-    """`reference` of a view of the training clips that are learned from, without those that `fold` holds out.
+def view_reference(table: "pd.DataFrame", folds: "pd.DataFrame", fold: int = -1) -> np.ndarray:
+    """`reference` of `VIEW` of the training clips that are learned from, without those that `fold` holds out.
 
     `table` is `data/embeddings/train.parquet`, `folds` is `data/folds.csv`.
     """
     learned = folds[(folds["fold"] != fold) & (folds["weight"] > 0)]
-    return reference(_of_view(table, view).loc[learned["fname"]].to_numpy(), learned["corrected"].tolist())
+    return reference(_of_view(table).loc[learned["fname"]].to_numpy(), learned["corrected"].tolist())
 
 
-def _of_view(table: "pd.DataFrame", view: str) -> "pd.DataFrame":
-    """The columns of a view, by fname."""
-    return table.set_index("fname")[[name for name in table if str(name).startswith(f"{view}.")]]
+def _of_view(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The columns of `VIEW`, by fname."""
+    return table.set_index("fname").filter(regex=f"^{VIEW}\\.")
 
 
 def summary(scores: "pd.DataFrame", *, keep: float) -> dict[str, Any]:
@@ -174,14 +143,12 @@ def summary(scores: "pd.DataFrame", *, keep: float) -> dict[str, Any]:
 
     From the result of `combine` or `of_view` ``threshold`` and ``kept`` by model; empty without scores. ``kept.cv`` is
     the share of the held-out clips, each fold by the threshold of the others; ``kept.test`` that of the test clips,
-    where there are any. A test clip may be none of the labels. `FsatError` if a model has no held-out clips.
+    where there are any. A test clip may be none of the labels.
     """
     thresholds: dict[str, float] = {}
     kept: dict[str, dict[str, float]] = {"cv": {}, "test": {}}
     for stage, table in scores.groupby("model"):
         heldout, test = (table[table["split"] == split] for split in ("heldout", "test"))
-        if heldout.empty:
-            raise FsatError(f"no scores of held-out clips by {stage}. Run `dvc repro`.")
         values = heldout["score"].to_numpy(np.float64)
         thresholds[str(stage)] = threshold(values, keep)
         kept["cv"][str(stage)] = round(kept_out_of_fold(values, heldout["fold"].to_numpy(), keep), 6)

@@ -55,10 +55,9 @@ def gather(
     classes, clips = outcomes.class_names(predictions), found.clips
     decided = known or {}
     fnames, given = clips["fname"].tolist(), clips["actual"].tolist()
-    flagged = clips["verified"].map(lambda value: value is True).to_numpy(bool)
+    flagged = clips["verified"].eq(True).to_numpy(bool)
     is_verified = flagged | np.array([fname in decided for fname in fnames], dtype=bool)
-    label = [decided.get(fname, own) for fname, own in zip(fnames, given, strict=True)]
-    column = np.array([classes.index(name) if name in classes else -1 for name in label])
+    column = pd.Index(classes).get_indexer([decided.get(*clip) for clip in zip(fnames, given, strict=True)])
     thresholds = np.full(len(classes), np.nan)
     for number in range(len(classes)):
         mine = column == number
@@ -80,7 +79,7 @@ def propose(evidence: Evidence, rest: str) -> pd.DataFrame:
     """
     if strangers := {*evidence.given} - {*evidence.classes}:
         raise FsatError(f"label {min(strangers)} is in data/index.csv but not in the predictions. Run `dvc repro`.")
-    given = np.array([evidence.classes.index(label) for label in evidence.given], dtype=np.int64)
+    given = pd.Index(evidence.classes).get_indexer(evidence.given)
     rows = np.arange(len(given))
     q = np.nan_to_num(evidence.probabilities / evidence.thresholds)  # (n, C)
     own = q[rows, given]
@@ -152,7 +151,7 @@ def scores(predictions: pd.DataFrame, index: pd.DataFrame, estimate: pd.DataFram
     wrong labels among the unverified clips (no key where none was counted).
     """
     clips = outcomes.outcome(predictions, index, split="heldout", model=SUBMISSION).clips
-    is_verified = clips["verified"].map(lambda value: value is True).to_numpy(bool)
+    is_verified = clips["verified"].eq(True).to_numpy(bool)
     found: dict[str, Any] = {}
     for name, chosen in (("verified", clips[is_verified]), ("unverified", clips[~is_verified])):
         if len(chosen):

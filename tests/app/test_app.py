@@ -6,12 +6,12 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from html_page import Page
 from PIL import Image
 from tiny_bundle import LABELS, RATE, project, sigmoid_bundle, tone
 
@@ -40,35 +40,17 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-class Tags(HTMLParser):
-    """Names of elements and attributes, and the text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: set[str] = set()
-        self.attributes: set[str] = set()
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.add(tag)
-        self.attributes |= {name for name, _ in attrs}
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def test_a_file_is_tagged_whole_and_in_windows(clip: Path, tagger: Tagger) -> None:
     found = examine(tagger, str(clip), **SETTINGS)
     assert isinstance(found, Sound)
     np.testing.assert_array_equal(found.whole.probabilities, tagger(clip).probabilities)
     assert found.whole.end_s == 4.0 and found.player == clip
     assert found.events and all(0 <= event.start_s < event.end_s <= 4.0 for event in found.events)
-    shown = Tags(cards.card(found, top=2))
+    shown = Page(cards.card(found, top=2))
     best = found.whole.top(2)
-    assert all(f"{label}{p:.0%}" in shown.text for label, p in best)
+    assert all(f"{label} {p:.0%}" in shown.words for label, p in best)
     assert LABELS[int(np.argmin(found.whole.probabilities))] not in cards.card(found, top=2).partition("fsat-figure")[0]
-    assert {"audio", "img", "table"} <= shown.elements
+    assert {"audio", "img", "table"} <= {tag for tag, _ in shown.tags}
 
 
 def test_a_short_file_is_one_window_and_tagged_once(tmp_path: Path, tagger: Tagger) -> None:
@@ -90,14 +72,14 @@ def test_probabilities_of_a_sigmoid_bundle_are_shown_as_they_are(clip: Path, pro
     [html] = page.tagged(tagger, [str(clip)], top=3, **SETTINGS)
     whole = tagger(clip)
     assert abs(whole.probabilities.sum() - 1) > 0.1
-    assert all(f"{label}{p:.0%}" in Tags(html).text for label, p in whole.top(3))
+    assert all(f"{label} {p:.0%}" in Page(html).words for label, p in whole.top(3))
 
 
 def test_a_bad_file_is_one_line_and_stops_no_other(clip: Path, tagger: Tagger, tmp_path: Path) -> None:
     (tmp_path / "text<b>.wav").write_text("no sound")
     partial, html = page.tagged(tagger, [str(tmp_path / "text<b>.wav"), str(clip)], top=3, **SETTINGS)
     assert html.count("fsat-problem") == 1 and html.count("fsat-card") == 1
-    assert "text<b>.wav: not audio that can be decoded" in Tags(html).text
+    assert "text<b>.wav : not audio that can be decoded" in Page(html).words
     assert "1 to come" in partial
     for paths, changes, line in (
         ([], {}, "Nothing to tag"),
@@ -117,10 +99,10 @@ def test_names_from_strangers_stay_text(tmp_path: Path) -> None:
         [Sound(whole, events, "data:image/png;base64,AA==", tmp_path / "a' b\".wav"), Failed(HOSTILE[1], HOSTILE[0])],
         top=3,
     )
-    shown = Tags(html)
-    assert "script" not in shown.elements and not any(name.startswith("on") for name in shown.attributes)
-    assert all(HOSTILE[number] in shown.text for number in (0, 1))
-    assert "Gong\\n\\x1b[31m&amp;" in shown.text
+    shown = Page(html)
+    assert shown.parts["script"] == []
+    assert not any(name.startswith("on") for _, attributes in shown.tags for name in attributes)
+    assert all(text in shown.words for text in (*HOSTILE[:2], "Gong\\n\\x1b[31m&amp;"))
 
 
 def test_none_of_these_is_marked_where_the_bundle_says_so(tmp_path: Path) -> None:

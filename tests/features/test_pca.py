@@ -47,13 +47,6 @@ def test_a_clip_is_projected_alike_alone_and_with_columns_in_another_order() -> 
     assert np.array_equal(pca.project(shuffled, projection), together)
 
 
-def test_signs_do_not_depend_on_the_order_of_the_clips() -> None:
-    train = statistics(60, 20)
-    first, _ = pca.fit(train, n_components=5)
-    second, _ = pca.fit(train.iloc[::-1], n_components=5)
-    np.testing.assert_allclose(first.components, second.components, atol=1e-9)
-
-
 def test_equal_clips_add_no_direction() -> None:
     """Directions without variance would be rounding noise that a network's batch norm blows up."""
     few = statistics(6, 20)
@@ -85,7 +78,7 @@ def test_a_file_that_is_no_projection(tmp_path: Path) -> None:
         pca.load(path)
 
 
-def test_values_that_are_not_finite_missing_or_too_few_are_named() -> None:
+def test_values_that_are_not_finite_or_too_few_are_named() -> None:
     train = statistics(30, 10).set_index(pd.Index([f"{row}.wav" for row in range(30)]))
     projection, _ = pca.fit(train, n_components=4)
     train.loc["7.wav", "s3"] = np.nan
@@ -93,8 +86,6 @@ def test_values_that_are_not_finite_missing_or_too_few_are_named() -> None:
         pca.fit(train, n_components=4)
     with pytest.raises(FsatError, match=r"s3 of clip 7\.wav"):
         pca.project(train, projection)
-    with pytest.raises(FsatError, match="2 statistics of the projection are missing, first s8"):
-        pca.project(train.drop(columns=["s8", "s9"]), projection)
     with pytest.raises(FsatError, match="at least 2 training clips"):
         pca.fit(statistics(1, 5), n_components=3)
     with pytest.raises(FsatError, match="the same statistics"):

@@ -47,17 +47,11 @@ def test_map3_of_few_classes_unknown_labels_nan_and_no_clips() -> None:
 def test_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     covered = 0
-    for trial in range(200):
-        low, high = metrics.bootstrap_interval(rng.random(60) < 0.7, seed=trial, n_resamples=300)
+    for _ in range(200):
+        low, high = metrics.bootstrap_interval(rng.random(60) < 0.7, n_resamples=300)
         covered += low <= 0.7 <= high
     # 95 % of 200, minus the small-sample deficit of the percentile interval; 5 sigma is 15.
     assert 172 <= covered <= 199
-
-
-def test_bootstrap_interval_depends_on_the_seed_alone() -> None:
-    values = np.random.default_rng(0).random(50)
-    assert metrics.bootstrap_interval(values) == metrics.bootstrap_interval(values)
-    assert metrics.bootstrap_interval(values) != metrics.bootstrap_interval(values, seed=1)
 
 
 # --- submissions -----------------------------------------------------------------------------------------------------
@@ -81,15 +75,17 @@ def test_score_of_one_row() -> None:
         "Oboe": 1.0,
         "": 0.0,
     }.items():
-        result = metrics.score_submission(table(f"b.wav,{guess}", "a.wav,Hi-hat", "c.wav,Oboe"), TRUTH).map3()
-        assert result == {"all": pytest.approx((1 + score) / 2), "public": 1.0, "private": pytest.approx(score)}
+        found, _ = metrics.score_submission(table(f"b.wav,{guess}", "a.wav,Hi-hat", "c.wav,Oboe"), TRUTH)
+        assert {part: values.tolist() for part, values in found.items()} == {
+            "all": [1.0, score], "public": [1.0], "private": [score]
+        }  # fmt: skip
 
 
 def test_a_label_spelled_in_another_case_is_matched_and_noted() -> None:
-    result = metrics.score_submission(table("a.wav,Hi-Hat Oboe Flute", "b.wav,OBOE"), TRUTH)
-    assert result.map3()["all"] == 1.0
-    assert result.notes[:2] == ["Hi-Hat is taken for Hi-hat", "OBOE is taken for Oboe"]
-    assert "1 labels that the truth does not have score nothing: Flute" in result.notes[2]
+    found, notes = metrics.score_submission(table("a.wav,Hi-Hat Oboe Flute", "b.wav,OBOE"), TRUTH)
+    assert found["all"].tolist() == [1.0, 1.0]
+    assert notes[:2] == ["Hi-Hat is taken for Hi-hat", "OBOE is taken for Oboe"]
+    assert "1 labels that the truth does not have score nothing: Flute" in notes[2]
 
 
 def test_rows_that_are_missing_or_double() -> None:

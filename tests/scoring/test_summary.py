@@ -93,14 +93,6 @@ def test_the_gain_is_over_the_baseline(index: pd.DataFrame, predicted: pd.DataFr
     assert headline["gain"] == {"cv": pytest.approx(1 / 18, abs=2e-6), "test": 0.125}
 
 
-def test_a_model_that_was_not_trained_has_no_score(index: pd.DataFrame, predicted: pd.DataFrame) -> None:
-    alone = predicted[predicted["model"].isin(["submission", "statistics"])]
-    found = summary.summarise(alone, index, **ASKED)
-    assert list(found.headline["cv"]) == ["statistics", "submission"] and "all" in found.headline["test"]
-    assert set(found.models["model"]) == {"statistics", "submission"}
-    assert not any("stage" in column for column in [*found.per_class, *found.per_fold])
-
-
 def test_the_cost_of_a_model_is_what_the_submission_loses_without_it(
     index: pd.DataFrame, predicted: pd.DataFrame
 ) -> None:

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -77,16 +76,6 @@ def test_stage1_gives_its_own_prediction_without_statistics(
     [result] = tagged(mel_tagger, project / "sounds" / "test" / "long.flac")
     np.testing.assert_allclose(result.probabilities, predicted(project, "stage1", "long.flac"), atol=1e-4)
     assert mel_tagger.passes is not None and mel_tagger.n_passes == 2 * len(mel_tagger.passes)
-
-
-def test_other_clips_and_folders_have_no_say(project: Path, tagger: Tagger, tmp_path: Path) -> None:
-    clips = sorted((project / "sounds" / "test").iterdir())
-    together = tagged(tagger, *clips)
-    copied = tmp_path / clips[1].name
-    copied.write_bytes(clips[1].read_bytes())
-    [alone] = tagged(tagger, copied)
-    np.testing.assert_allclose(alone.probabilities, together[1].probabilities, atol=1e-6)
-    assert [Path(result.path).name for result in together] == [clip.name for clip in clips]
 
 
 def test_embeddings_are_the_mean_of_the_trunks_features(project: Path, tagger: Tagger) -> None:
@@ -239,16 +228,14 @@ def reads_another_file(network: Path, other: Path) -> bytes:
     return made.SerializeToString()
 
 
-@pytest.mark.parametrize("kind", ["pickle", "empty", "half", "noise", "reads another file", "another network"])
+@pytest.mark.parametrize("kind", ["pickle", "half", "reads another file", "another network"])
 def test_a_network_that_does_not_fit_is_one_clear_line(kind: str, project: Path, tmp_path: Path) -> None:
     """Although its checksum is right."""
     networks, trap = project / "data" / "bundle", tmp_path / "sprung"
     whole = (networks / "stage1" / "fold0.onnx").read_bytes()
     content = {
         "pickle": hostile_pickle(trap),
-        "empty": b"",
         "half": whole[: len(whole) // 2],
-        "noise": np.random.default_rng(0).bytes(5_000),
         "reads another file": reads_another_file(networks / "stage1" / "fold0.onnx", tmp_path / "secret"),
         "another network": (networks / "stage2" / "fold0.onnx").read_bytes(),
     }[kind]
@@ -373,7 +360,8 @@ def test_a_ready_bundle_of_one_sigmoid_network(project: Path, tmp_path: Path) ->
     with pytest.raises(FsatError, match="--tries cannot be chosen: this bundle's models see a clip once, whole"):
         Tagger(sigmoid_bundle(project, tmp_path / "again"), tries=2)
     card = model_card(tagger.manifest)
-    assert "seen once, whole" in card and "independent of each other" in card
+    assert "seen once, whole" in card and "independent of each other" in card and "marked as `unknown`" not in card
+    assert (tagger.marks_unknown, tiny.unknown, tiny.unknown_score) == (False, None, None)
 
 
 def test_a_temperature_divides_the_logits(project: Path, tmp_path: Path) -> None:
@@ -437,12 +425,6 @@ def test_what_a_bundle_without_networks_lacks_cannot_be_chosen(without_networks:
     assert Tagger(folder)(tone(700, 0.5), RATE).unknown is None
     with pytest.raises(FsatError, match="gives no embeddings"):
         Tagger(folder, embeddings=True)
-
-
-def test_events_without_networks(without_networks: Path) -> None:
-    tagger = Tagger(without_networks / "data" / "bundle")
-    windows_of = tagged(tagger, without_networks / "sounds" / "test" / "long.flac", segment_s=0.5)
-    assert len(windows_of) > 2 and all(result.unknown_score is not None for result in windows_of)
 
 
 def test_recordings_are_tagged_by_the_folds_that_did_not_see_them(without_networks: Path, tmp_path: Path) -> None:
@@ -522,62 +504,21 @@ def test_the_score_of_a_test_clip_is_the_pipelines(stage: Stage, project: Path) 
         assert result.unknown is (result.unknown_score > threshold)
 
 
-def test_the_threshold_decides(project: Path, tmp_path: Path) -> None:
-    folder = copied(project, tmp_path / "bundle")
-    for threshold, unknown in ((0.0, True), (2.0, False)):
-        edit(folder, put("unknown.threshold.stage1", threshold))
-        assert Tagger(folder, stage="stage1")(tone(700, 0.5), RATE).unknown is unknown
-
-
-def test_a_bundle_without_references_marks_nothing(project: Path, tmp_path: Path) -> None:
-    """No section `unknown`, no files of it."""
-    folder = copied(project, tmp_path / "bundle")
-
-    def forget(values: dict[str, Any]) -> None:
-        del values["unknown"], values["calibration"]
-        for path in folder.glob("stage*/*.npz"):
-            del values["files"][path.relative_to(folder).as_posix()]
-            path.unlink()
-
-    edit(folder, forget)
-    for stage in ("stage1", "stage2"):
-        tagger = Tagger(folder, stage=stage)
-        result = tagger(tone(700, 0.5), RATE)
-        assert (tagger.marks_unknown, result.unknown, result.unknown_score) == (False, None, None)
-    assert "marked as `unknown`" not in model_card(tagger.manifest)
-
-
 def npz(**arrays: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, **arrays)  # type: ignore[arg-type]
     return stream.getvalue()
 
 
-def with_header(shape: tuple[int, ...], written: np.ndarray) -> bytes:
-    """An npz file whose array says that it is larger than it is."""
-    array = io.BytesIO()
-    np.lib.format.write_array_header_1_0(array, {"descr": "<f2", "fortran_order": False, "shape": shape})
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("embeddings.npy", array.getvalue() + written.tobytes())
-    return stream.getvalue()
-
-
 UNIT = np.eye(2, 1280, dtype=np.float16)
 HOSTILE = {
-    "nothing": b"",
-    "half": npz(embeddings=UNIT)[:900],
     "another name": npz(means=UNIT),
     "another width": npz(embeddings=UNIT[:, :5]),
     "one axis": npz(embeddings=UNIT[0]),
     "no clip": npz(embeddings=UNIT[:0]),
     "another type": npz(embeddings=UNIT.astype(np.float64)),
-    "text": npz(embeddings=np.full((2, 1280), "a")),
     "NaN": npz(embeddings=UNIT * np.float16(np.nan)),
-    "infinite": npz(embeddings=np.where(UNIT > 0, np.float16(np.inf), UNIT)),
     "not of length 1": npz(embeddings=UNIT * np.float16(3)),
-    "objects": npz(embeddings=np.array([[{}]], dtype=object)),
-    "a huge header": with_header((1 << 40, 1280), UNIT),
 }
 
 
