@@ -66,10 +66,24 @@ class ClipInfo:
 
 
 def load(path: str | Path, sample_rate: int) -> np.ndarray:
-    """Read a clip: the mean of its channels, float32 (n,), by soxr's high quality at `sample_rate` Hz.
+    """Read a clip as mono at a wanted rate.
 
-    It may be anything libsndfile decodes: WAV, FLAC, OGG, MP3, AIFF; with PyAV also MP4, WebM, AAC, WMA, videos.
-    `AudioError` if it is missing, is no audio, is damaged or truncated, or holds NaN or infinite samples.
+    Parameters
+    ----------
+    path : str or Path
+        Anything libsndfile decodes: WAV, FLAC, OGG, MP3, AIFF; with PyAV also MP4, WebM, AAC, WMA, videos.
+    sample_rate : int
+        Wanted rate in Hz. A clip of another rate is resampled with soxr's high quality, librosa's default.
+
+    Returns
+    -------
+    np.ndarray [shape=(n,), dtype=float32]
+        The mean of the channels.
+
+    Raises
+    ------
+    AudioError
+        If the file is missing, is no audio, is damaged or truncated, or holds NaN or infinite samples.
     """
     with _opened(path) as sound:
         x = np.empty(sound.n_frames, dtype=np.float32)  # one array: blocks put together would need twice the memory
@@ -83,10 +97,24 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
 
 
 def stream(path: str | Path, sample_rate: int, *, max_seconds: float = np.inf) -> Iterator[np.ndarray]:
-    """Yield the samples of `load` in blocks of any size, also 0, so that memory does not grow with their number.
+    """Yield the samples of `load` block by block, so that memory does not grow with their number.
 
-    `AudioError` as by `load`, at the end of what can be read: the blocks before are good. A file of more than
-    `max_seconds` is refused.
+    Parameters
+    ----------
+    path, sample_rate
+        See `load`.
+    max_seconds : float
+        A longer file is refused.
+
+    Yields
+    ------
+    np.ndarray [shape=(m,), dtype=float32]
+        Consecutive samples; m varies and can be 0.
+
+    Raises
+    ------
+    AudioError
+        As `load` does, at the end of what can be read: the blocks before are good.
     """
     with _opened(path, max_seconds=max_seconds, partly=True) as sound:
         rate = sound.sample_rate

@@ -26,19 +26,32 @@ def assign(
     fold: Sequence[float] | None = None,
     group: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Assign each clip to the fold that holds it out: int64 (n,).
+    """Assign each clip to the fold that holds it out.
 
     Without `fold`, a label with fewer clips than folds makes as many folds as it has clips, at least 2, which is noted
     on stderr. Without `group` too, every label is spread evenly: ``StratifiedKFold(n_splits, shuffle=True)``. With it,
     ``StratifiedGroupKFold`` of `seed`; where that leaves a fold empty or all clips of a label in one fold, the first
     good draw of the next seeds, then of ``GroupKFold`` and the same seeds, which is noted on stderr.
 
-    The result depends on `seed`, and on the order of `labels`. `fold` are folds that the dataset brings along, used as
-    they are; they must be 0 .. n_splits - 1, each with a clip, and every label must have clips in two of them: a label
-    with one clip is refused as it is without `fold`. Clips of a `group` (a speaker, a recording) always share a fold.
+    Parameters
+    ----------
+    labels : sequence of str, length n
+        The result depends on their order, and on `seed`.
+    fold : sequence of int, length n, optional
+        Folds that the dataset brings along, used as they are; they must be 0 .. n_splits - 1, each with a clip, and
+        every label must have clips in two of them: a label with one clip is refused as it is without `fold`.
+    group : sequence of str, length n, optional
+        Clips of a group (a speaker, a recording) always share a fold.
 
-    `FsatError` names the labels with too few clips or all clips in one fold (with `group`: after every draw), the folds
-    out of range or empty, or the groups that are split.
+    Returns
+    -------
+    np.ndarray [shape=(n,), dtype=int64]
+
+    Raises
+    ------
+    FsatError
+        Names the labels with too few clips or all clips in one fold (with `group`: after every draw), the folds out of
+        range or empty, or the groups that are split.
     """
     if fold is not None:
         folds = np.asarray(fold, dtype=np.int64)

@@ -43,10 +43,19 @@ def map_clips(
     ``FSAT_JOBS`` is the number of processes (default: all cores; 1: this process); ``FSAT_DASK=tcp://host:port`` is
     the scheduler of a Dask cluster, whose workers need this package and the same paths.
 
-    `function` is one of a module, or a `functools.partial` of one; every call has one BLAS and OpenMP thread, and what
-    it raises passes. `desc` and `unit` are what the progress display on stderr calls this work (none if it is empty)
-    and an item; `jobs` overrides both variables. `FsatError` if ``FSAT_JOBS`` is no positive integer, the Dask cluster
-    cannot be used, or a worker is killed.
+    Parameters
+    ----------
+    function : callable
+        A function of a module, or a `functools.partial` of one. Every call has one BLAS and OpenMP thread.
+    desc, unit : str
+        What the progress display on stderr calls this work (none if it is empty), and an item.
+    jobs : int >= 1, optional
+        Overrides ``FSAT_JOBS`` and ``FSAT_DASK``.
+
+    Raises
+    ------
+    FsatError
+        If ``FSAT_JOBS`` is no positive integer, or the Dask cluster cannot be used. What `function` raises passes.
     """
     with (
         _executor(min(jobs or _jobs(), len(items)), cluster=jobs is None) as (executor, n_workers),

@@ -28,7 +28,16 @@ _SUM_FRAMES = 64  # frames that are added to the overlapping sum at a time
 def tonnetz(transform: Stft, *, sample_rate: int) -> np.ndarray:
     """Tonal centroids (Harte, Sandler & Gasser 2006) of the harmonic part of a signal of at least one sample.
 
-    From the signal's short-time Fourier transform and its rate in Hz; float64 (1 + n // 512, 6).
+    Parameters
+    ----------
+    transform : Stft
+        Short-time Fourier transform of the signal.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    np.ndarray [shape=(1 + n // 512, 6), dtype=float64]
     """
     factor = _decimation(sample_rate)
     y = _decimated(harmonic_part(transform, first_unused_bin=transform.n_fft // 2 // factor), factor, len(transform.x))

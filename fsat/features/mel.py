@@ -24,12 +24,18 @@ _FLOAT32_RANGE = 5e-8
 
 
 def log_mel(x: np.ndarray, *, sample_rate: int, settings: Mel, bank: Sequence[BandGroup]) -> np.ndarray:
-    """Return the log-mel spectrogram of a signal, float32 (n,), one row a frame.
+    """Return the log-mel spectrogram of a signal, one row a frame.
 
     Returns float32 (n_frames, n_mels): dB relative to 1, cut off `TOP_DB` below the maximum, or
     ``ln(power + LOG_OFFSET)``, by the style. Frames are centred, so that ``n_frames = 1 + n // hop_length`` for even
-    `n_fft`. An empty signal has one silent frame. The signal is resampled from `sample_rate` (Hz) to
-    ``settings.sample_rate`` first; the bank is that of `mel_bank.grouped`.
+    `n_fft`. An empty signal has one silent frame.
+
+    Parameters
+    ----------
+    x : np.ndarray [shape=(n,), dtype=float32]
+        The signal at `sample_rate` (Hz), resampled to ``settings.sample_rate`` first.
+    bank : sequence of BandGroup
+        The mel filters, of `mel_bank.grouped`.
     """
     style = MEL_STYLES[settings.style]
     y = audio.resample(x, sample_rate, settings.sample_rate)

@@ -29,9 +29,25 @@ class Projection:
 def fit(statistics: "pd.DataFrame", *, n_components: int) -> tuple[Projection, np.ndarray]:
     """Fit ``make_pipeline(StandardScaler(), PCA(k))``; k is `n_components`, or the rank of the data if that is less.
 
-    Statistics are numbers, (n, d), one row a training clip. n clips have a rank of at most n - 1, and a lower one if
-    some are equal. Returns the projection and the share of the variance that each component explains, float64 (k,).
-    `FsatError` if a value is not finite, or the clips do not differ at all.
+    n clips have a rank of at most n - 1, and a lower one if some are equal.
+
+    Parameters
+    ----------
+    statistics : pd.DataFrame [shape=(n, d)]
+        Numbers only, one row a training clip.
+    n_components
+        Components wanted, at least 1.
+
+    Returns
+    -------
+    projection : Projection
+    explained : np.ndarray [shape=(k,), dtype=float64]
+        Share of the variance that each component explains.
+
+    Raises
+    ------
+    FsatError
+        If a value is not finite, or the clips do not differ at all.
     """
     # scikit-learn takes about a second to import.
     from sklearn.decomposition import PCA
@@ -56,10 +72,21 @@ def fit(statistics: "pd.DataFrame", *, n_components: int) -> tuple[Projection, n
 
 
 def project(statistics: "pd.DataFrame", projection: Projection) -> np.ndarray:
-    """Principal components, float32 (n, k), of any clips, whether the projection was fitted on them or not.
+    """Principal components of any clips, whether the projection was fitted on them or not.
 
-    `statistics`, (n, d), has the columns of the projection, in any order; others are ignored. `FsatError` if a value is
-    not finite.
+    Parameters
+    ----------
+    statistics : pd.DataFrame [shape=(n, d)]
+        Has the columns of the projection, in any order; others are ignored.
+
+    Returns
+    -------
+    np.ndarray [shape=(n, k), dtype=float32]
+
+    Raises
+    ------
+    FsatError
+        If a value is not finite.
     """
     return project_rows(_finite(statistics[projection.columns]), projection)
 

@@ -40,12 +40,20 @@ def feature_names(*, n_mfcc: int) -> list[str]:
 def spectral_statistics(
     x: np.ndarray, *, sample_rate: int, n_fft: int, hop_length: int, n_mfcc: int, bank: Sequence[BandGroup]
 ) -> np.ndarray:
-    """Return the statistics of a signal, float32 (n,): docs/RECIPE.md, section 2, named by `feature_names`.
+    """Return the statistics of a signal (docs/RECIPE.md, section 2), named by `feature_names`.
 
     Returns float64 (933 + 5 * n_mfcc,): 1133 numbers with 40 MFCC, all finite. A signal shorter than a window uses what
-    it has; what is not defined, as is everything of an empty signal, is 0. A frame has `n_fft` samples under a Hann
-    window; the bank holds the mel filters.
-    `FsatError` if `sample_rate` (Hz) or `n_fft` is too low for the bands of the spectral contrast.
+    it has; what is not defined, as is everything of an empty signal, is 0. `FsatError` if `sample_rate` or `n_fft` is
+    too low for the bands of the spectral contrast.
+
+    Parameters
+    ----------
+    x : np.ndarray [shape=(n,), dtype=float32]
+        The signal at `sample_rate`, at least 25,600 Hz, so that all bands of the spectral contrast exist.
+    n_fft, hop_length : int
+        Length of a frame (Hann window) and step between frames, in samples.
+    bank : sequence of BandGroup
+        The mel filters.
     """
     _check(sample_rate, n_fft)
     if len(x) == 0:

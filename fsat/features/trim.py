@@ -8,10 +8,18 @@ FRAME_LENGTH, HOP_LENGTH = 2048, 512
 
 
 def trim_interval(x: np.ndarray, *, top_db: float) -> tuple[int, int]:
-    """Return the first sample and the end (exclusive) of what is within `top_db` > 0 of the loudest frame.
+    """Return the first sample and the end (exclusive) of what is within `top_db` of the loudest frame.
 
-    Frames of the signal, float32 (n,), whose power is at least this far below that of the loudest frame are silence. A
-    silent or empty signal stays whole.
+    Parameters
+    ----------
+    x : np.ndarray [shape=(n,), dtype=float32]
+    top_db : float > 0
+        Frames whose power is at least this far below that of the loudest frame are silence.
+
+    Returns
+    -------
+    (start, end)
+        Leading and trailing silence lies outside. A silent or empty signal stays whole.
     """
     power = np.maximum(_frame_power(x), AMIN)
     loud = np.flatnonzero(10 * np.log10(power) - 10 * np.log10(power.max()) > -top_db)

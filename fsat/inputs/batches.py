@@ -93,8 +93,16 @@ def clip_spans(fnames: Sequence[str], lengths: np.ndarray, n_frames: int, key: t
     """Spans as `draw_spans` draws them, each keyed by its clip's file name: independent of all other clips.
 
     So a test clip that is added changes no other clip's prediction, and tagging one clip alone, wherever it lies,
-    sees the spans that the pipeline saw: folders in front of a name do not count, nor does its Unicode form (NFC, NFD).
-    `lengths`, int64 (B,), are the frames of each clip; `key` is seed and purpose (`seeds.fraction`).
+    sees the spans that the pipeline saw.
+
+    Parameters
+    ----------
+    fnames : sequence of str, length B
+        Folders in front of the name do not count, nor does the Unicode form (NFC, NFD).
+    lengths : np.ndarray [shape=(B,), dtype=int64]
+        Frames of each clip.
+    key : tuple
+        Seed and purpose, see `seeds.fraction`.
     """
     # One name in NFC and NFD, as other file systems and archives write it, is one key.
     names = [unicodedata.normalize("NFC", fname.rpartition("/")[2]) for fname in fnames]

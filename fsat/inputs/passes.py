@@ -48,9 +48,14 @@ def mean_outputs(
 ) -> dict[str, Outputs]:
     """Mean over all passes, for several networks that see the same spans.
 
-    Each of `predictors` gives for a batch's inputs C = `n_labels` probabilities, then E features. `key` are seed and
-    purpose: the span of a clip in pass (T, try) has the key ``(*key, T, try, fname)``. The progress bar says `name`;
-    none is shown if it is empty.
+    Parameters
+    ----------
+    predictors : mapping of name to function
+        Gives a network's outputs for a batch's inputs: C = `n_labels` probabilities, then E features.
+    key : tuple
+        Seed and purpose of the spans; that of a clip in pass (T, try) has the key ``(*key, T, try, fname)``.
+    name : str
+        What the progress bar says; none is shown if it is empty.
     """
     if len(clips) == 0:
         return {model: Outputs(np.zeros((0, n_labels)), np.zeros((0, 0))) for model in predictors}

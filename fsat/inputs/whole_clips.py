@@ -38,14 +38,25 @@ def outputs(
     name: str,
     batch_bins: int = 0,
 ) -> np.ndarray:
-    """Output of a network for every clip of a store, each independent of all others: float32 (n, `n_outputs`).
+    """Output of a network for every clip of a store, each independent of all others.
 
-    For a clip of several `parts` it is the mean of theirs, weighted by their lengths: close to that of the whole, but
-    each part's channels are scaled by its own content.
+    Parameters
+    ----------
+    predict : callable
+        Of the inputs "mel" (B, M, T, 1), scaled to about [0, 1], and "pca" (B, P) where there are components: gives
+        (B, `n_outputs`).
+    components : np.ndarray [shape=(n, P), dtype=float32] or None
+        Principal components of each clip.
+    name : str
+        Shown by the progress bar; none if it is empty.
+    batch_bins : int
+        Bins (bands x frames) that clips of one length share in a batch; fewer than a clip has: B is 1.
 
-    `predict` gives (B, `n_outputs`) for "mel" (B, M, T, 1), scaled to about [0, 1], and "pca" (B, P) where there are
-    components, float32 (n, P). The progress bar shows `name`, and is left out if it is empty. `batch_bins` are the bins
-    (bands x frames) that clips of one length share in a batch; fewer than a clip has: B is 1.
+    Returns
+    -------
+    np.ndarray [shape=(n, n_outputs), dtype=float32]
+        For a clip of several `parts` the mean of theirs, weighted by their lengths: close to that of the whole, but
+        each part's channels are scaled by its own content.
     """
     rows = np.empty((len(store.fnames), n_outputs), dtype=np.float32)
     bar = tqdm(total=len(rows), desc=name, unit="clip", mininterval=5, disable=not name)

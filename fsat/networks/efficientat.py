@@ -80,8 +80,14 @@ def views(trunk: keras.Model, n_mels: int, hidden: tuple[np.ndarray, np.ndarray]
     layer of each block and the last convolution read: the outputs of the stem (with the zeros that pad it) and of all
     blocks; then of what the squeeze layers see. "last" is the mean of the trunk's output over frames alone, the lowest
     of its m bands first (m x C), then the hidden layer of the published head. At width 0.4 and 128 mel bands k is 384,
-    2144 and 2048. Outputs come from layers that are named like the views. `n_mels` is M, which m follows from; `hidden`
-    are kernel (C, H) and bias (H,) of the layer "classifier.2", without which there is no "last".
+    2144 and 2048. Outputs come from layers that are named like the views.
+
+    Parameters
+    ----------
+    n_mels : int
+        M, which m follows from.
+    hidden : pair of np.ndarray, optional
+        Kernel (C, H) and bias (H,) of the layer "classifier.2"; without it there is no "last".
     """
     mel = layers.Input((n_mels, None, 1), name="mel")
     first = (f"features.{number}.block.0.0" for number in range(1, len(BLOCKS) + 1))

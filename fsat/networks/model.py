@@ -27,10 +27,18 @@ CONVOLUTIONS = ("mel_conv1", "mel_conv2")
 def build_trunk(backbone: str, *, width: float = 1.0, weights: str | None = None) -> keras.Model:
     """A network without its head, for inputs of any size: one of `AUDIO_TRUNKS` or of `keras.applications`.
 
-    Returns a model (B, H, W, 1 or 3) -> (B, h, w, channels), named "trunk". `width` is `alpha` of a backbone that has
-    that argument (MobileNet family), and 1 of any other of Keras. `weights` are None (random) or "imagenet"; an audio
-    trunk has random ones. `FsatError` if there is no such backbone, it has no width to set, or it needs images of a
-    fixed size.
+    Returns a model (B, H, W, 1 or 3) -> (B, h, w, channels), named "trunk". `FsatError` if there is no such backbone,
+    it has no width to set, or it needs images of a fixed size.
+
+    Parameters
+    ----------
+    backbone : str
+        A key of `AUDIO_TRUNKS`, or the name of a function in `keras.applications`, such as "MobileNetV2".
+    width : float
+        Of an audio trunk; else passed on as `alpha` where the backbone has that argument (MobileNet family), and 1
+        where it has not.
+    weights : {None, "imagenet"}
+        Random or downloaded initial weights; an audio trunk has random ones.
     """
     if backbone in AUDIO_TRUNKS:
         return AUDIO_TRUNKS[backbone].build_trunk(width)

@@ -51,11 +51,25 @@ class Recipe:
 def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Recipe, *, state: Path) -> pd.DataFrame:
     """Train a network to the end of its schedule; it then holds the weights its last phase hands on.
 
-    The model has its initial weights and is compiled here (Adam, categorical cross-entropy). The training is kept in
-    the file `state` after each epoch, and resumed from it if it is there; see `checkpoint.fingerprint`.
+    Parameters
+    ----------
+    model : keras.Model
+        With its initial weights; compiled here (Adam, categorical cross-entropy).
+    training, heldout : Examples
+        Clips to learn from, and to validate on.
+    state : Path
+        File the training is kept in after each epoch, and resumed from if it is there; see `checkpoint.fingerprint`.
 
-    Returns one row an epoch: epoch (from 1), phase, learning_rate (of its last batch), loss, val_loss, val_map3,
-    val_accuracy (empty where the epoch was not validated); no times. `FsatError` if the loss is no longer a number.
+    Returns
+    -------
+    pd.DataFrame
+        One row an epoch: epoch (from 1), phase, learning_rate (of its last batch), loss, val_loss, val_map3,
+        val_accuracy (empty where the epoch was not validated). It holds no times.
+
+    Raises
+    ------
+    FsatError
+        If the loss is no longer a number.
     """
     model.compile(optimizer=backend.adam(), loss=keras.losses.CategoricalCrossentropy())
     model.optimizer.build(model.trainable_variables)
@@ -233,8 +247,17 @@ def train_fold(
     DVC does, the next run takes it from there. With ``FSAT_FRESH=1``, and where it is recorded already, a training
     starts at its first epoch.
 
-    `network` are the arguments of `build_network` that do not follow from the clips, `labels` are in the order of the
-    outputs, and `inputs` are the files that the result depends on besides the code (`checkpoint.fingerprint`).
+    Parameters
+    ----------
+    network : mapping
+        Arguments of `build_network` that do not follow from the clips: backbone, width, batchnorm_momentum,
+        freeze_batchnorm, head.
+    init_weights : function
+        Gives the fresh network its initial weights.
+    labels : sequence of str
+        In the order of the network's outputs.
+    inputs : paths
+        Files the result depends on besides the code: see `checkpoint.fingerprint`.
     """
     name = f"{recipe.stage}-fold{recipe.fold}"
     # Kept in the summary, so that predicting with the weights needs no parameter file.

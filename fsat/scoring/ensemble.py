@@ -39,10 +39,17 @@ def submission(fnames: Sequence[str], probabilities: np.ndarray, labels: Sequenc
 def combine(folds: "dict[int, pd.DataFrame]") -> "pd.DataFrame":
     """Predictions of all folds as one table of probabilities.
 
-    The tables of the folds have the columns model (stage1, stage2; one that was not trained has no rows), split ("test"
-    or "heldout"), fname and a column a label: mean log p over the fold's passes. The result has probabilities, and a
-    column fold before fname. Test clips have the geometric mean over the folds, and fold -1; held-out clips the
-    prediction of the fold that held them out.
+    Parameters
+    ----------
+    folds : dict of fold to table
+        model (stage1, stage2; one that was not trained has no rows), split ("test" or "heldout"), fname and a column a
+        label: mean log p over the fold's passes.
+
+    Returns
+    -------
+    pd.DataFrame
+        model, split, fold, fname and a column a label. Test clips: geometric mean over the folds, fold -1.
+        Held-out clips: the prediction of the fold that held them out.
     """
     import pandas as pd
 

@@ -22,9 +22,18 @@ _LEVEL = 0.95  # of intervals
 def average_precision_at_k(scores: np.ndarray, labels: np.ndarray, k: int = 3) -> np.ndarray:
     """Average precision at k of each clip; with one true label that is 1 / its rank, or 0 below rank k.
 
-    Scores are (n, n_classes). Labels, (n,), are the index of the true class; -1, a label that no class has, is never
-    found. Returns float64 (n,).
+    Parameters
+    ----------
+    scores : np.ndarray [shape=(n, n_classes)]
+    labels : np.ndarray [shape=(n,), dtype=int]
+        Index of the true class; -1, a label that no class has, is never found.
 
+    Returns
+    -------
+    np.ndarray [shape=(n,), dtype=float64]
+
+    Examples
+    --------
     The true class is first, second, third, fourth; the last row is a tie, which the lower index wins:
 
     >>> scores = np.array([[0.4, 0.3, 0.2, 0.1]] * 4 + [[0.25, 0.25, 0.25, 0.25]])

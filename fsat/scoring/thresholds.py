@@ -42,13 +42,23 @@ def choose(
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Threshold of each label: that of highest F1 among those at which it is right often enough, the lowest of equals.
 
-    `table` is the result of `curves`; its f1 may be that of events. `examples` says how many held-out clips or
-    annotations each label has; fewer than `MIN_EXAMPLES` choose nothing. `precision` is the share of what reaches a
-    threshold that must have the label. With `nearest`, a label that is never right often enough has the threshold of
-    highest precision that is not below `UNCHOSEN`: in a recording, `UNCHOSEN` makes so many wrong events that those of
-    other labels drown.
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Result of `curves`; `f1` may be that of events.
+    examples : mapping of label to int
+        How many held-out clips or annotations each label has; fewer than `MIN_EXAMPLES` choose nothing.
+    precision : float
+        Share of what reaches a threshold that must have the label.
+    nearest : bool
+        A label that is never right often enough has the threshold of highest precision that is not below `UNCHOSEN`:
+        in a recording, `UNCHOSEN` makes so many wrong events that those of other labels drown.
 
-    Returns the thresholds, and why a label has `UNCHOSEN` or the nearest threshold.
+    Returns
+    -------
+    thresholds : dict of label to float
+    unchosen : dict of label to str
+        Why a label has `UNCHOSEN`, or the nearest threshold.
     """
     chosen, why = {}, {}
     for name, rows in table.groupby("label", sort=False):

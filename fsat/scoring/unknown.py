@@ -19,10 +19,21 @@ _BLOCK = 1024  # clips whose distances are in memory at a time
 
 
 def reference(embeddings: np.ndarray, labels: Sequence[str], *, limit: int = REFERENCES) -> np.ndarray:
-    """Embeddings of training clips that others are compared with, of unit length: (n, E), n > 0 -> float16 (k, E).
+    """Embeddings of training clips that others are compared with, of unit length.
 
-    `limit` of them are kept, the same number of each label (at least one), in the order of the clips. Of a label with
-    more clips the one nearest to its mean is kept, then again and again the one farthest from those kept.
+    Parameters
+    ----------
+    embeddings : np.ndarray [shape=(n, E)]
+        Of the clips a network learned from, at least one.
+    labels : sequence of str, length n
+    limit : int
+        How many are kept, the same number of each label (at least one). Of a label with more clips the one nearest to
+        its mean is kept, then again and again the one farthest from those kept.
+
+    Returns
+    -------
+    np.ndarray [shape=(k, E), dtype=float16]
+        In the order of the clips.
     """
     unit = _unit(embeddings)
     names = np.asarray(labels)
@@ -45,9 +56,19 @@ def _spread(unit: np.ndarray, count: int) -> np.ndarray:
 
 
 def score(embeddings: np.ndarray, known: np.ndarray, *, neighbours: int = NEIGHBOURS) -> np.ndarray:
-    """Mean cosine distance to the nearest training clips, 0 (the same direction) to 2: (n, E) -> float64 (n,).
+    """Mean cosine distance to the nearest training clips: 0 (the same direction) to 2.
 
-    `known`, (k, E), is the result of `reference` for the same network. If it has fewer than `neighbours`, all count.
+    Parameters
+    ----------
+    embeddings : np.ndarray [shape=(n, E)]
+    known : np.ndarray [shape=(k, E)]
+        Result of `reference`, for the same network.
+    neighbours : int
+        How many of them; all if there are fewer.
+
+    Returns
+    -------
+    np.ndarray [shape=(n,), dtype=float64]
 
     >>> score(np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([[1.0, 0.0]]), neighbours=1)
     array([0., 1.])
