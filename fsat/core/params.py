@@ -220,6 +220,7 @@ class Frozen(Section):
     epochs: CountOrZero = Field(description="passes over the features; 0 leaves the phase out")
     lr: Rate = Field(description="learning rate at the start; it falls to 0 along a cosine")
     weight_decay: NotNegative = Field(description="decay of the head's kernels, as a share of the learning rate a step")
+    share: Share = Field(description="share of the weights after this phase in the network; the rest: fine-tuned ones")
 
 
 class Cyclic(Section):

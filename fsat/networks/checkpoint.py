@@ -31,10 +31,10 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)  # a row an epoch
 
 
-def keep(state: Path, model: keras.Model, best: list[np.ndarray], progress: Progress) -> None:
-    """Write all a training needs to go on: weights, optimiser, best weights so far, counters."""
+def keep(state: Path, model: keras.Model, best: list[np.ndarray], start: list[np.ndarray], progress: Progress) -> None:
+    """Write all a training needs to go on: weights, optimiser, best weights so far, those after phase 0, counters."""
     optimizer = [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
-    groups = {"weight": model.get_weights(), "best": best, "optimizer": optimizer}
+    groups = {"weight": model.get_weights(), "best": best, "start": start, "optimizer": optimizer}
     arrays = {f"{name}{number:04d}": array for name, group in groups.items() for number, array in enumerate(group)}
     files.write_npz(state, progress=np.array(json.dumps(vars(progress))), **arrays)
 
@@ -46,17 +46,17 @@ def _variables(model: keras.Model) -> list[keras.Variable]:
     return [*model.optimizer.variables, *states]
 
 
-def restore(state: Path, model: keras.Model) -> tuple[Progress, list[np.ndarray]]:
-    """Put a model and its optimiser where `keep` left them; returns counters and best weights."""
+def restore(state: Path, model: keras.Model) -> tuple[Progress, list[np.ndarray], list[np.ndarray]]:
+    """Put a model and its optimiser where `keep` left them; returns counters, best weights, those after phase 0."""
     arrays = files.read_npz(state)
     progress = Progress(**json.loads(str(arrays.pop("progress"))))
-    groups: dict[str, list[np.ndarray]] = {"weight": [], "best": [], "optimizer": []}
+    groups: dict[str, list[np.ndarray]] = {"weight": [], "best": [], "start": [], "optimizer": []}
     for name in sorted(arrays):
         groups[name[:-4]].append(arrays[name])
     model.set_weights(groups["weight"])
     for variable, value in zip(_variables(model), groups["optimizer"], strict=True):
         variable.assign(value)
-    return progress, groups["best"]
+    return progress, groups["best"], groups["start"]
 
 
 def fingerprint(inputs: Iterable[Path], numbers: object) -> str:

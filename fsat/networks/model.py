@@ -154,6 +154,12 @@ def _is_dead(network: keras.Model) -> bool:
     return not x.any()
 
 
+def input_averages(network: keras.Model) -> set[int]:
+    """Ids of the running averages of a network's inputs, which depend on none of its weights."""
+    norms = [layer for layer in network.layers if layer.name in ("mel_norm", "pca_norm")]
+    return {id(average) for norm in norms for average in (norm.moving_mean, norm.moving_variance)}
+
+
 def transfer(stage1: keras.Model, stage2: keras.Model) -> None:
     """Start a stage-2 network from a stage-1 network: all but the head, and the head where it is the softmax alone.
 

@@ -20,7 +20,7 @@ from fsat.inputs import batches
 from fsat.inputs.batches import Batch
 from fsat.inputs.examples import Examples
 from fsat.networks import backend, checkpoint, head, schedule
-from fsat.networks.model import build_network, save_network
+from fsat.networks.model import build_network, input_averages, save_network
 from fsat.scoring import metrics
 
 Predictor = Callable[[dict[str, np.ndarray]], np.ndarray]
@@ -51,6 +51,10 @@ class Recipe:
 def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Recipe, *, state: Path) -> pd.DataFrame:
     """Train a network to the end of its schedule; it then holds the weights its last phase hands on.
 
+    With `frozen.share` above 0 it holds that share of the weights after phase 0, and the rest of the fine-tuned ones:
+    it fits clips like those it learned from less closely, and others better (Wortsman et al., Robust fine-tuning of
+    zero-shot models, 2022). Averages of what goes in stay as fine-tuned. The history is of the fine-tuned weights.
+
     Parameters
     ----------
     model : keras.Model
@@ -77,10 +81,10 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
     predict = backend.predictor(model)
     phases = schedule.phases(recipe.schedule, recipe.plateau)
     clip_weights = class_weights(training.targets, recipe.class_weight)
-    progress, best = checkpoint.Progress(), model.get_weights()
+    progress, best, start = checkpoint.Progress(), model.get_weights(), list[np.ndarray]()
     if state.is_file():
         try:
-            progress, best = checkpoint.restore(state, model)
+            progress, best, start = checkpoint.restore(state, model)
             print(f"resumed after epoch {len(progress.history)}", flush=True)
         except FsatError as error:
             print(f"starting afresh: {error}", flush=True)
@@ -114,12 +118,19 @@ def train(model: keras.Model, training: Examples, heldout: Examples, recipe: Rec
                     f"Lower the learning rate (train.{recipe.stage}), or use train.precision: float32."
                 )
             if progress.epoch < phase.max_epochs and not phase.ended:
-                checkpoint.keep(state, model, best, progress)
+                checkpoint.keep(state, model, best, start, progress)
         if recipe.select == "best":
             model.set_weights(best)
         progress.phase, progress.epoch, progress.phase_state = progress.phase + 1, 0, {}
         progress.best_loss, best = math.inf, model.get_weights()
-        checkpoint.keep(state, model, best, progress)
+        if phase.name == "frozen" and phase.parameters.share:
+            start = best
+        checkpoint.keep(state, model, best, start, progress)
+    if start:
+        share, as_trained = recipe.schedule.frozen.share, input_averages(model)
+        shares = [0.0 if id(variable) in as_trained else share for variable in model.weights]
+        both = zip(shares, start, model.get_weights(), strict=True)
+        model.set_weights([part * begin + (1 - part) * end for part, begin, end in both])
     columns = ["epoch", "phase", "learning_rate", "loss", "val_loss", "val_map3", "val_accuracy"]
     return pd.DataFrame(progress.history, columns=columns)
 

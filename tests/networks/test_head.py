@@ -20,7 +20,7 @@ fit = partial(head.fit, batch_size=4, key=(1, "stage1", 0))
 
 
 def frozen(epochs: int = 30, lr: float = 3e-3) -> params.Frozen:
-    return params.Frozen(epochs=epochs, lr=lr, weight_decay=0.01)
+    return params.Frozen(epochs=epochs, lr=lr, weight_decay=0.01, share=0.0)
 
 
 @pytest.mark.parametrize(("n_components", "hidden"), [(0, [6]), (4, [])])

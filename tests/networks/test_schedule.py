@@ -61,7 +61,7 @@ def test_a_restored_phase_goes_on_as_if_nothing_had_happened() -> None:
 def test_the_frozen_phase_counts_as_one_epoch_and_a_phase_without_epochs_is_left_out() -> None:
     plan = params.TrainStage(
         run=True,
-        frozen=params.Frozen(epochs=60, lr=3e-3, weight_decay=0.01),
+        frozen=params.Frozen(epochs=60, lr=3e-3, weight_decay=0.01, share=0.0),
         cyclic=params.Cyclic(epochs=0, half_cycle=1, base_lr=1e-4, max_lr=1e-3),
         finetune_low=params.Finetune(epochs=0, lr=1e-4),
         finetune_high=params.Finetune(epochs=2, lr=1e-4),

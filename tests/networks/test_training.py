@@ -25,7 +25,7 @@ def recipe(
 ) -> training.Recipe:
     schedule = params.TrainStage(
         run=True,
-        frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0),
+        frozen=params.Frozen(epochs=0, lr=1e-3, weight_decay=0.0, share=0.0),
         cyclic=params.Cyclic(epochs=epochs[0], half_cycle=1, base_lr=1e-4, max_lr=max_lr),
         finetune_low=params.Finetune(epochs=epochs[1], lr=1e-5),
         finetune_high=params.Finetune(epochs=epochs[2], lr=1e-4),
@@ -194,7 +194,7 @@ def test_a_backbone_with_dropout_resumes_its_random_states_as_well(tmp_path: Pat
     first = network()
     mel = np.ones((4, 8, 16, 1), dtype=np.float32)
     first(mel, training=True)
-    checkpoint.keep(tmp_path / "state.npz", first, first.get_weights(), checkpoint.Progress())
+    checkpoint.keep(tmp_path / "state.npz", first, first.get_weights(), [], checkpoint.Progress())
     backend.prepare(1)
     second = network()
     checkpoint.restore(tmp_path / "state.npz", second)
@@ -337,13 +337,46 @@ def real_network() -> keras.Model:
     return model.build_network(backbone="EfficientAT", **sizes, head=[], freeze_batchnorm=True)
 
 
+def with_share(plan: training.Recipe, share: float, *, cyclic: int = 2) -> training.Recipe:
+    """With a phase 0 of 20 epochs."""
+    frozen = params.Frozen(epochs=20, lr=1e-2, weight_decay=0.0, share=share)
+    more = {"frozen": frozen, "cyclic": plan.schedule.cyclic.model_copy(update={"epochs": cyclic})}
+    return replace(plan, schedule=plan.schedule.model_copy(update=more))
+
+
+@pytest.mark.usefixtures("shallow")
+def test_a_share_of_the_weights_after_phase_0_stays(recipe_augmentation: params.Augment, tmp_path: Path) -> None:
+    plan = recipe(recipe_augmentation, epochs=(2, 0, 0), select="last", bounds=(32, 40))
+
+    def trained(share: float, cyclic: int) -> list[np.ndarray]:
+        backend.prepare(1)
+        network, own = real_network(), with_share(plan, share, cyclic=cyclic)
+        training.train(network, clips(n_mels=32), clips(4, n_mels=32), own, state=tmp_path / f"{share}-{cyclic}.npz")
+        weights: list[np.ndarray] = network.get_weights()
+        return weights
+
+    begin, end, between = trained(0.0, 0), trained(0.0, 2), trained(0.25, 2)
+    assert max(np.abs(a - b).max() for a, b in zip(begin, end, strict=True)) > 1e-4
+    for a, b, found in zip(begin, end, between, strict=True):
+        np.testing.assert_allclose(found, 0.25 * a + 0.75 * b, atol=1e-7)
+
+
+def test_averages_of_the_inputs_stay_as_fine_tuned(no_augmentation: params.Augment, tmp_path: Path) -> None:
+    """Between those of the data and those before, 0 and 1, components would come in at other deviations than 1."""
+    backend.prepare(1)
+    sizes: dict[str, Any] = {"width": 0.35, "batchnorm_momentum": 0.5, "n_mels": 32, "n_classes": 2}
+    network = model.build_network(backbone="MobileNetV2", **sizes, head=[])
+    plan = recipe(no_augmentation, epochs=(2, 0, 0), select="last", bounds=(32, 40), alpha=0.0)
+    training.train(network, clips(n_mels=32), clips(4, n_mels=32), with_share(plan, 1.0), state=tmp_path / "s.npz")
+    assert float(np.abs(network.get_layer("mel_norm").moving_mean).max()) > 0.1
+
+
 @pytest.mark.usefixtures("shallow")
 def test_a_training_that_begins_with_the_head_resumes_to_the_same_bytes(
     recipe_augmentation: params.Augment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = recipe(recipe_augmentation, epochs=(2, 0, 0), bounds=(32, 40))
-    frozen = params.Frozen(epochs=20, lr=1e-2, weight_decay=0.0)
-    plan = replace(plan, schedule=plan.schedule.model_copy(update={"frozen": frozen}))
+    plan = with_share(plan, 0.5)
 
     def run(state: Path) -> tuple[bytes, pd.DataFrame]:
         backend.prepare(1)
