@@ -115,7 +115,7 @@ def tag(
     lengths: LengthsOption = None,
     tries: TriesOption = None,
 ) -> None:
-    """Tag sound files: any length, rate, number of channels and format that libsndfile reads.
+    """Tag sound files: any length, rate, number of channels and format that libsndfile, or PyAV where installed, reads.
 
     Fewer folds, lengths or tries are faster and less accurate. A sound that is unlike all training clips is marked as
     none of the labels, where the bundle holds what that needs. The exit code is 1 if a file could not be tagged; the

@@ -39,6 +39,7 @@ def main() -> None:
             calibration=files.read_json("metrics/calibration.json"),
             reliability=files.read_csv("metrics/reliability.csv"),
             thresholds=files.read_csv("metrics/thresholds.csv"),
+            events=files.read_json("metrics/events.json"),
             parameters={"seed": p.seed} | {name: section.model_dump(mode="json") for name, section in sections.items()},
             meanings=params.leaves(),
         ),

@@ -148,6 +148,7 @@ def make_run(
         calibration=calibration.headline(fitted) | {"unknown": {"threshold": distances, "kept": kept}},
         reliability=pd.DataFrame(fitted["submission"].curve),
         thresholds=thresholds.curves(*_held_out(predictions, learned, classes), classes),
+        events={},
         parameters=parameters,
         meanings=params.leaves(),
     )
@@ -234,6 +235,7 @@ def write(run: Run, root: Path) -> None:
         frames.write_frames(data / "mel" / split, clips, n_mels=16)
     files.write_csv(scores / "reliability.csv", run.reliability)
     files.write_csv(scores / "thresholds.csv", run.thresholds)
+    files.write_json(scores / "events.json", run.events)
     tables = {"calibration": run.calibration, "baseline": run.feature_sets, "data": run.facts, "pca": run.pca}
     for name, value in tables.items():
         files.write_json(scores / f"{name}.json", value)

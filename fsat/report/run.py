@@ -37,6 +37,7 @@ class Run:
     calibration: dict[str, Any]  # metrics/calibration.json
     reliability: pd.DataFrame  # metrics/reliability.csv
     thresholds: pd.DataFrame  # metrics/thresholds.csv
+    events: dict[str, Any]  # metrics/events.json
     parameters: dict[str, Any]  # by section, nested as in params.yaml
     meanings: Mapping[str, str]  # by dotted key, what each parameter is
 

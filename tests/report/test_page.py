@@ -130,6 +130,14 @@ def test_without_stage_2_stage_1_is_compared_with_the_baseline(tmp_path: Path) -
     assert list(page.data["curves"]) == ["stage1"]
 
 
+def test_events_in_test_recordings_are_scored(run: Run, page: Page) -> None:
+    scored = {"event": {"all": 0.25, "labels": {"bark": 0.5}}, "segment": {"all": 0.75, "labels": {"bark": 1.0}}}
+    events = {"thresholds of labels": scored, "threshold 0.5": scored}
+    words = Page(report_page.build(replace(run, events=events), listed=1).html).words
+    rows = "Thresholds of labels all 0.250 0.750 bark 0.500 1.000 Threshold 0.5 all 0.250 0.750"
+    assert rows in words and "Events in the test recordings" not in page.words
+
+
 def headline(words: str) -> str:
     """What stands above the links to the sections."""
     return words.partition("Scores Folds")[0]
