@@ -142,7 +142,7 @@ def test_a_server_that_is_busy_is_asked_again(server: Server, tmp_path: Path, st
 
 def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
-    with pytest.raises(FsatError, match=r"cannot connect: .*refused.* 2 attempts"):
+    with pytest.raises(FsatError, match=r"cannot connect: .*refused.* 2 attempts.*put the whole file"):
         download.fetch(RemoteFile("http://127.0.0.1:9/file", "table.py"), tmp_path, attempts=2, wait_s=0)
 
 
