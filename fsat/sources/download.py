@@ -149,8 +149,8 @@ def _download(remote: RemoteFile, part: Path, *, attempts: int, wait_s: float) -
             if failures >= attempts:
                 raise FsatError(
                     f"{remote.url}: no connection that lasts ({error}), {attempts} attempts in a row. "
-                    f"{furthest:,} bytes are kept in {part}; run again to go on from there, or put the whole file, which "
-                    f"another machine has downloaded, into {part.parent}."
+                    f"{furthest:,} bytes are kept in {part}; run again to go on from there, or put the whole file, "
+                    f"downloaded elsewhere, into {part.parent}."
                 ) from error
             pause_s = wait_s * 2 ** (failures - 1)
             print(escaped(f"{part.name}: {error}; trying again in {pause_s:.0f} s"), file=sys.stderr)
