@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from fsat.clips.annotations import BACKGROUND
-from fsat.core import files, fold_folders, params
+from fsat.core import files, fold_folders, parallel, params
 from fsat.core.errors import FsatError
 from fsat.core.network import output_labels
 from fsat.core.stage import run
@@ -47,7 +48,8 @@ def main() -> None:
         clips = used.merge(index.loc[index["split"] == "train", ["fname", "path", "start", "end"]], on="fname")
         test = index.loc[(index["split"] == "test") & (index["problem"].fillna("") == ""), "path"]
         preprocessing = {"audio": p.audio, "trim": p.trim, "mel": p.mel, "spectral": p.spectral}
-        with tempfile.TemporaryDirectory() as scratch:
+        Path("state").mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir="state") as scratch:  # which workers on other machines see, too
             trunk = (p.model.weights, p.model.backbone, p.model.width, p.mel.n_mels)
             options: dict[str, Any] = {
                 "chosen": chosen,
@@ -60,9 +62,11 @@ def main() -> None:
             )
             parts = []
             for fold in (*ids, -1):
+                paths = sorted(set(clips.loc[clips["fold"] == fold, "path"] if fold >= 0 else test))
+                if not paths:
+                    continue
                 _bundle(Path(scratch, "bundle"), fold, folds, **options)
-                own = clips[clips["fold"] == fold] if fold >= 0 else test.to_frame()
-                found = _tagged(Path(scratch, "bundle"), Path(p.dataset.path), sorted(set(own["path"])))
+                found = _tagged(Path(scratch, "bundle"), Path(p.dataset.path), paths)
                 parts.append(found.assign(split="heldout" if fold >= 0 else "test", fold=fold)[[*KEYS, *labels]])
         windows, holds = _held_out(pd.concat(parts, ignore_index=True), clips, labels)
         heldout = windows[windows["split"] == "heldout"]
@@ -141,12 +145,16 @@ def _bundle(out: Path, fold: int, folds: pd.DataFrame, **options: Any) -> None:
 
 def _tagged(bundle: Path, dataset: Path, paths: Sequence[str]) -> pd.DataFrame:
     """Windows of recordings, with their probabilities; `FsatError` if a recording breaks off."""
-    tagger, rows = Tagger(bundle), []
-    names = {str(dataset / path): path for path in paths}
-    for result in tagger.tag_files(names, segment_s=thresholds.SEGMENT_S, hop_s=thresholds.HOP_S):
+    work = partial(_windows, bundle=bundle, dataset=dataset)
+    return pd.concat(parallel.map_clips(work, paths, desc="windows", unit="recording"), ignore_index=True)
+
+
+def _windows(path: str, *, bundle: Path, dataset: Path) -> pd.DataFrame:
+    tagger, rows = Tagger(bundle, threads=1), []
+    for result in tagger.tag_files([dataset / path], segment_s=thresholds.SEGMENT_S, hop_s=thresholds.HOP_S):
         if isinstance(result, Failed):
             raise FsatError(f"{result.path}: {result.reason}. Mend it, and run `dvc repro`.")
-        rows.append((names[result.path], result.start_s, result.end_s, *result.probabilities))
+        rows.append((path, result.start_s, result.end_s, *result.probabilities))
     return pd.DataFrame(rows, columns=["path", "start_s", "end_s", *tagger.manifest.labels])
 
 
