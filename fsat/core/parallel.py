@@ -28,10 +28,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _AHEAD_PER_WORKER = 16  # enough to keep the others busy while one works on a long clip
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_LOG_INTERVAL_S = 15.0
 _DASK_TIMEOUT_S = 10.0
-_WATCH_S = 1.0
 
 
 def map_clips(
@@ -126,7 +123,7 @@ def _executor(n_jobs: int, *, cluster: bool) -> Iterator[tuple[Executor | None, 
         pool = get_reusable_executor(
             max_workers=n_jobs,
             timeout=300,
-            env=dict.fromkeys(_THREADS, "1"),
+            env=dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
             initializer=_end_with,
             initargs=(os.getpid(),),
         )
@@ -138,7 +135,7 @@ def _end_with(parent: int) -> None:
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(_WATCH_S)
+            time.sleep(1)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -207,5 +204,5 @@ def _libraries() -> dict[str, str]:
 def _progress(results: Iterator[Result], *, total: int, desc: str, unit: str) -> Iterator[Result]:
     """A bar on a terminal; in a log file one line now and then."""
     line = "{desc}: {n_fmt} of {total_fmt} {unit}s, {elapsed} passed, {remaining} left\n"
-    log: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": _LOG_INTERVAL_S, "bar_format": line}
+    log: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": 15, "bar_format": line}
     return iter(tqdm(results, total=total, desc=desc, unit=unit, file=sys.stderr, disable=not desc, **log))

@@ -3,7 +3,6 @@
 import pytest
 
 from fsat.core import params
-from fsat.networks import schedule
 from fsat.networks.schedule import CyclicPhase, PlateauPhase
 
 PLATEAU = params.Plateau(reduce_factor=0.1, reduce_patience=3, min_delta=1e-4, stop_patience=10)
@@ -56,6 +55,7 @@ def test_a_restored_phase_goes_on_as_if_nothing_had_happened() -> None:
         for loss in losses[cut:]:
             second.validated(loss)
         assert vars(second) == vars(whole)
+<<<<<<< HEAD
 
 
 def test_the_frozen_phase_counts_as_one_epoch_and_a_phase_without_epochs_is_left_out() -> None:
@@ -69,3 +69,5 @@ def test_the_frozen_phase_counts_as_one_epoch_and_a_phase_without_epochs_is_left
     phases = schedule.phases(plan, PLATEAU)
     assert [(phase.name, phase.max_epochs) for phase in phases] == [("frozen", 1), ("finetune_high", 2)]
     assert phases[0].rate(0, 0, 10) == 3e-3
+=======
+>>>>>>> h-H2

@@ -386,7 +386,8 @@ def test_a_training_that_begins_with_the_head_resumes_to_the_same_bytes(
         return state.with_suffix(".weights.h5").read_bytes(), history
 
     whole, history = run(tmp_path / "whole.npz")
-    assert history["phase"].tolist() == ["frozen", "cyclic", "cyclic"]
+    assert history["phase"].tolist() == ["frozen", "cyclic", "cyclic"]  # phases without epochs are left out
+    assert history["learning_rate"][0] == 1e-2
     keep = checkpoint.keep
 
     def keep_and_die(*arguments: Any) -> None:

@@ -62,28 +62,23 @@ def mutate(data: bytes, rng: random.Random, *, head: int) -> bytes:
     for _ in range(rng.randint(1, 4)):
         limit = head if rng.random() < 0.7 else len(spoilt)
         place = rng.randrange(max(1, min(limit, len(spoilt))))
-        match rng.randrange(10):
+        match rng.randrange(8):
             case 0:
                 spoilt[place : place + 1] = bytes([rng.randrange(256)])
             case 1:
-                spoilt[place : place + 1] = bytes(
-                    [(spoilt[place] if place < len(spoilt) else 0) ^ 1 << rng.randrange(8)]
-                )
-            case 2:
                 del spoilt[place : place + rng.choice([1, 2, 4, 50])]
-            case 3:
+            case 2:
                 spoilt[place:place] = rng.choice(SPECIAL_BYTES)
+            case 3:
+                size, n_bytes = rng.choice(SPECIAL_SIZES), rng.choice([2, 4])
+                spoilt[place : place + n_bytes] = size.to_bytes(4, rng.choice(["little", "big"]))[:n_bytes]
             case 4:
-                spoilt[place : place + 4] = rng.choice(SPECIAL_SIZES).to_bytes(4, rng.choice(["little", "big"]))
-            case 5:
-                spoilt[place : place + 2] = rng.choice(SPECIAL_SIZES).to_bytes(4, "little")[:2]
-            case 6:
                 del spoilt[place:]
-            case 7:
+            case 5:
                 spoilt[place:place] = spoilt[place : place + rng.choice([4, 8, 30])] * rng.choice([1, 3])
-            case 8:
+            case 6:
                 spoilt += rng.choice(TAILS)
-            case 9:
+            case 7:
                 del spoilt[-rng.randint(1, 700) :]
     return bytes(spoilt)
 
