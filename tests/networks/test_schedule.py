@@ -55,19 +55,3 @@ def test_a_restored_phase_goes_on_as_if_nothing_had_happened() -> None:
         for loss in losses[cut:]:
             second.validated(loss)
         assert vars(second) == vars(whole)
-<<<<<<< HEAD
-
-
-def test_the_frozen_phase_counts_as_one_epoch_and_a_phase_without_epochs_is_left_out() -> None:
-    plan = params.TrainStage(
-        run=True,
-        frozen=params.Frozen(epochs=60, lr=3e-3, weight_decay=0.01, share=0.0),
-        cyclic=params.Cyclic(epochs=0, half_cycle=1, base_lr=1e-4, max_lr=1e-3),
-        finetune_low=params.Finetune(epochs=0, lr=1e-4),
-        finetune_high=params.Finetune(epochs=2, lr=1e-4),
-    )
-    phases = schedule.phases(plan, PLATEAU)
-    assert [(phase.name, phase.max_epochs) for phase in phases] == [("frozen", 1), ("finetune_high", 2)]
-    assert phases[0].rate(0, 0, 10) == 3e-3
-=======
->>>>>>> h-H2
