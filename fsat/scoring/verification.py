@@ -57,7 +57,8 @@ def gather(
     fnames, given = clips["fname"].tolist(), clips["actual"].tolist()
     flagged = clips["verified"].eq(True).to_numpy(bool)
     is_verified = flagged | np.array([fname in decided for fname in fnames], dtype=bool)
-    column = pd.Index(classes).get_indexer([decided.get(*clip) for clip in zip(fnames, given, strict=True)])
+    label = [decided.get(fname, own) for fname, own in zip(fnames, given, strict=True)]
+    column = np.array([classes.index(name) if name in classes else -1 for name in label])
     thresholds = np.full(len(classes), np.nan)
     for number in range(len(classes)):
         mine = column == number
@@ -79,7 +80,7 @@ def propose(evidence: Evidence, rest: str) -> pd.DataFrame:
     """
     if strangers := {*evidence.given} - {*evidence.classes}:
         raise FsatError(f"label {min(strangers)} is in data/index.csv but not in the predictions. Run `dvc repro`.")
-    given = pd.Index(evidence.classes).get_indexer(evidence.given)
+    given = np.array([evidence.classes.index(label) for label in evidence.given], dtype=np.int64)
     rows = np.arange(len(given))
     q = np.nan_to_num(evidence.probabilities / evidence.thresholds)  # (n, C)
     own = q[rows, given]
