@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,6 +153,12 @@ def test_two_processes_and_a_dask_cluster_give_the_bytes_of_one(monkeypatch: pyt
             FsatError, match=r"the worker tcp://\S+ has loaded other versions .*: fsat/features/mel\.py"
         ):
             computed()
+
+
+def test_a_dask_worker_with_another_library_is_refused() -> None:
+    client = SimpleNamespace(run=lambda _: {"tcp://a": {"numpy": "0.1"}})
+    with pytest.raises(FsatError, match="the worker tcp://a has loaded other versions than this process: numpy"):
+        parallel.refuse_other_workers(client, "tcp://x")
 
 
 def test_dask_problems_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

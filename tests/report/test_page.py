@@ -133,9 +133,11 @@ def test_without_stage_2_stage_1_is_compared_with_the_baseline(tmp_path: Path) -
 def test_events_in_test_recordings_are_scored(run: Run, page: Page) -> None:
     scored = {"event": {"all": 0.25, "labels": {"bark": 0.5}}, "segment": {"all": 0.75, "labels": {"bark": 1.0}}}
     events = {"thresholds of labels": scored, "threshold 0.5": scored}
-    words = Page(report_page.build(replace(run, events=events), listed=1).html).words
+    html = report_page.build(replace(run, events=events), listed=1).html
+    words = Page(html).words
     rows = "Thresholds of labels all 0.250 0.750 bark 0.500 1.000 Threshold 0.5 all 0.250 0.750"
     assert rows in words and "Events in the test recordings" not in page.words
+    assert '<th scope="row">bark</th>' in html  # the head of its row
 
 
 def headline(words: str) -> str:
