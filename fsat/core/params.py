@@ -301,7 +301,7 @@ class Ensemble(Section):
         description="models whose probabilities' geometric mean is the submission"
     )
     choose: Literal["all", "best"] = Field(
-        description="all: of all of them; best: without those that clearly raise the log loss on held-out clips"
+        description="all: of all of them; best: of the subset with the lowest log loss on held-out clips"
     )
 
 

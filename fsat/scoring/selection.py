@@ -1,7 +1,4 @@
-"""Which models make the submission: all that are listed, or those without which the log loss would be clearly lower.
-
-Source: the rule of one standard error of Breiman, Friedman, Olshen, Stone, Classification and Regression Trees, 1984.
-"""
+"""Which models make the submission: all that are listed, or the subset of lowest log loss on held-out clips."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -48,8 +45,7 @@ def choose(
     models
         `ensemble.models`.
     best
-        Choose the largest subset whose log loss is within a standard error of the lowest, of equally large ones that
-        with the lowest; the error is that of the mean difference, clip by clip. As in any stacking, the models of the
+        Choose the subset with the lowest log loss, of equal ones the smallest. As in any stacking, the models of the
         other folds did learn from the clips of a fold.
 
     Returns
@@ -74,15 +70,10 @@ def choose(
     number = heldout["fold"].to_numpy()
 
     def chosen(candidates: Sequence[str], rows: np.ndarray) -> list[str]:
-        among = {one: loss[rows] for one, loss in losses.items() if {*one} <= {*candidates}}
-        if not among:
-            return list(candidates)
         # Rounded, so that the last digits of another processor choose nothing.
-        means = {one: round(float(loss.mean()), 6) for one, loss in among.items()}
-        lowest = among[min(means, key=lambda one: means[one])]
-        near = [one for one, loss in among.items() if _is_near(loss - lowest)]
-        largest = min(near, key=lambda one: (-len(one), means[one]))
-        return list(largest)
+        means = {one: round(float(loss[rows].mean()), 6) for one, loss in losses.items() if {*one} <= {*candidates}}
+        smallest = min(means, key=lambda one: means[one]) if means else tuple(candidates)
+        return list(smallest)
 
     def pair(candidates: Sequence[str]) -> dict[str, Any]:
         of_folds = {str(fold): chosen(candidates, number != fold) for fold in folds}
@@ -90,11 +81,6 @@ def choose(
 
     others = {model: [other for other in models if other != model] for model in models} if len(models) > 1 else {}
     return pair(models) | {"without": {model: pair(rest) for model, rest in others.items()}}
-
-
-def _is_near(more: np.ndarray) -> bool:
-    """Whether the mean of differences (n,) is at most a standard error."""
-    return round(float(more.mean() - more.std() / np.sqrt(len(more))), 6) <= 0
 
 
 def _clip_losses(
