@@ -145,7 +145,7 @@ def _bundle(out: Path, fold: int, folds: pd.DataFrame, **options: Any) -> None:
 
 def _tagged(bundle: Path, dataset: Path, paths: Sequence[str]) -> pd.DataFrame:
     """Windows of recordings, with their probabilities; `FsatError` if a recording breaks off."""
-    work = partial(_windows, bundle=bundle, dataset=dataset)
+    work = partial(_windows, bundle=bundle.resolve(), dataset=dataset.resolve())  # absolute, for workers elsewhere
     return pd.concat(parallel.map_clips(work, paths, desc="windows", unit="recording"), ignore_index=True)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from hypothesis import given, settings
@@ -470,6 +471,24 @@ def test_recordings_are_tagged_by_the_folds_that_did_not_see_them(without_networ
     of_fold = windows.loc[windows["path"] == "r0.wav", LABELS].to_numpy()
     assert np.abs(of_fold - np.array([result.probabilities for result in seen])).max() > 1e-3
     assert 0 <= scored["thresholds of labels"]["event"]["all"] <= 1
+
+
+def test_recordings_are_tagged_by_workers_that_started_in_another_folder(
+    without_networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsat.core.parallel import map_clips
+    from stages import thresholds
+
+    for number in (1, 2):
+        soundfile.write(tmp_path / f"{number}.wav", tone(300 * number, 1.5), RATE)
+    (tmp_path / "data").symlink_to(without_networks / "data")
+    monkeypatch.setenv("FSAT_JOBS", "2")
+    assert list(map_clips(abs, [1, 2], desc="")) == [1, 2]  # starts them
+    with inside(tmp_path):
+        alone = thresholds._tagged(Path("data/bundle"), Path(), ["1.wav", "2.wav"])
+        os.environ["FSAT_JOBS"] = "2"
+        together = thresholds._tagged(Path("data/bundle"), Path(), ["1.wav", "2.wav"])
+    pd.testing.assert_frame_equal(together, alone)
 
 
 # None of these
