@@ -222,6 +222,13 @@ class Frozen(Section):
     weight_decay: NotNegative = Field(description="decay of the head's kernels, as a share of the learning rate a step")
     share: Share = Field(description="share of the weights after this phase in the network; the rest: fine-tuned ones")
 
+    @field_validator("share")
+    @classmethod
+    def _of_a_phase_that_runs(cls, share: float, info: ValidationInfo) -> float:
+        if share and info.data.get("epochs") == 0:
+            raise PydanticCustomError("share", "must be 0 where epochs is 0: there are no weights after the phase")
+        return share
+
 
 class Cyclic(Section):
     epochs: CountOrZero = Field(description="epochs; 0 leaves the phase out")

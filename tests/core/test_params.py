@@ -107,6 +107,7 @@ def test_reading_needs_no_keras_and_tagging_no_parser() -> None:
         ("folds.seed", 2**32, "at most"),
         ("train.precision", "float16", "'float32', 'mixed_float16' or 'mixed_bfloat16'"),
         ("train.stage2.cyclic.max_lr", 1e-5, "at least base_lr"),
+        ("train.stage1.frozen.share", 0.5, "must be 0 where epochs is 0"),
         ("ensemble.models", ["stage2", "stage2"], "each once"),
         ("ensemble.models", ["regression"], "'stage1', 'stage2', 'statistics', 'last' or 'middle'"),
         ("dataset.path", "", "not be empty"),
