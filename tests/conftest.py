@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores; before TensorFlow and NumPy are imported
@@ -47,6 +47,14 @@ def start_order(path: Path) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort by file only: within a file, and among the other files, the order stays."""
     items.sort(key=lambda item: start_order(item.path))
+
+
+@pytest.fixture(autouse=True)
+def no_limit_is_left() -> Iterator[None]:
+    """oneDNN reads its limit once a process: a test that leaves it set changes the digits of all that follow."""
+    before = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    yield
+    assert os.environ.get("ONEDNN_MAX_CPU_ISA") == before, "a stage ran with train.portable: true"
 
 
 def made_once(name: str, make: Callable[[Path], object], tmp_path_factory: pytest.TempPathFactory) -> Path:

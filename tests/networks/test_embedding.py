@@ -147,7 +147,7 @@ def run_stage(project: Path, pretrained_on: str, views: list[str]) -> dict[str, 
 
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     values["model"] |= {"backbone": "EfficientAT", "width": 0.4, "weights": "initial.weights.h5"}
-    values["embed"]["views"] = views
+    values["embed"]["views"], values["train"]["portable"] = views, False
     (project / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     trunk = model.build_trunk("EfficientAT", width=0.4)
     hidden = (np.ones((384, 512), np.float32), np.zeros(512, np.float32))
