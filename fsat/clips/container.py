@@ -14,6 +14,17 @@ BEGINNING = re.compile(
     rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11|caff\x00\x01|FLV\x01[\x01\x04\x05]\0\0\0\x09|TTA1[\x01\x02]\x00|wvpk.{4}[\x00-\x10]\x04",
     re.DOTALL,
 )
+# Each beginning holds one of these; looking for them first is several times as fast.
+_MARKS = (
+    *(b"RIFF", b"RF64", b"RIFX", b"FORM", b"fLaC", b"OggS", b"ftyp", b"caff", b"FLV\x01", b"TTA1", b"wvpk"),
+    *(b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75"),
+)
+
+
+def beginning_in(block: bytes) -> int:
+    """Where a sound file begins in a block of bytes; -1 if none does."""
+    found = BEGINNING.search(block) if any(mark in block for mark in _MARKS) else None
+    return found.start() if found else -1
 
 
 @dataclass(frozen=True)

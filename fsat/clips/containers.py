@@ -8,7 +8,7 @@ from functools import partial
 from typing import BinaryIO, NamedTuple, cast
 
 from fsat.clips import chunks, mpeg
-from fsat.clips.container import BEGINNING, Container, Excerpt
+from fsat.clips.container import BEGINNING, Container, Excerpt, beginning_in
 
 _ASF = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
 _ASF_PROPERTIES = bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365")
@@ -273,8 +273,8 @@ def _second(file: BinaryIO) -> int:
     while True:
         file.seek(position)
         block = file.read(_SCAN_BYTES)
-        if found := BEGINNING.search(block):
-            return position + found.start()
+        if (start := beginning_in(block)) >= 0:
+            return position + start
         if len(block) < _SCAN_BYTES:
             return 0
         position += len(block) - 64
