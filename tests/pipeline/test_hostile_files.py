@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import project
 from fsat.core.errors import FsatError
 from hostile import Hostile, hostile_pickle
 
@@ -47,7 +48,9 @@ READ_BY = {
 @pytest.fixture(scope="module")
 def copy(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile") / "copy"
-    return Path(shutil.copytree(finished_project, folder, symlinks=True))
+    shutil.copytree(finished_project, folder, symlinks=True)
+    project.set_parameters(folder, **{"train.portable": False})  # else it would stay so in this process
+    return folder
 
 
 @pytest.mark.parametrize("name", READ_BY)
