@@ -88,8 +88,7 @@ def test_stage_1_alone_predicts_as_it_did_beside_stage_2(project: Path, tmp_path
         stage2.main("0")
         predict.main("0")
         for name, table in expected.items():
-            # Another process, which may compute with other kernels, has made the run.
-            pd.testing.assert_frame_equal(files.read_parquet(name), table.reset_index(drop=True), rtol=0, atol=1e-4)
+            pd.testing.assert_frame_equal(files.read_parquet(name), table.reset_index(drop=True), check_exact=True)
         assert list(files.read_npz("data/predictions/fold0/reference.npz")) == ["stage1"]
         for scoring in (ensemble, calibrate, thresholds, evaluate):
             scoring.main()
