@@ -14,6 +14,9 @@ from pathlib import Path
 from fsat.core import files, params
 
 PACKAGES = ("fsat", "stages")
+# What all stages stand on is one dependency, the folder: an entry for each of its modules would be half of `dvc.lock`,
+# which DVC writes anew, for a second or two, after every stage.
+CORE = "fsat/core"
 
 
 def imported(file: Path) -> set[str]:
@@ -135,7 +138,7 @@ def used_libraries(paths: Iterable[Path]) -> set[str]:
 
 # Writing -------------------------------------------------------------------------------------------------------------
 
-_CODE = re.compile(r"^ +- (?:stages|fsat)/.*\.py\n", flags=re.MULTILINE)
+_CODE = re.compile(rf"^ +- (?:{CORE}|(?:stages|fsat)/.*\.py)\n", flags=re.MULTILINE)
 _DEPS = re.compile(r"^    deps:\n(?:      .*\n)*", flags=re.MULTILINE)
 _PARAMS = re.compile(r"^    params:\n(?:      .*\n)*", flags=re.MULTILINE)
 _STAGE = re.compile(r"^  [\w-]+:\n(?:(?:    .*)?\n)+", flags=re.MULTILINE)
@@ -153,15 +156,17 @@ def written(graph: str, root: Path) -> str:
         if command is None:
             return text
         script = root / (command[1].replace(".", "/") + ".py")
-        closure = sorted(import_closure(script), key=lambda name: (name.startswith("fsat"), name))  # the script first
-        for name in closure[1:]:
+        closure = import_closure(script)
+        for name in sorted(closure - {script.relative_to(root).as_posix()}):
             for node in ast.walk(_tree(root / name)):
                 if _reads_parameters(node):
                     raise _refused(root / name, node, "a stage's script alone reads parameters")
+        code = {CORE if name.startswith(f"{CORE}/") else name for name in closure}
+        names = sorted(code, key=lambda name: (name.startswith("fsat"), name))  # the script before all others
         if "    deps:\n" not in text:
             text = text.replace(command[0], f"{command[0]}    deps:\n")
         at = first.start() if (first := _CODE.search(text)) else text.index("    deps:\n") + len("    deps:\n")
-        text = text[:at] + "".join(f"      - {name}\n" for name in closure) + _CODE.sub("", text[at:])
+        text = text[:at] + "".join(f"      - {name}\n" for name in names) + _CODE.sub("", text[at:])
         lines = [f"      - {key}\n" for key in used_parameters(script)]
         if libraries := sorted(used_libraries(root / name for name in closure) & pinned.keys()):
             lines += ["      - versions.yaml:\n", *(f"          - {name}\n" for name in libraries)]

@@ -52,7 +52,7 @@ def affected(stages: Stages, name: str) -> set[str]:
     for stage, entries in stages.items():
         deps, keys, libraries = declared(entries)
         overlap = any(f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.") for key in keys)
-        if overlap or name in deps | libraries:
+        if overlap or name in deps | libraries or any(name.startswith(f"{dep}/") for dep in deps):
             found.add(stage)
     return found
 

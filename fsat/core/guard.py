@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ class Note:
     graph: str  # file that declares it
     before: str  # its entry in the lock when it began
     values: dict[str, dict[str, Any]]  # parameter file -> key -> value
-    code: dict[str, str]  # module -> md5
+    code: dict[str, str]  # dependency, a module or a folder of them -> md5
     md5: dict[str, str]  # what is known of the contents of data: an output, a dataset, a file -> md5
     data: dict[str, str]  # dependency -> digest of the sizes and times of its files
     outs: dict[str, str] = field(default_factory=dict)  # output -> md5
@@ -75,7 +75,8 @@ def find(module: str, arguments: Sequence[str]) -> dvc_files.Stage | None:
 
 def start(stage: dvc_files.Stage) -> Watch:
     """Note what a stage depends on."""
-    data = [path for path in stage.deps if path not in loaded_code.LOADED]
+    code = _code(stage.deps, loaded_code.LOADED)
+    data = [path for path in stage.deps if path not in code]
     known = dvc_files.indexed() | dvc_files.outputs()
     known = {out: md5 for out, md5 in known.items() if any(_is_in(out, path) for path in data) and Path(out).exists()}
     # No stage wrote it: a table, weights of one's own.
@@ -87,7 +88,7 @@ def start(stage: dvc_files.Stage) -> Watch:
         graph=stage.graph,
         before=dvc_files.entries(dvc_files.GRAPHS[stage.graph]).get(stage.name, ""),
         values={file: dvc_files.chosen(_read(file), keys) for file, keys in stage.params.items()},
-        code={path: loaded_code.LOADED[path] for path in stage.deps if path in loaded_code.LOADED},
+        code=code,
         md5=known,
         data={path: _digest(found) for path, found in stats.items()},
     )
@@ -117,8 +118,11 @@ def finish(watch: Watch) -> None:
 def compare(watch: Watch) -> None:
     """`FsatError` names what is no longer as it was when the stage began."""
     note, proofs = watch.note, dict[str, bool]()
-    code = loaded_code.digests()
-    lines = [*_changed_values(note.values), *(path for path, md5 in note.code.items() if code.get(path) != md5)]
+    modules, lines = loaded_code.digests(), list(_changed_values(note.values))
+    code = _code(note.code, modules)
+    for path in (path for path, md5 in note.code.items() if code.get(path) != md5):
+        names = [name for name, _, _ in _different(loaded_code.LOADED, modules) if _is_in(name, path)]
+        lines.append(listed(names or [path]))
     is_written_into = False
     for path, before in watch.stats.items():
         now = _stats(path)
@@ -180,6 +184,19 @@ def _is_proved(
             proofs[out] = dvc_files.md5(out) == known[out]
         return proofs[out]
     return False
+
+
+def _code(deps: Iterable[str], modules: Mapping[str, str]) -> dict[str, str]:
+    """md5 of those dependencies that are modules or folders of them, as DVC has it, if `modules` are these by path."""
+    found = {}
+    for dep in deps:
+        if dep in modules:
+            found[dep] = modules[dep]
+        elif any(_is_in(module, dep) for module in modules):
+            paths = {name: f"{dep}/{name}" for name in dvc_files.files_of(dep)}
+            listing = {name: modules.get(path) or dvc_files.md5(path) for name, path in paths.items()}
+            found[dep] = dvc_files.listing_md5(listing)
+    return found
 
 
 def _is_in(path: str, folder: str) -> bool:

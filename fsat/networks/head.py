@@ -21,12 +21,12 @@ _VARIANCE_OF_COMPONENTS = 6.0
 def split_at_embedding(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """A network as two that share its layers: inputs -> embedding (B, E), and (embedding, pca) -> probabilities.
 
-    The second has the inputs "embedding" and, for a network of stage 2, "pca".
+    The second takes a list: the embedding and, for a network of stage 2, the components.
     """
     pooled = model.get_layer("embedding").output
-    trunk = keras.Model(model.get_layer("mel").output, keras.layers.Activation("linear", dtype="float32")(pooled))
-    others = {tensor.name: tensor for tensor in model.inputs if tensor.name != "mel"}
-    return trunk, keras.Model({"embedding": pooled} | others, model.output)
+    mel = {"mel": model.get_layer("mel").output}
+    trunk = keras.Model(mel, keras.layers.Activation("linear", dtype="float32")(pooled))
+    return trunk, keras.Model([pooled, *(tensor for tensor in model.inputs if tensor.name != "mel")], model.output)
 
 
 def weigh_components(norm: keras.layers.BatchNormalization, embeddings: np.ndarray, components: np.ndarray) -> None:
@@ -70,9 +70,7 @@ def fit(
         for number in range(n_batches):
             which = order[number * size : (number + 1) * size]
             clips = which % n_clips
-            inputs = {"embedding": rows[which]}
-            if examples.components is not None:
-                inputs["pca"] = examples.components[clips]
+            inputs = [rows[which], *([] if examples.components is None else [examples.components[clips]])]
             progress = (epoch + number / n_batches) / phase.epochs
             optimizer.learning_rate = phase.lr * 0.5 * (1 + math.cos(math.pi * progress))
             targets, weights = examples.targets[clips], clip_weights[clips]

@@ -293,7 +293,7 @@ def train_fold(
             backend.prepare(*key, precision=recipe.precision, deterministic=recipe.deterministic)
             model = build_network(**network)
             init_weights(model)
-            for stage in guard.running:  # all is read: an input that was another meanwhile ends it now, not after hours
+            for stage in guard.running:  # now that all is read: an input that has changed ends it before hours of work
                 guard.compare(stage)
             lengths = "T {} to {} frames".format(*recipe.bounds)
             print(f"{name}: {len(training)} clips to learn from, {len(heldout)} held out, {lengths}", flush=True)

@@ -17,14 +17,15 @@ from fsat.core.errors import FsatError
 
 COMMAND = "python -m stages.learn 0"
 MODULE = ("stages.learn", ["0"])
-CODE = "fsat/core/files.py"
+ROOT = Path(__file__).parents[2]
+CORE, SCRIPT = "fsat/core", "stages/mel.py"  # a folder of modules, and one
 PARAMS = {"dataset": {"path": "sounds", "corrections": "labels.csv"}, "mel": {"n_mels": 64}, "rate": 0.1}
 OUT = "data/models/learn/fold0"
 GRAPH = {
     "learn": {
         "matrix": {"fold": "${folds.ids}"},
         "cmd": "python -m stages.learn ${item.fold}",
-        "deps": ["${dataset.path}", "${dataset.corrections}", "data/mel", "data/other", CODE],
+        "deps": ["${dataset.path}", "${dataset.corrections}", "data/mel", "data/other", CORE, SCRIPT],
         "params": ["mel", "rate", {"versions.yaml": ["numpy"]}],
         "outs": ["data/models/learn/fold${item.fold}"],
     }
@@ -43,11 +44,10 @@ def parameters(**changed: Any) -> None:
 
 def entry(outs: dict[str, str], **values: Any) -> dict[str, Any]:
     """An entry of dvc.lock as DVC would write it now."""
-    deps = ["sounds", "labels.csv", "data/mel", "data/other", CODE]
-    code = loaded_code.LOADED[CODE]
+    deps = ["sounds", "labels.csv", "data/mel", "data/other", CORE, SCRIPT]
     return {
         "cmd": COMMAND,
-        "deps": [{"path": path, "hash": "md5", "md5": code if path == CODE else dvc_files.md5(path)} for path in deps],
+        "deps": [{"path": path, "hash": "md5", "md5": dvc_files.md5(path)} for path in deps],
         "params": {"params.yaml": {"mel": {"n_mels": 64}, "rate": 0.1} | values, "versions.yaml": {"numpy": "2.0"}},
         "outs": [{"path": path, "hash": "md5", "md5": md5} for path, md5 in outs.items()],
     }
@@ -78,6 +78,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parameters()
     write("versions.yaml", "numpy: '2.0'\n")
     write(".dvcignore", "# a comment\n.DS_Store\n._*\n")
+    shutil.copytree(ROOT / CORE, CORE, ignore=shutil.ignore_patterns("__pycache__"))
+    write(SCRIPT, (ROOT / SCRIPT).read_text(encoding="utf-8"))
     inputs = ("sounds/a.wav", "sounds/b/c.wav", "labels.csv", "data/mel/frames.npy", "data/other/fold0/x")
     for name in (*inputs, f"{OUT}/w"):
         write(name, name)
@@ -129,9 +131,10 @@ def test_what_changes_while_a_stage_runs_is_named(kind: str) -> None:
 
 def test_a_module_that_is_edited_while_a_stage_runs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = started()
-    assert watch.note.code == {CODE: dvc_files.md5(Path(__file__).parents[2] / CODE)}  # as DVC writes it
-    monkeypatch.setattr(loaded_code, "digests", lambda: loaded_code.LOADED | {CODE: "0", "fsat/cli.py": "1"})
-    with pytest.raises(FsatError, match=r"files\.py") as error:
+    assert watch.note.code == {CORE: dvc_files.md5(CORE), SCRIPT: dvc_files.md5(SCRIPT)}  # as DVC writes them
+    edited = {"fsat/core/files.py": "0", SCRIPT: "1", "fsat/cli.py": "2"}
+    monkeypatch.setattr(loaded_code, "digests", lambda: loaded_code.LOADED | edited)
+    with pytest.raises(FsatError, match=r"fsat/core/files\.py\n +stages/mel\.py") as error:
         guard.finish(watch)
     assert "cli.py" not in str(error.value)  # not of this stage
 

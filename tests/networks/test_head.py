@@ -23,6 +23,7 @@ def frozen(epochs: int = 30, lr: float = 3e-3) -> params.Frozen:
     return params.Frozen(epochs=epochs, lr=lr, weight_decay=0.01, share=0.0)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("n_components", "hidden"), [(0, [6]), (4, [])])
 def test_the_two_parts_are_the_network(n_components: int, hidden: list[int]) -> None:
     network = model.build_network(**(SMALL | {"batchnorm_momentum": 0.0}), n_components=n_components, head=hidden)
@@ -32,9 +33,9 @@ def test_the_two_parts_are_the_network(n_components: int, hidden: list[int]) -> 
     inputs = {name: inputs[name] for name in ("mel", "pca")[: 1 + (n_components > 0)]}
     network(inputs, training=True)  # running averages of these clips, or the features would be near 0
     rest = {name: value for name, value in inputs.items() if name != "mel"}
-    embedding = trunk(inputs["mel"]).numpy()
+    embedding = trunk({"mel": inputs["mel"]}).numpy()
     assert embedding.std() > 0.01
-    found = top({"embedding": embedding} | rest)
+    found = top([embedding, *rest.values()])
     np.testing.assert_allclose(found, network(inputs), atol=1e-6)
 
 
@@ -51,7 +52,7 @@ def test_the_head_learns_and_the_trunk_does_not_change() -> None:
     assert loss < 0.5 < np.log(3)
     for old, new in zip(before, network.get_layer("trunk").get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-    assert (top({"embedding": embeddings[0]}).numpy().argmax(axis=1) == clips.targets.argmax(axis=1)).all()
+    assert (top([embeddings[0]]).numpy().argmax(axis=1) == clips.targets.argmax(axis=1)).all()
 
 
 def test_a_clip_without_weight_teaches_nothing() -> None:
@@ -62,7 +63,7 @@ def test_a_clip_without_weight_teaches_nothing() -> None:
     embeddings = np.ones((1, 12, top.inputs[0].shape[-1]), np.float32)
     weights = 1 - clips.targets[:, 0]
     fit(top, embeddings, clips, weights, frozen())
-    assert top({"embedding": embeddings[0, :1]}).numpy()[0].argmin() == 0
+    assert top([embeddings[0, :1]]).numpy()[0].argmin() == 0
 
 
 def test_a_loss_that_is_no_number_stops_with_a_message() -> None:
