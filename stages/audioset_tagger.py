@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from fsat.core import params
+from fsat.core import keras_backend, params
 from fsat.core.stage import run
 from fsat.features import mel_bank
 from fsat.sources import audioset_labels, download, published_networks, torch_checkpoint
@@ -20,6 +20,7 @@ def main() -> None:
     chosen, table = published_networks.NETWORKS[p.sources.audioset.network], published_networks.AUDIOSET_LABELS
     labels = audioset_labels.read(download.fetch(table, KEPT))
     tensors = torch_checkpoint.read(download.fetch(chosen.file, KEPT))
+    keras_backend.use()
     from fsat.networks import published
 
     network, parameters, n_embedding = published.convert(tensors, width=chosen.width)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fsat.core import files, fold_folders, params
+from fsat.core import files, fold_folders, keras_backend, params
 from fsat.core.network import output_labels
 from fsat.core.stage import run
 from fsat.scoring import unknown
@@ -25,6 +25,7 @@ def set_aside() -> None:
 def main() -> None:
     """Bundle the networks of `folds.ids` that were trained, and the regressions of the submission."""
     p = params.read()
+    keras_backend.use()
     from fsat.networks import onnx_export
 
     models, folds = Path("data/models"), files.read_csv("data/folds.csv")

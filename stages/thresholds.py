@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from fsat.clips.annotations import BACKGROUND
-from fsat.core import files, fold_folders, parallel, params
+from fsat.core import files, fold_folders, keras_backend, parallel, params
 from fsat.core.errors import FsatError
 from fsat.core.network import output_labels
 from fsat.core.stage import run
@@ -43,6 +43,7 @@ def main() -> None:
     windows = pd.DataFrame({**{key: [] for key in KEYS}, **{label: [] for label in labels}})
     has_windows = "start" in index and not {*chosen} & {*STAGES}
     if has_windows:
+        keras_backend.use()
         from fsat.networks import onnx_export
 
         clips = used.merge(index.loc[index["split"] == "train", ["fname", "path", "start", "end"]], on="fname")

@@ -41,6 +41,17 @@ def test_no_module_imports_a_stage_and_networks_alone_imports_keras() -> None:
         assert may or not graph.imported_libraries([path]) & KERAS, path
 
 
+def test_a_stage_sets_keras_up_before_it_imports_it() -> None:
+    """Else the user's `~/.keras/keras.json` counts, and TensorFlow complains of a GPU that is not there."""
+    users = {path.stem for path in MODULES if graph.imported_libraries([path]) & KERAS}
+    names = "|".join(users - {"keras_backend"})
+    scripts = [(path.name, path.read_text(encoding="utf-8")) for path in sorted((ROOT / "stages").glob("*.py"))]
+    using = {name: found for name, text in scripts if (found := re.search(rf"import .*\b({names})\b", text))}
+    assert {"stage1.py", "bundle.py", "audioset_tagger.py"} <= using.keys()
+    for name, text in scripts:
+        assert name not in using or "keras_backend.use(" in text[: using[name].start()], name
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_exactly_what_it_may(package: str) -> None:
     assert imported_packages(package) == rule()[package]

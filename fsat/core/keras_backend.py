@@ -20,14 +20,16 @@ _NOTES = (
 )
 
 
-def use(name: str, *, portable: bool = False) -> None:
+def use(name: str | None = None, *, portable: bool = False) -> None:
     """Import Keras on a backend, with `set_defaults`; call this before anything else imports Keras.
 
-    The two are parameters of `train`; `portable` has no effect on a TensorFlow that is imported already. TensorFlow
-    logs errors only, unless the environment sets TF_CPP_MIN_LOG_LEVEL. `FsatError` if the environment asks for another
-    backend, or Keras runs on another one already.
+    The two are parameters of `train`; without a name it is the backend that the environment asks for, or TensorFlow.
+    `portable` has no effect on a TensorFlow that is imported already. TensorFlow logs errors only, unless the
+    environment sets TF_CPP_MIN_LOG_LEVEL. `FsatError` if the environment asks for another backend, or Keras runs on
+    another one already.
     """
-    asked = os.environ.get(VARIABLE, name)
+    asked = os.environ.get(VARIABLE, name or "tensorflow")
+    name = name or asked
     if asked != name:
         raise FsatError(
             f"{VARIABLE} is {asked} but train.backend is {name}. Unset {VARIABLE}, or set train.backend to {asked}: "
