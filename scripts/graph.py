@@ -9,6 +9,7 @@ chain that is a parameter: a leaf, or a section that is used as a whole.
 import ast
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from fsat.core import files, params
@@ -46,7 +47,11 @@ def import_closure(script: Path) -> set[str]:
 
 
 def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
+    return _parsed(file.read_text(encoding="utf-8"))
+
+
+# One module is read for many stages.
+_parsed = cache(ast.parse)
 
 
 def _root(file: Path) -> Path:
