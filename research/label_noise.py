@@ -3,10 +3,10 @@
     python -m research.label_noise --seeds 0 1 2 [--flips 0.4] [--verified 0.3] [--weight 1.0]
 
 Run it in the folder of a project whose dataset has folds of its own and whose stage `embed` has run
-(`presets/audioset.yaml`): it reads data/index.csv, data/embeddings/train.parquet and params.yaml. The model is the
-pipeline's regression on the pooled features of the frozen trunk; corrections, folds, weights and the rule are those of
-the pipeline, in memory: no file is changed. With seed s, the test clips are those of the dataset's fold s (modulo the
-number of folds), whose labels stay right; scores are pooled over the seeds.
+(`presets/audioset.yaml` with the view `pooled`): it reads data/index.csv, data/embeddings/train.parquet and
+params.yaml. The model is the pipeline's regression on the pooled features of the frozen trunk; corrections, folds,
+weights and the rule are those of the pipeline, in memory: no file is changed. With seed s, the test clips are those of
+the dataset's fold s (modulo the number of folds), whose labels stay right; scores are pooled over the seeds.
 """
 
 import argparse

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from fsat.core import params
+from scripts import graph
 
 Stages = Mapping[str, Mapping[str, Any]]
 # What the sources may put in place of a parameter.
@@ -84,7 +85,8 @@ def main(names: Iterable[str], root: Path = Path()) -> None:
     """Print the stages that name each thing, and those that may run after them."""
     stages = read_stages(root)
     named = {name for stage in stages.values() for kind in declared(stage) for name in kind if "$" not in name}
-    known = named | params.known_keys().keys()
+    modules = {path.relative_to(root).as_posix() for path in (root / graph.CORE).rglob("*.py")}
+    known = named | modules | params.known_keys().keys()
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=3)

@@ -161,12 +161,12 @@ def files_of(folder: str | Path) -> Iterator[str]:
 
 
 def _ignored() -> list[str]:
-    """The lines of .dvcignore: plain names, and patterns of names."""
+    """Names, and patterns of names, that DVC leaves out by itself and by .dvcignore, whose paths are of code."""
     try:
         lines = Path(".dvcignore").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return []
-    return [line.rstrip("/") for line in lines if line and line[0] != "#"]
+        lines = []
+    return [".dvc", ".git", ".hg", *(line.rstrip("/") for line in lines if line and line[0] not in "#/!")]
 
 
 def cached_listing(value: str) -> dict[str, str] | None:

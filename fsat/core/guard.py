@@ -192,9 +192,7 @@ def _code(deps: Iterable[str], modules: Mapping[str, str]) -> dict[str, str]:
     for dep in deps:
         if dep in modules:
             found[dep] = modules[dep]
-        elif any(_is_in(module, dep) for module in modules):
-            paths = {name: f"{dep}/{name}" for name in dvc_files.files_of(dep)}
-            listing = {name: modules.get(path) or dvc_files.md5(path) for name, path in paths.items()}
+        elif listing := {path.removeprefix(f"{dep}/"): md5 for path, md5 in modules.items() if _is_in(path, dep)}:
             found[dep] = dvc_files.listing_md5(listing)
     return found
 

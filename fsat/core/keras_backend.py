@@ -28,7 +28,7 @@ def use(name: str | None = None, *, portable: bool = False) -> None:
     environment sets TF_CPP_MIN_LOG_LEVEL. `FsatError` if the environment asks for another backend, or Keras runs on
     another one already.
     """
-    asked = os.environ.get(VARIABLE, name or "tensorflow")
+    asked = os.environ.get(VARIABLE) or name or "tensorflow"
     name = name or asked
     if asked != name:
         raise FsatError(

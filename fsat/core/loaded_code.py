@@ -20,6 +20,7 @@ def digests() -> dict[str, str]:
         path.relative_to(_ROOT).as_posix(): _md5(path)
         for package in ("fsat", "stages")
         for path in sorted((_ROOT / package).rglob("*.py"))
+        if path.is_file()  # no link to nowhere, such as Emacs has for a file that is open
     }
 
 

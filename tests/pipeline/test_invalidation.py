@@ -46,7 +46,7 @@ def test_a_parameter_a_module_and_a_library_touch_the_stages_that_name_them(copy
 
 
 def test_the_command_prints_what_names_a_thing_and_what_may_run_after(capsys: pytest.CaptureFixture[str]) -> None:
-    invalidation.main(["mixup.alpha", "fsat/features/mel.py", "scipy", "mel"], project.ROOT)
+    invalidation.main(["mixup.alpha", "fsat/features/mel.py", "scipy", "mel", "fsat/core/seeds.py"], project.ROOT)
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
         "mixup.alpha",
@@ -56,6 +56,10 @@ def test_the_command_prints_what_names_a_thing_and_what_may_run_after(capsys: py
     assert lines[4] == "  named by: mel, thresholds"
     assert "spectral" not in lines[5] and "stage1, stage2" in lines[5]
     assert lines[7].startswith("  named by: ") and {"mel", "stage1"} <= set(lines[10].split(": ")[1].split(", "))
+    assert lines[12] == "fsat/core/seeds.py" and {"index", "stage1"} <= set(lines[13].split(": ")[1].split(", "))
+    for name in ("fsat/core/seed.py", "fsat/cli.py"):
+        with pytest.raises(SystemExit, match="no parameter, and no file or library that a stage names"):
+            invalidation.main([name], project.ROOT)
     with pytest.raises(SystemExit, match=r"mixup\.alpah: no parameter.* Did you mean mixup\.alpha"):
         invalidation.main(["mixup.alpah"], project.ROOT)
 
