@@ -316,13 +316,17 @@ def preset(
 ) -> None:
     """Write params.yaml from a preset, or list the presets. Run it in the project's folder."""
     from fsat import presets
+    from fsat.core import params
 
     if name is None:
         for found, what in presets.listed().items():
             print(f"{found:22s}  {what}")
         return
     presets.write(name, values or [], force=force)
-    print(f"params.yaml is that of the preset {name}{' with your values' if values else ''}. Next: dvc repro")
+    folder = params.read().dataset.path
+    is_there = Path(folder).is_dir() or folder.startswith("data/")  # where sources/dvc.yaml makes datasets
+    after = "dvc repro" if is_there else f"put the clips into {folder}, a folder that is not there yet; then dvc repro"
+    print(f"params.yaml is that of the preset {name}{' with your values' if values else ''}. Next: {after}")
 
 
 # fsat doctor -------------------------------------------------------------------------------------------------------

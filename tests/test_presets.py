@@ -198,6 +198,9 @@ def test_the_command_lists_the_presets_and_writes_one(folder: Path) -> None:
     assert [line.split()[0] for line in listed] == NAMES
     assert any(line.startswith("demo  ") and "The demo:" in line for line in listed)
     done = CliRunner().invoke(app, ["preset", "audioset", "seed=3"])
-    assert done.exit_code == 0 and "Next: dvc repro" in done.output
+    assert done.exit_code == 0 and "Next: put the clips into sounds, a folder that is not there yet" in done.output
     assert params.read(folder / "params.yaml").seed == 3
     assert params.read(folder / "params.yaml").model.backbone == "EfficientAT"
+    Path("sounds").mkdir()
+    for arguments in (["audioset"], ["demo"]):
+        assert "Next: dvc repro\n" in CliRunner().invoke(app, ["preset", *arguments]).output

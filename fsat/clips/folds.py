@@ -139,7 +139,7 @@ def _possible(labels: Sequence[str], n_splits: int) -> int:
     """At most `n_splits` folds: as many as the smallest label has clips, at least 2; fewer than asked for are noted."""
     sizes = pd.Series(labels, dtype=object).value_counts()
     found = min(n_splits, max(2, int(sizes.min())))
-    if found < n_splits:
+    if 2 <= sizes.min() < n_splits:
         why = f"label {sizes.idxmin()} has {sizes.min()} clips"
         print(f"note: {found} folds instead of {n_splits} (folds.n_splits), as {why}", file=sys.stderr)
     return found

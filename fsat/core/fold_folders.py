@@ -41,13 +41,17 @@ def set_aside_other_folds(folder: Path, ids: Sequence[int], aside: Path, *, stag
 
     They are left over from a run with more folds; as part of a folder DVC hashes they would make its hash differ from
     that of a clean run. DVC's cache may not hold them (``dvc repro --no-commit``), so nothing is deleted unless an
-    equal copy is already in `aside`, and nothing there is overwritten: a later one becomes `fold<k>.1`, `fold<k>.2` ...
+    equal copy is already in `aside`, or no training ran, and nothing there is overwritten: a later one becomes
+    `fold<k>.1`, `fold<k>.2` ...
 
     `stage` is the DVC stage that writes these folders: ``<stage>@<k>``.
     """
     wanted = {f"fold{fold}" for fold in ids}
     lines = []
     for path in sorted(path for path in folder.glob("fold*") if path.is_dir() and path.name not in wanted):
+        if (path / _SUMMARY).is_file() and is_empty(path):
+            shutil.rmtree(path)
+            continue
         target, number = aside / path.name, 0
         while target.exists() and not _equal_folders(path, target):
             number += 1

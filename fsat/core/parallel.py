@@ -205,4 +205,4 @@ def _progress(results: Iterator[Result], *, total: int, desc: str, unit: str) ->
     """A bar on a terminal; in a log file one line now and then."""
     line = "{desc}: {n_fmt} of {total_fmt} {unit}s, {elapsed} passed, {remaining} left\n"
     log: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": 15, "bar_format": line}
-    return iter(tqdm(results, total=total, desc=desc, unit=unit, file=sys.stderr, disable=not desc, **log))
+    return iter(tqdm(results, total=total, desc=desc, unit=unit, file=sys.stderr, disable=not (desc and total), **log))

@@ -215,7 +215,7 @@ def predict(
     tasks = [_task(features, folds, fold, heldout=heldout, standardise=standardise) for fold in fits]
     parts, regressions = [], {}
     jobs = 1 if max(task.known.size for task in tasks) < _SMALL else None
-    found = parallel.map_clips(_fit_and_predict, tasks, desc=f"regression {model}", unit="fold", jobs=jobs)
+    found = parallel.map_clips(_fit_and_predict, tasks, desc=f"regression {model}", unit="fit", jobs=jobs)
     for fold, task, (regression, probabilities) in zip(fits, tasks, found, strict=True):
         split = "test" if fold == -1 else "heldout"
         keys = pd.DataFrame({"model": model, "split": split, "fold": fold, "fname": task.others.index.to_numpy(object)})

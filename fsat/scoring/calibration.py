@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fsat.scoring.outcomes import Outcome
 
 N_BINS = 15  # of confidence, of equal width
-LOWEST, HIGHEST = 0.05, 20.0  # temperatures that are looked for; clips that are all tagged right would ask for 0
+LOWEST, HIGHEST = 0.05, 20.0  # temperatures that are looked for
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Temperature between `LOWEST` and `HIGHEST` with the lowest log loss, to four digits; 1 without clips.
 
-    Probabilities, (n, C), are of clips that the model has not learned from; a label of -1 does not count.
+    Probabilities, (n, C), are of clips that the model has not learned from; a label of -1 does not count. One clip more
+    of which all labels are as likely, and the mean of all clips is said, keeps a few clips, all right, from certainty.
     """
     from scipy.optimize import minimize_scalar
 
@@ -95,9 +96,15 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     if not known.any():
         return 1.0
     probabilities, labels = probabilities[known], labels[known]
-    # The loss is convex in 1 / temperature, so it has one minimum in its logarithm too.
+
+    def loss(log_t: float) -> float:
+        scaled = scale(probabilities, float(np.exp(log_t)))
+        of_any_label = -np.log(np.maximum(scaled, np.finfo(np.float64).tiny)).mean()
+        return log_loss(scaled, labels) + float(of_any_label) / len(labels)
+
+    # Convex in 1 / temperature, so it has one minimum in its logarithm too.
     found = minimize_scalar(
-        lambda log_t: log_loss(scale(probabilities, float(np.exp(log_t))), labels),
+        loss,
         bounds=(np.log(LOWEST), np.log(HIGHEST)),
         method="bounded",
         options={"xatol": 1e-6},

@@ -94,7 +94,8 @@ FEW = ["Cello"] * 4 + ["Oboe"] * 2
     ],
 )
 def test_labels_groups_and_own_folds_that_do_not_fit_are_named(
-    labels: list[str], n_splits: int, own: dict[str, list], part: str
+    labels: list[str], n_splits: int, own: dict[str, list], part: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(FsatError, match=part):
         folds.assign(labels, n_splits=n_splits, seed=1, **own)
+    assert "folds instead of" not in capsys.readouterr().err  # nothing is promised before it is refused

@@ -21,6 +21,7 @@ def test_only_folders_of_other_folds_are_set_aside_and_none_is_lost(tmp_path: Pa
     train(2, "two")
     train(10, "ten")
     (models / "keep").mkdir()
+    fold_folders.write_empty(models / "fold3", "train.stage1.run is false")  # nothing is lost with it
     lines = fold_folders.set_aside_other_folds(models, [0], aside, stage="stage1")
     for fold, line in zip((10, 2), lines, strict=True):
         assert f"`mv {aside / f'fold{fold}'} {models / f'fold{fold}'} && dvc commit stage1@{fold}`" in line

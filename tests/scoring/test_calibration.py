@@ -28,9 +28,17 @@ def test_the_temperature_that_was_put_in_is_found(temperature: float) -> None:
     assert calibration.fit_temperature(scored.probabilities, scored.labels) == pytest.approx(temperature, rel=0.05)
 
 
-def test_clips_that_are_all_right_stop_at_the_lowest_temperature() -> None:
+@pytest.mark.parametrize("n", [4, 16, 400])
+def test_clips_that_are_all_right_make_as_certain_as_one_clip_more_allows(n: int) -> None:
+    """One clip more, of which both labels are as likely: (n + 1/2) of n + 1 clips are right."""
+    p = np.tile([[0.9, 0.1], [0.1, 0.9]], (n // 2, 1))
+    found = calibration.scale(p, calibration.fit_temperature(p, np.arange(n) % 2))
+    np.testing.assert_allclose(found.max(axis=1), (n + 0.5) / (n + 1), atol=1e-4)
+
+
+def test_clips_that_are_all_wrong_stop_at_the_highest_temperature_and_none_change_nothing() -> None:
     p = np.array([[0.9, 0.1], [0.2, 0.8]])
-    for labels, temperature in (([0, 1], calibration.LOWEST), ([1, 0], calibration.HIGHEST), ([-1, -1], 1.0)):
+    for labels, temperature in (([1, 0], calibration.HIGHEST), ([-1, -1], 1.0)):
         assert calibration.fit_temperature(p, np.array(labels)) == pytest.approx(temperature, rel=1e-3)
 
 
