@@ -15,8 +15,8 @@ from pathlib import Path
 from fsat.core import files, params
 
 PACKAGES = ("fsat", "stages")
-# What all stages stand on is one dependency, the folder: an entry for each of its modules would be half of `dvc.lock`,
-# which DVC writes anew, for a second or two, after every stage.
+# The folder that all stages use is one dependency. An entry for each of its modules would make `dvc.lock`, which DVC
+# writes after every stage in about a second, a third longer.
 CORE = "fsat/core"
 
 

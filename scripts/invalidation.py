@@ -47,7 +47,7 @@ def declared(stage: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
 
 
 def affected(stages: Stages, name: str) -> set[str]:
-    """Stages that name a file or a library; or a parameter, a section it is in, or one of a section's parameters."""
+    """Stages that name a file, its folder or a library; a parameter, its section, or a parameter of a section."""
 
     found = set()
     for stage, entries in stages.items():

@@ -161,7 +161,7 @@ def files_of(folder: str | Path) -> Iterator[str]:
 
 
 def _ignored() -> list[str]:
-    """Names, and patterns of names, that DVC leaves out by itself and by .dvcignore, whose paths are of code."""
+    """Names, and patterns of names, that DVC leaves out of a folder of data, by itself and by .dvcignore."""
     try:
         lines = Path(".dvcignore").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -187,7 +187,7 @@ def _is_proved(
 
 
 def _code(deps: Iterable[str], modules: Mapping[str, str]) -> dict[str, str]:
-    """md5 of those dependencies that are modules or folders of them, as DVC has it, if `modules` are these by path."""
+    """md5, as DVC has it, of dependencies that are modules or folders of modules; `modules`: md5 of each by path."""
     found = {}
     for dep in deps:
         if dep in modules:

@@ -87,8 +87,9 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Temperature between `LOWEST` and `HIGHEST` with the lowest log loss, to four digits; 1 without clips.
 
-    Probabilities, (n, C), are of clips that the model has not learned from; a label of -1 does not count. One clip more
-    of which all labels are as likely, and the mean of all clips is said, keeps a few clips, all right, from certainty.
+    Probabilities, (n, C), are of clips that the model has not learned from; a label of -1 does not count. So that a
+    few clips, all tagged right, do not ask for certainty, one more is fitted with: each label is as likely as its
+    given one, and its predictions are the mean over the others.
     """
     from scipy.optimize import minimize_scalar
 

@@ -32,8 +32,14 @@ def test_the_environment_of_keras_is_set(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(
         sys.modules, "keras", SimpleNamespace(backend=Mock(**{"backend.return_value": "jax"}), config=Mock())
     )
-    keras_backend.use("jax")
-    assert os.environ == {"KERAS_BACKEND": "jax", "KERAS_NNX_ENABLED": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    expected = {"KERAS_BACKEND": "jax", "KERAS_NNX_ENABLED": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    for before, name in (({}, "jax"), ({"KERAS_BACKEND": ""}, "jax"), ({"KERAS_BACKEND": "jax"}, None)):
+        monkeypatch.setattr(os, "environ", dict(before))
+        keras_backend.use(name)
+        assert os.environ == expected
+    os.environ["KERAS_BACKEND"] = ""
+    with pytest.raises(FsatError, match=r"runs on jax already, but train\.backend is tensorflow"):
+        keras_backend.use()  # TensorFlow, where nothing asks for another
     monkeypatch.setattr(keras_backend, "version", "version of {}".format)
     assert keras_backend.jax_version() == "version of jax"
 

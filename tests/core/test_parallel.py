@@ -128,6 +128,8 @@ def test_jobs_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_progress_is_lines_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(parallel.map_clips(slow_square, [], desc="trim", jobs=1)) == []
+    assert capsys.readouterr() == ("", "")  # of nothing, nothing is said
     list(parallel.map_clips(slow_square, range(5), desc="trim", jobs=1))
     out, err = capsys.readouterr()
     assert out == ""

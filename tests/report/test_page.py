@@ -90,6 +90,13 @@ def test_the_headline_table_has_every_model_once(run: Run, page: Page) -> None:
     assert "What the submission would lose" not in page.words
 
 
+@pytest.mark.parametrize(("noise", "labels"), [(0.0, ("Bark", "Gong")), (0.0, ("Bark", "Gong", "Flute")), (2.6, ())])
+def test_clips_that_are_all_right_have_no_interval(tmp_path: Path, noise: float, labels: tuple[str, ...]) -> None:
+    run = tiny_run.make_run(tmp_path, noise=noise, labels=labels or tiny_run.PLAIN)
+    lead = Page(report_page.build(run, listed=1).html).words.partition("Scores")[0]
+    assert ("95 % interval" in lead.partition("Not better")[0]) == (noise > 0)
+
+
 def test_each_model_of_the_submission_has_the_cost_of_leaving_it_out(tmp_path: Path) -> None:
     models = ("stage2", "statistics", "last")
     run = tiny_run.make_run(tmp_path, models=models, views=("last", "middle"), choose="best", select="last", noise=1.4)
